@@ -1,0 +1,310 @@
+package cdc
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// class groups the PostgreSQL types whose JSON is read in the same way.
+type class uint8
+
+const (
+	// other is an enum, a domain, a composite, a range, a type of an
+	// extension, or, in a change that came by Broadcast, any type: such a value
+	// is read by what its JSON is.
+	other class = iota
+	integer
+	numeric
+	float
+	boolean
+	text
+	oid
+	bytea
+	instant
+	document
+)
+
+func classOf(typ string) class {
+	switch typ {
+	case "int2", "int4", "int8":
+		return integer
+	case "numeric":
+		return numeric
+	case "float4", "float8":
+		return float
+	case "bool":
+		return boolean
+	case "text", "varchar", "bpchar", "char", "name", "citext", "uuid", "xml", "time", "timetz", "interval":
+		return text
+	case "oid", "xid", "cid", "xid8",
+		"regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator", "regproc", "regprocedure", "regrole", "regtype":
+		return oid
+	case "bytea":
+		return bytea
+	case "timestamptz", "timestamp", "date":
+		return instant
+	case "json", "jsonb":
+		return document
+	}
+	return other
+}
+
+// value is one value of a row.
+type value struct {
+	typ   string // PostgreSQL's name of the type; empty if unknown
+	class class
+	raw   []byte // JSON, not empty
+}
+
+func newValue(typ string, raw []byte) value {
+	return value{typ: typ, class: classOf(typ), raw: raw}
+}
+
+func (v value) isNull() bool   { return isNull(v.raw) }
+func (v value) isString() bool { return v.raw[0] == '"' }
+func (v value) isArray() bool  { return v.raw[0] == '[' && v.class != document }
+func (v value) isNumber() bool { return v.raw[0] == '-' || '0' <= v.raw[0] && v.raw[0] <= '9' }
+func (v value) isBool() bool   { return string(v.raw) == "true" || string(v.raw) == "false" }
+
+// isDocument reports whether the value is JSON in its own right: a json or
+// jsonb column, or an object that stands for a composite or an hstore.
+func (v value) isDocument() bool { return v.class == document || v.raw[0] == '{' }
+
+// element returns an element of an array. An array of two dimensions is sent
+// as an array of arrays, which are of the same type.
+func (v value) element(raw []byte) value {
+	e := newValue(strings.TrimPrefix(v.typ, "_"), raw)
+	if e.isArray() {
+		e.typ, e.class = v.typ, v.class
+	}
+	return e
+}
+
+// refuse returns the error for a value that is not what was asked for.
+func (v value) refuse(why string) error {
+	return fmt.Errorf("%s %s", clip(v.raw, maxValue), why)
+}
+
+// text returns the value as PostgreSQL writes it in text. A bytea gets back
+// the \x that Realtime leaves out.
+func (v value) text() (string, error) {
+	switch {
+	case v.isString() && v.class == bytea:
+		b, err := v.bytes()
+		return `\x` + hex.EncodeToString(b), err
+	case v.isString():
+		s, err := unquote(v.raw)
+		return string(s), err
+	case v.isNumber(), v.isBool():
+		return string(v.raw), nil
+	}
+	return "", v.refuse("is neither a string, a number nor a boolean")
+}
+
+// integer returns the digits of an integer, perhaps with a minus sign. A
+// numeric such as 5.00 is one; 1e3 is not: PostgreSQL writes no exponents.
+// Types that are no number but in their name, such as oid, come as strings.
+func (v value) integer() (string, error) {
+	digits := v.raw
+	if v.isString() && (v.class == oid || v.class == other) {
+		s, err := unquote(v.raw)
+		if err != nil {
+			return "", err
+		}
+		digits = s
+	}
+	whole, fraction, _ := strings.Cut(string(digits), ".")
+	magnitude := strings.TrimPrefix(whole, "-")
+	if magnitude == "" || strings.Trim(magnitude, "0123456789") != "" || strings.Trim(fraction, "0") != "" {
+		return "", v.refuse("is not an integer")
+	}
+	if strings.Trim(magnitude, "0") == "" {
+		return magnitude, nil // -0
+	}
+	return whole, nil
+}
+
+// float returns the nearest float of that many bits. Where Realtime does not
+// send null for them, NaN and the infinities are strings.
+func (v value) float(bits int) (float64, error) {
+	digits := v.raw
+	switch {
+	case v.isNumber():
+	case v.isString() && (v.class == float || v.class == numeric || v.class == other):
+		digits, _ = unquote(v.raw)
+		if s := string(digits); s != "NaN" && s != "Infinity" && s != "-Infinity" {
+			return 0, v.refuse("is not a number")
+		}
+	default:
+		return 0, v.refuse("is not a number")
+	}
+	f, err := strconv.ParseFloat(string(digits), bits)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, v.refuse("is out of range")
+	case err != nil:
+		return 0, v.refuse("is not a number")
+	}
+	return f, nil
+}
+
+// maxDigits is more than the longest numeric has: 131072 digits before the
+// point and 16383 after it.
+const maxDigits = 150_000
+
+// number returns the text of a number, for parsers that take their time or
+// memory with what is no PostgreSQL number: an exponent or endless digits.
+func (v value) number() (string, error) {
+	if len(v.raw) > maxDigits || strings.ContainsAny(string(v.raw), "eE") {
+		return "", v.refuse("is not a number that PostgreSQL writes")
+	}
+	return string(v.raw), nil
+}
+
+// bytes returns the bytes of a bytea, or of a text. A bytea column holds bare
+// hexadecimal digits; as an element of an array, and by Broadcast, it has \x
+// before them. Servers before 2026 encoded a column twice, which cannot be
+// told from a bytea that does hold such digits, and is not undone.
+func (v value) bytes() ([]byte, error) {
+	if !v.isString() {
+		return nil, v.refuse("is not a bytea")
+	}
+	s, err := unquote(v.raw)
+	if err != nil {
+		return nil, err
+	}
+	if v.class == text {
+		return append([]byte{}, s...), nil
+	}
+	digits, marked := strings.CutPrefix(string(s), `\x`)
+	b, err := hex.DecodeString(digits)
+	if err != nil || !marked && v.class != bytea {
+		return nil, v.refuse("is not a bytea")
+	}
+	return b, nil
+}
+
+// time returns the time of a timestamp or a date, see parseTime.
+func (v value) time() (time.Time, error) {
+	if v.isString() && (v.class == instant || v.class == other) {
+		if s, err := unquote(v.raw); err == nil {
+			if t, err := parseTime(s); err == nil {
+				return t, nil
+			}
+		}
+	}
+	return time.Time{}, v.refuse("is not a date or timestamp")
+}
+
+// natural returns the value as the Go type that suits it best, see Value.
+func (v value) natural() (any, error) {
+	switch {
+	case v.isNull():
+		return nil, nil
+	case v.isArray() && strings.HasPrefix(v.typ, "_"):
+		return v.naturalArray(1)
+	case v.isArray(), v.isDocument(): // or a domain of either, nobody knows which
+		return json.RawMessage(bytes.Clone(v.raw)), nil
+	}
+	switch v.class {
+	case integer:
+		return v.int64()
+	case oid:
+		if v.typ == "oid" {
+			return v.int64()
+		}
+	case float:
+		return v.float(64)
+	case bytea:
+		return v.bytes()
+	case instant:
+		return v.time()
+	}
+	if v.isBool() {
+		return string(v.raw) == "true", nil
+	}
+	s, err := v.text()
+	if v.class == numeric || v.isNumber() && v.class == other {
+		return json.Number(s), err
+	}
+	return s, err
+}
+
+// maxDimensions is the most that a PostgreSQL array has.
+const maxDimensions = 6
+
+func (v value) naturalArray(dimension int) (any, error) {
+	if dimension > maxDimensions {
+		return nil, fmt.Errorf("an array of more than %d dimensions", maxDimensions)
+	}
+	list := []any{}
+	w := walkArray(v.raw)
+	for w.next() {
+		var x any
+		var err error
+		if e := v.element(w.val); e.isArray() {
+			x, err = e.naturalArray(dimension + 1)
+		} else {
+			x, err = e.natural()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("element %d: %w", len(list), err)
+		}
+		list = append(list, x)
+	}
+	return list, w.err
+}
+
+func (v value) int64() (int64, error) {
+	digits, err := v.integer()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0, v.refuse("is out of range")
+	}
+	return n, nil
+}
+
+// driver returns the value as a database driver gives it to an sql.Scanner:
+// int64, float64, bool, []byte, time.Time or string. An infinite time is the
+// word for it.
+func (v value) driver() (any, error) {
+	switch {
+	case v.isDocument(), v.isArray():
+		return bytes.Clone(v.raw), nil
+	case v.isBool():
+		return string(v.raw) == "true", nil
+	}
+	switch v.class {
+	case integer:
+		return v.int64()
+	case float:
+		return v.float(64)
+	case bytea:
+		return v.bytes()
+	case instant:
+		t, err := v.time()
+		if err == nil && !t.Equal(Infinity) && !t.Equal(NegInfinity) {
+			return t, nil
+		}
+	case oid, other:
+		if v.class == other && v.isString() {
+			break // such as an enum's "007"
+		}
+		if n, err := v.int64(); err == nil {
+			return n, nil
+		}
+	}
+	if v.isNumber() {
+		return v.number()
+	}
+	return v.text()
+}
