@@ -1,0 +1,239 @@
+package channel
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+)
+
+// queue stands between the socket and the consumer of one subscription. It is
+// bounded, in order, and never loses a change without putting a gap in its
+// place.
+//
+// A gap is open while the connection is (open to finish) or while the queue
+// overflows; both may overlap and are then one gap to the consumer. While it
+// overflows nothing is added, so that the gap is where the consumer arrives
+// when it has taken everything: then it is over.
+type queue struct {
+	limit    int
+	maxBytes int
+	block    bool
+
+	mu       sync.Mutex
+	items    []cdc.Change // items[head:] wait
+	head     int
+	changes  int // of them, not gaps
+	bytes    int
+	gap      cdc.Gap // the gap that is open, if inGap
+	inGap    bool
+	offline  bool // the connection keeps it open
+	overflow bool // the queue keeps it open
+	told     bool // the consumer has, or will find in items, its open form
+	err      error
+
+	ready chan struct{} // capacity 1: something to take
+	room  chan struct{} // capacity 1: something was taken
+}
+
+func newQueue(q Queue) *queue {
+	return &queue{limit: q.Changes, maxBytes: q.Bytes, block: q.Full == Block,
+		ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// fate is what became of a change that was pushed.
+type fate uint8
+
+const (
+	kept     fate = iota
+	dropped       // lost, in a gap that had begun before
+	overflow      // lost, and the first of its gap
+	gone          // nobody wants it: the stream is over, or the connection
+)
+
+// push adds a change, or counts it as lost if there is no room and the policy
+// is to overflow. With the policy to block it waits for room until ctx ends;
+// then the change is lost with the connection, whose gap follows.
+func (q *queue) push(ctx context.Context, c cdc.Change) fate {
+	size := sizeOf(&c)
+	for {
+		q.mu.Lock()
+		switch {
+		case q.err != nil:
+			q.mu.Unlock()
+			return gone
+		case q.overflow:
+			q.gap.Lost++
+			q.mu.Unlock()
+			return dropped
+		case q.changes == 0 || (q.changes < q.limit && q.bytes+size <= q.maxBytes):
+			q.add(c)
+			q.changes++
+			q.bytes += size
+			q.mu.Unlock()
+			return kept
+		case !q.block:
+			if !q.inGap {
+				q.gap = cdc.Gap{Since: time.Now(), Reason: cdc.Overflow}
+				q.inGap, q.told = true, false
+			}
+			q.overflow = true
+			q.gap.Lost++
+			q.mu.Unlock()
+			return overflow
+		}
+		q.mu.Unlock()
+		select {
+		case <-q.room:
+		case <-ctx.Done():
+			return gone
+		}
+	}
+}
+
+// open begins a gap, unless one is open. One that the consumer has not taken
+// yet, with no change behind it, opens again: so a connection that comes and
+// goes while nobody takes anything does not fill the queue with gaps.
+func (q *queue) open(g cdc.Gap) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.offline = true
+	if q.inGap {
+		return
+	}
+	if tail := q.tail(); tail != nil {
+		tail.Until = time.Time{}
+		g = *tail
+	} else {
+		q.addGap(g)
+	}
+	q.gap, q.inGap, q.told = g, true, true
+}
+
+// finish ends the gap that open began. With none open it adds g, which is how
+// a stream starts and how it tells of a gap that was over when it was noticed.
+func (q *queue) finish(g cdc.Gap) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.offline = false
+	if q.overflow { // over when the consumer has caught up
+		if g.Reason == cdc.Started {
+			q.gap.Since, q.gap.Reason = g.Since, g.Reason
+		}
+		return
+	}
+	if q.inGap {
+		q.inGap = false
+		q.gap.Until = g.Until
+		g = q.gap
+	}
+	if tail := q.tail(); tail != nil {
+		tail.Until = g.Until
+	} else {
+		q.addGap(g)
+	}
+}
+
+// tail returns the gap that is last in the queue, nil if a change is, or
+// nothing.
+func (q *queue) tail() *cdc.Gap {
+	if q.head == len(q.items) {
+		return nil
+	}
+	return q.items[len(q.items)-1].Gap
+}
+
+// end lets the consumer take what is there and then see err.
+func (q *queue) end(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.err = err
+		signal(q.ready)
+		signal(q.room)
+	}
+}
+
+// pop takes the next value, waiting for it until ctx ends.
+func (q *queue) pop(ctx context.Context) (cdc.Change, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return cdc.Change{}, err
+		}
+		c, ok, err := q.take()
+		if ok || err != nil {
+			return c, err
+		}
+		select {
+		case <-q.ready:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (q *queue) take() (c cdc.Change, ok bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.head < len(q.items) {
+		c = q.items[q.head]
+		q.items[q.head] = cdc.Change{}
+		q.head++
+		if c.Gap == nil {
+			q.changes--
+			q.bytes -= sizeOf(&c)
+		}
+		q.compact()
+		signal(q.room)
+		return c, true, nil
+	}
+	if q.overflow {
+		if c, ok = q.caughtUp(); ok {
+			return c, true, nil
+		}
+	}
+	return c, false, q.err
+}
+
+// caughtUp ends an overflow: the consumer has everything that came before it.
+// The gap stays open if the connection is down or the stream is over; then
+// there is nothing to tell if its open form has been told.
+func (q *queue) caughtUp() (cdc.Change, bool) {
+	q.overflow = false
+	g := q.gap
+	if q.offline || q.err != nil {
+		told := q.told
+		q.told = true
+		return cdc.Change{Gap: &g}, !told
+	}
+	q.inGap = false
+	g.Until = time.Now()
+	return cdc.Change{Gap: &g}, true
+}
+
+func (q *queue) addGap(g cdc.Gap) { q.add(cdc.Change{Gap: &g}) }
+
+func (q *queue) add(c cdc.Change) {
+	q.items = append(q.items, c)
+	signal(q.ready)
+}
+
+// compact moves the waiting items to the front when half of the slice is
+// behind them, so that a queue that is never empty does not grow.
+func (q *queue) compact() {
+	if q.head > 32 && q.head*2 >= len(q.items) {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+}
+
+// sizeOf is roughly what a change holds in memory beside its fixed part.
+func sizeOf(c *cdc.Change) int { return len(c.Record) + len(c.OldRecord) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

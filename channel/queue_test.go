@@ -1,0 +1,289 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/cdc"
+)
+
+func change(n byte) cdc.Change {
+	return cdc.Change{Op: cdc.Insert, Record: json.RawMessage{n}}
+}
+
+// drain takes what is there without waiting: changes by their number, gaps as
+// they are.
+func drain(t *testing.T, q *queue) (got []any) {
+	t.Helper()
+	for {
+		c, ok, _ := q.take()
+		switch {
+		case !ok:
+			return got
+		case c.Gap != nil:
+			got = append(got, *c.Gap)
+		default:
+			got = append(got, c.Record[0])
+		}
+	}
+}
+
+func TestQueueKeepsOrder(t *testing.T) {
+	q := newQueue(Queue{Changes: 1000, Bytes: 1 << 20})
+	for n := range byte(200) {
+		require.Equal(t, kept, q.push(t.Context(), change(n)))
+		if n%3 == 0 {
+			c, ok, err := q.take()
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, n/3, c.Record[0])
+		}
+	}
+	require.Len(t, drain(t, q), 133)
+	require.Less(t, len(q.items), 200, "taken items are let go")
+}
+
+func TestOverflowIsOneGapWhereItHappened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(Queue{Changes: 2, Bytes: 1 << 20})
+		require.Equal(t, kept, q.push(t.Context(), change(1)))
+		require.Equal(t, kept, q.push(t.Context(), change(2)))
+		since := time.Now()
+		require.Equal(t, overflow, q.push(t.Context(), change(3)))
+		time.Sleep(time.Second)
+		c, _, _ := q.take()
+		require.Equal(t, byte(1), c.Record[0])
+		require.Equal(t, dropped, q.push(t.Context(), change(4)), "the gap goes on until the consumer has caught up")
+		got := drain(t, q)
+		require.Equal(t, []any{byte(2), cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 2}}, got)
+		require.Equal(t, kept, q.push(t.Context(), change(5)))
+		require.Equal(t, []any{byte(5)}, drain(t, q))
+	})
+}
+
+func TestQueueIsBoundedByBytes(t *testing.T) {
+	q := newQueue(Queue{Changes: 100, Bytes: 10})
+	big := cdc.Change{Op: cdc.Update, Record: make([]byte, 100), OldRecord: make([]byte, 100)}
+	require.Equal(t, kept, q.push(t.Context(), big), "a single change is always taken: it could not pass otherwise")
+	require.Equal(t, overflow, q.push(t.Context(), change(1)))
+	c, _, _ := q.take()
+	require.Len(t, c.Record, 100)
+	c, _, _ = q.take()
+	require.Equal(t, 1, c.Gap.Lost)
+	require.Equal(t, kept, q.push(t.Context(), change(2)))
+	require.Equal(t, 1, q.bytes)
+}
+
+func TestBlockWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(Queue{Changes: 1, Bytes: 1 << 20, Full: Block})
+		require.Equal(t, kept, q.push(t.Context(), change(1)))
+		pushed := make(chan fate, 1)
+		go func() { pushed <- q.push(t.Context(), change(2)) }()
+		synctest.Wait()
+		require.Empty(t, pushed)
+		require.Equal(t, []any{byte(1)}, drain(t, q))
+		require.Equal(t, kept, <-pushed)
+		require.Equal(t, []any{byte(2)}, drain(t, q))
+	})
+}
+
+func TestBlockEndsWithTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(Queue{Changes: 1, Bytes: 1 << 20, Full: Block})
+		require.Equal(t, kept, q.push(t.Context(), change(1)))
+		ctx, cancel := context.WithCancel(t.Context())
+		pushed := make(chan fate, 1)
+		go func() { pushed <- q.push(ctx, change(2)) }()
+		synctest.Wait()
+		cancel()
+		require.Equal(t, gone, <-pushed)
+	})
+}
+
+func TestGapOpensAndCloses(t *testing.T) {
+	q := newQueue(Queue{Changes: 10, Bytes: 1 << 20})
+	since, until := time.Unix(10, 0), time.Unix(20, 0)
+	lost := cdc.Gap{Since: since, Reason: cdc.Disconnected}
+	whole := cdc.Gap{Since: since, Until: until, Reason: cdc.Disconnected}
+
+	q.push(t.Context(), change(1))
+	q.open(lost)
+	require.Equal(t, []any{byte(1), lost}, drain(t, q), "the consumer knows at once")
+	q.open(cdc.Gap{Since: until, Reason: cdc.Crashed}) // while it is open: the same gap
+	q.finish(cdc.Gap{Until: until, Reason: cdc.Started})
+	require.Equal(t, []any{whole}, drain(t, q))
+
+	q.open(lost)
+	q.finish(cdc.Gap{Until: until})
+	require.Equal(t, []any{whole}, drain(t, q), "what was not taken needs no open form")
+
+	q.open(lost)
+	q.push(t.Context(), change(2)) // came before the server confirmed the subscription
+	q.finish(cdc.Gap{Until: until})
+	require.Equal(t, []any{lost, byte(2), whole}, drain(t, q))
+}
+
+func TestGapsThatNobodyTakesAreOne(t *testing.T) {
+	q := newQueue(Queue{Changes: 10, Bytes: 1 << 20})
+	q.finish(cdc.Gap{Until: time.Unix(1, 0), Reason: cdc.Started})
+	for n := range int64(10_000) {
+		q.open(cdc.Gap{Since: time.Unix(n, 0), Reason: cdc.Disconnected})
+		q.finish(cdc.Gap{Until: time.Unix(n+1, 0)})
+		q.finish(cdc.Gap{Since: time.Unix(n, 0), Until: time.Unix(n+2, 0), Reason: cdc.Resubscribed})
+	}
+	require.Equal(t, []any{cdc.Gap{Until: time.Unix(10_001, 0), Reason: cdc.Started}}, drain(t, q))
+}
+
+// A connection that is lost while the queue overflows, and back before or
+// after the consumer has caught up.
+func TestOverflowAndDisconnectionOverlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, back := range []string{"before", "after"} {
+			q := newQueue(Queue{Changes: 1, Bytes: 1 << 20})
+			since := time.Now()
+			q.push(t.Context(), change(1))
+			q.push(t.Context(), change(2)) // overflows
+			time.Sleep(time.Second)
+			q.open(cdc.Gap{Since: time.Now(), Reason: cdc.Disconnected})
+			if back == "before" {
+				q.finish(cdc.Gap{Until: time.Now()})
+				q.push(t.Context(), change(3)) // still overflowing
+				time.Sleep(time.Second)
+				require.Equal(t, []any{byte(1), cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 2}}, drain(t, q))
+			} else {
+				require.Equal(t, []any{byte(1), cdc.Gap{Since: since, Reason: cdc.Overflow, Lost: 1}}, drain(t, q), "open: the connection is down")
+				time.Sleep(time.Second)
+				q.finish(cdc.Gap{Until: time.Now()})
+				require.Equal(t, []any{cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 1}}, drain(t, q))
+			}
+			q.push(t.Context(), change(4))
+			require.Equal(t, []any{byte(4)}, drain(t, q))
+		}
+	})
+}
+
+func TestOverflowBeforeTheStart(t *testing.T) {
+	q := newQueue(Queue{Changes: 1, Bytes: 1 << 20})
+	q.push(t.Context(), change(1))
+	q.push(t.Context(), change(2))
+	q.finish(cdc.Gap{Until: time.Now(), Reason: cdc.Started})
+	got := drain(t, q)
+	require.Len(t, got, 2)
+	gap := got[1].(cdc.Gap)
+	require.Equal(t, cdc.Started, gap.Reason)
+	require.True(t, gap.Since.IsZero())
+	require.False(t, gap.Open())
+}
+
+func TestEndComesAfterWhatIsThere(t *testing.T) {
+	over := errors.New("over")
+	q := newQueue(Queue{Changes: 2, Bytes: 1 << 20})
+	q.push(t.Context(), change(1))
+	q.end(over)
+	q.end(errors.New("later"))
+	require.Equal(t, gone, q.push(t.Context(), change(2)))
+	c, err := q.pop(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, byte(1), c.Record[0])
+	_, err = q.pop(t.Context())
+	require.ErrorIs(t, err, over)
+}
+
+func TestAnOverflowingStreamThatEndsNeverWasWholeAgain(t *testing.T) {
+	over := errors.New("over")
+	q := newQueue(Queue{Changes: 1, Bytes: 1 << 20})
+	q.push(t.Context(), change(1))
+	q.push(t.Context(), change(2))
+	q.end(over)
+	got := drain(t, q)
+	require.Len(t, got, 2)
+	gap := got[1].(cdc.Gap)
+	require.True(t, gap.Open())
+	require.Equal(t, 1, gap.Lost)
+	_, err := q.pop(t.Context())
+	require.ErrorIs(t, err, over)
+}
+
+func TestPopWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(Queue{Changes: 2, Bytes: 1 << 20})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := q.pop(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		go func() {
+			time.Sleep(time.Hour)
+			q.push(t.Context(), change(1))
+		}()
+		c, err := q.pop(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, byte(1), c.Record[0])
+	})
+}
+
+// Invariant behind all of the above: whatever is pushed comes out, in order,
+// or a gap stands between its neighbours.
+func FuzzQueueLosesNothingInSilence(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 1, 0, 1, 1, 2, 0, 3, 1, 1, 1})
+	f.Add([]byte{2, 0, 3, 0, 0, 0, 0, 1, 1, 1, 1, 4, 0})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 2000 {
+			return
+		}
+		q := newQueue(Queue{Changes: 3, Bytes: 1 << 20})
+		var pushed, last, openGaps int
+		gap, offline := false, false
+		take := func() {
+			c, ok, _ := q.take()
+			switch {
+			case !ok:
+			case c.Gap != nil:
+				gap = true
+				if c.Gap.Open() {
+					openGaps++
+				}
+			default:
+				n := int(c.Record[0]) | int(c.Record[1])<<8
+				require.Greater(t, n, last, "order")
+				require.True(t, n == last+1 || gap, "change %d after %d without a gap", n, last)
+				last, gap = n, false
+			}
+		}
+		for _, step := range script {
+			switch step % 5 {
+			case 0:
+				pushed++
+				if !offline {
+					q.push(t.Context(), cdc.Change{Record: json.RawMessage{byte(pushed), byte(pushed >> 8)}})
+				}
+			case 1:
+				take()
+			case 2:
+				q.open(cdc.Gap{Since: time.Unix(int64(pushed), 0), Reason: cdc.Disconnected})
+				offline = true
+			case 3:
+				if offline {
+					q.finish(cdc.Gap{Until: time.Unix(int64(pushed), 0), Reason: cdc.Disconnected})
+					offline = false
+				}
+			case 4:
+				require.LessOrEqual(t, len(q.items)-q.head, 3+4, "bounded")
+			}
+		}
+		q.finish(cdc.Gap{Until: time.Now()})
+		for range 20 {
+			take()
+		}
+		pushed++
+		q.push(t.Context(), cdc.Change{Record: json.RawMessage{byte(pushed), byte(pushed >> 8)}})
+		take()
+		require.Equal(t, pushed, last, "the queue works again once it has been emptied")
+	})
+}

@@ -1,0 +1,230 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// answerWindow is how long after a push of a token a "Subscribed to
+// PostgreSQL" is taken for its answer. The server needs 1 to 3 s.
+const answerWindow = 15 * time.Second
+
+var errOverflow = errors.New("channel: change dropped: the subscription's queue is full")
+
+// receive takes one message of the channel's topic. Messages that are unknown,
+// or of an earlier join, are ignored.
+func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
+	if m.Event == phoenix.EventPostgresChanges {
+		c.deliver(ctx, m.Payload)
+		return
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	switch m.Event {
+	case phoenix.EventReply:
+		c.reply(m)
+	case phoenix.EventSystem:
+		if m.JoinRef == "" || m.JoinRef == c.joined { // serializer 1.0.0 has no join_ref here
+			c.system(m.Payload)
+		}
+	case phoenix.EventClose, phoenix.EventError:
+		ref := m.JoinRef
+		if ref == "" {
+			ref = m.Ref // where serializer 1.0.0 has it
+		}
+		if ref != "" && ref == c.current() { // after a second join of a topic, the first one's close comes late
+			c.ended(m)
+		}
+	}
+}
+
+// deliver hands a change to the subscriptions. It may block, in a subscription
+// that is to block, and so it runs outside mu.
+func (c *Channel) deliver(ctx context.Context, payload []byte) {
+	c.mu.Lock()
+	ids := c.ids
+	c.mu.Unlock()
+	if len(ids) == 0 {
+		return // nobody asked for changes, or the reply to the join has not come
+	}
+	change, changeIDs, err := cdc.Decode(payload)
+	if err != nil {
+		c.undecodable(err)
+		return
+	}
+	for _, s := range c.subs {
+		s.deliver(ctx, change, ids, changeIDs)
+	}
+	c.mu.Lock()
+	c.lastMessage = time.Now()
+	c.mu.Unlock()
+}
+
+// malformed notes a frame that may have held a change and could not be read.
+func (c *Channel) malformed(err *phoenix.MalformedError) { c.undecodable(err) }
+
+func (c *Channel) undecodable(err error) {
+	c.mu.Lock()
+	defer c.unlock()
+	c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
+	c.passingGap(cdc.Undecodable, c.lastMessage, err)
+}
+
+func (c *Channel) reply(m phoenix.Message) {
+	switch {
+	case m.Ref == "":
+	case m.Ref == c.pending:
+		r, err := phoenix.DecodeReply(m.Payload)
+		switch {
+		case c.state != Joining:
+			// left meanwhile: the reply to the leave follows
+		case err != nil:
+			c.pending = ""
+			c.degrade(refused, fmt.Errorf("channel: join %q: unreadable reply: %w", c.topic, err))
+		case r.Status == phoenix.StatusOK:
+			c.accepted(r.Response)
+		default:
+			c.refused(r)
+		}
+	case m.Ref == c.leaveRef:
+		if c.state == Leaving {
+			c.close(ErrClosed)
+		}
+	}
+}
+
+// system handles a system message of the current join.
+func (c *Channel) system(payload []byte) {
+	var s phoenix.System
+	if json.Unmarshal(payload, &s) != nil || c.joined == "" {
+		return
+	}
+	switch {
+	case s.Extension == phoenix.ExtensionSystem && s.Status == phoenix.StatusError:
+		c.systemError = s.Message // a phx_close follows
+	case s.Extension != phoenix.ExtensionPostgresChanges:
+	case s.Status == phoenix.StatusOK:
+		c.subscribed()
+	case isParameterError(s.Message):
+		c.giveUp(&SubscribeError{Topic: c.topic, Message: s.Message})
+	default:
+		c.subscribeFailed(&SubscribeError{Topic: c.topic, Message: s.Message})
+	}
+}
+
+// subscribed handles the server's confirmation that it delivers changes. It
+// comes after a join, after a push of a token, and, unasked, after the server
+// has deleted and made anew its subscriptions: then changes may be missing.
+func (c *Channel) subscribed() {
+	now := time.Now()
+	switch {
+	case c.step(subscribed):
+		c.stopTimer()
+		c.reason = nil
+		c.liveSince = now
+		c.closeGap(now)
+		c.notices = append(c.notices, Notice{Topic: c.topic, Live: true})
+	case c.state != Live:
+	case !c.pushedAt.IsZero() && now.Sub(c.pushedAt) < answerWindow:
+		c.pushedAt = time.Time{}
+	default:
+		c.passingGap(cdc.Resubscribed, c.lastMessage, nil)
+	}
+	c.lastMessage = now
+}
+
+// subscribeFailed handles an error that the server says it will try again.
+func (c *Channel) subscribeFailed(err error) {
+	c.openGap(cdc.SubscriptionFailed, c.lastMessage, err)
+	if c.step(subscribeFailed) || c.state == Degraded {
+		c.reason = err
+		c.liveSince = time.Time{}
+		c.after(c.cfg.liveTimeout, c.tryAgain)
+	}
+}
+
+// ended handles the end of the current join by the server.
+func (c *Channel) ended(m phoenix.Message) {
+	if c.state == Leaving {
+		c.close(ErrClosed)
+		return
+	}
+	c.joined, c.pending = "", ""
+	v, reason, err := tryAgain, cdc.Closed, error(errUnprompted)
+	switch {
+	case m.Event == phoenix.EventError:
+		reason, err = cdc.Crashed, errCrashed
+	case c.systemError != "":
+		v, err = judgeSystem(c.systemError), &JoinError{Topic: c.topic, Reason: c.systemError}
+	}
+	c.openGap(reason, time.Now(), err) // until then everything came, and in order
+	c.retryOrGiveUp(ended, v, err)
+}
+
+// down handles the loss of the socket.
+func (c *Channel) down(lastRead time.Time, err error) {
+	c.mu.Lock()
+	defer c.unlock()
+	c.joined, c.pending = "", ""
+	c.openGap(cdc.Disconnected, lastRead, err)
+	if c.step(down) {
+		c.stopTimer() // the socket comes up by itself
+	}
+	if !c.liveSince.IsZero() && time.Since(c.liveSince) >= lasting {
+		c.failures = 0
+	}
+	c.liveSince = time.Time{}
+	switch c.state {
+	case Joining, Degraded:
+		c.reason = err
+	case Closed:
+		c.close(ErrClosed) // it was leaving
+	}
+}
+
+// openGap tells the streams that they may be losing changes from now on.
+// Before a stream has started there is nothing to tell: it starts with a gap.
+func (c *Channel) openGap(reason cdc.GapReason, since time.Time, err error) {
+	if !c.everLive || c.inGap || c.state == Leaving {
+		return
+	}
+	c.inGap = true
+	g := cdc.Gap{Since: since, Reason: reason, Err: err}
+	for _, s := range c.subs {
+		s.queue.open(g)
+	}
+	c.noticeGap(g)
+}
+
+// closeGap tells the streams that they are whole again, or that they start.
+func (c *Channel) closeGap(now time.Time) {
+	g := cdc.Gap{Until: now, Reason: cdc.Started}
+	for _, s := range c.subs {
+		s.queue.finish(g)
+	}
+	c.everLive, c.inGap = true, false
+}
+
+// passingGap tells the streams of a gap that is over already.
+func (c *Channel) passingGap(reason cdc.GapReason, since time.Time, err error) {
+	if !c.everLive || c.inGap {
+		return
+	}
+	g := cdc.Gap{Since: since, Until: time.Now(), Reason: reason, Err: err}
+	for _, s := range c.subs {
+		s.queue.finish(g)
+	}
+	c.noticeGap(g)
+}
+
+func (c *Channel) noticeGap(g cdc.Gap) {
+	if len(c.bindings) > 0 {
+		c.notices = append(c.notices, Notice{Topic: c.topic, Gap: &g})
+	}
+}
