@@ -52,14 +52,16 @@ func (addr) String() string  { return "memory" }
 // Dial connects to the listener, as soon as it accepts.
 func (l *Listener) Dial(ctx context.Context) (net.Conn, error) {
 	client, server := net.Pipe()
+	err := error(&net.OpError{Op: "dial", Net: "memory", Addr: addr{}, Err: net.ErrClosed})
 	select {
 	case l.conns <- server:
 		return client, nil
 	case <-l.done:
-		return nil, &net.OpError{Op: "dial", Net: "memory", Addr: addr{}, Err: net.ErrClosed}
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		err = ctx.Err()
 	}
+	_, _ = client.Close(), server.Close()
+	return nil, err
 }
 
 // Client returns an HTTP client that dials the listener whatever the URL's

@@ -1,0 +1,294 @@
+package mockserver
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// authAPI is the part of the Auth API (GoTrue) that a client of Realtime
+// needs: sign-in, refresh, sign-out.
+type authAPI struct {
+	server   *Server
+	lifetime time.Duration
+	users    []*account
+	sessions *sessionStore
+	routes   *http.ServeMux
+}
+
+// account is a User that has been checked.
+type account struct {
+	User
+	password [sha256.Size]byte // a hash, so that comparing takes the same time for any length
+	created  time.Time
+}
+
+func newAuthAPI(s *Server, cfg Config) (*authAPI, error) {
+	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, sessions: newSessionStore(), routes: http.NewServeMux()}
+	for i, u := range cfg.Users {
+		checked, err := a.newAccount(u)
+		if err != nil {
+			return nil, fmt.Errorf("mockserver: Config.Users[%d]: %w", i, err)
+		}
+		a.users = append(a.users, checked)
+	}
+	a.routes.HandleFunc("POST /auth/v1/token", a.token)
+	a.routes.HandleFunc("GET /auth/v1/user", a.user)
+	a.routes.HandleFunc("POST /auth/v1/logout", a.logout)
+	a.routes.HandleFunc("GET /auth/v1/health", a.health)
+	return a, nil
+}
+
+// newAccount checks a user and fills in what it leaves out.
+func (a *authAPI) newAccount(u User) (*account, error) {
+	u.Email = strings.ToLower(u.Email)
+	switch {
+	case u.Email == "" && u.Phone == "":
+		return nil, errors.New("it has neither Email nor Phone")
+	case u.Password == "":
+		return nil, errors.New("it has no Password")
+	case u.Email != "" && a.find(u.Email, "") != nil, u.Phone != "" && a.find("", u.Phone) != nil:
+		return nil, errors.New("its Email or Phone is another user's, too")
+	}
+	if u.ID == "" {
+		u.ID = newUUID()
+	}
+	id, err := uuidOps.parse(pgType{sqlName: "uuid"}, u.ID)
+	if err != nil {
+		return nil, fmt.Errorf("ID %q is no UUID", u.ID)
+	}
+	u.ID = id.(string)
+	if u.Role == "" {
+		u.Role = "authenticated"
+	}
+	if !isRole(u.Role) {
+		return nil, fmt.Errorf("role %q does not exist", u.Role)
+	}
+	checked := &account{User: u, password: sha256.Sum256([]byte(u.Password)), created: time.Now().UTC()}
+	checked.Password = ""
+	return checked, nil
+}
+
+// newUUID returns a random UUID.
+func newUUID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return formatUUID(b)
+}
+
+// find returns the user of an email or phone number.
+func (a *authAPI) find(email, phone string) *account {
+	for _, u := range a.users {
+		if email != "" && u.Email == strings.ToLower(email) || phone != "" && u.Phone == phone {
+			return u
+		}
+	}
+	return nil
+}
+
+// authError is an error of the Auth API in the words of its old and its new
+// versions, of which clients read either.
+type authError struct {
+	Status           int    `json:"code"`
+	Code             string `json:"error_code"`
+	Message          string `json:"msg"`
+	Error            string `json:"error,omitempty"`
+	ErrorDescription string `json:"error_description,omitempty"`
+}
+
+func writeAuthError(w http.ResponseWriter, status int, code, message string) {
+	writeJSON(w, status, authError{Status: status, Code: code, Message: message})
+}
+
+// refuseGrant answers a request for a token.
+func refuseGrant(w http.ResponseWriter, code, message string) {
+	writeJSON(w, http.StatusBadRequest, authError{
+		Status: http.StatusBadRequest, Code: code, Message: message, Error: "invalid_grant", ErrorDescription: message,
+	})
+}
+
+// ServeHTTP wants the API key of the project, as the gateway does.
+func (a *authAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.Method == http.MethodOptions {
+		allowAll(w, r)
+		return
+	}
+	if err := a.server.checkAPIKey(r); err != nil {
+		writeJSON(w, http.StatusUnauthorized, err)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	a.routes.ServeHTTP(w, r)
+}
+
+func (a *authAPI) health(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{
+		"name": "GoTrue", "version": "mockserver", "description": "GoTrue is a user registration and authentication API",
+	})
+}
+
+// tokenRequest is the body of a request for a token.
+type tokenRequest struct {
+	Email        string `json:"email"`
+	Phone        string `json:"phone"`
+	Password     string `json:"password"`
+	RefreshToken string `json:"refresh_token"`
+}
+
+func (a *authAPI) token(w http.ResponseWriter, r *http.Request) {
+	var req tokenRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			writeAuthError(w, http.StatusRequestEntityTooLarge, "request_too_large", "Payload too large")
+			return
+		}
+		writeAuthError(w, http.StatusBadRequest, "bad_json", "Could not parse request body as JSON")
+		return
+	}
+	switch r.URL.Query().Get("grant_type") {
+	case "password":
+		a.signIn(w, req)
+	case "refresh_token":
+		a.refresh(w, req)
+	default:
+		writeAuthError(w, http.StatusBadRequest, "validation_failed", "unsupported_grant_type")
+	}
+}
+
+func (a *authAPI) signIn(w http.ResponseWriter, req tokenRequest) {
+	given := sha256.Sum256([]byte(req.Password))
+	u := a.find(req.Email, req.Phone)
+	want := given
+	if u != nil {
+		want = u.password
+	}
+	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || u == nil {
+		refuseGrant(w, "invalid_credentials", "Invalid login credentials")
+		return
+	}
+	a.grant(w, u, a.sessions.open(u))
+}
+
+func (a *authAPI) refresh(w http.ResponseWriter, req tokenRequest) {
+	u, g, err := a.sessions.rotate(req.RefreshToken)
+	switch {
+	case errors.Is(err, errTokenUsed):
+		refuseGrant(w, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
+	case err != nil:
+		refuseGrant(w, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
+	default:
+		a.grant(w, u, g)
+	}
+}
+
+// grant answers with a session: an access token and a refresh token.
+func (a *authAPI) grant(w http.ResponseWriter, u *account, g sessionGrant) {
+	now := time.Now()
+	expires := now.Add(a.lifetime)
+	claims := Claims{"app_metadata": u.appMetadata(), "user_metadata": u.userMetadata(), "is_anonymous": false, "aal": "aal1"}
+	maps.Copy(claims, u.Claims)
+	maps.Copy(claims, Claims{
+		"sub": u.ID, "role": u.Role, "aud": "authenticated", "email": u.Email, "phone": u.Phone,
+		"iat": now.Unix(), "exp": expires.Unix(), "session_id": g.session,
+		"jti": newUUID(), // two tokens of one second differ
+	})
+	writeJSON(w, http.StatusOK, map[string]any{
+		"access_token":  a.server.Sign(claims),
+		"token_type":    "bearer",
+		"expires_in":    int(a.lifetime / time.Second),
+		"expires_at":    expires.Unix(),
+		"refresh_token": g.refreshToken,
+		"user":          u.json(now),
+	})
+}
+
+func (u *account) appMetadata() any {
+	if given, ok := u.Claims["app_metadata"]; ok {
+		return given
+	}
+	provider := "email"
+	if u.Email == "" {
+		provider = "phone"
+	}
+	return map[string]any{"provider": provider, "providers": []string{provider}}
+}
+
+func (u *account) userMetadata() any {
+	if given, ok := u.Claims["user_metadata"]; ok {
+		return given
+	}
+	return map[string]any{}
+}
+
+func (u *account) json(signedIn time.Time) map[string]any {
+	return map[string]any{
+		"id": u.ID, "aud": "authenticated", "role": u.Role, "email": u.Email, "phone": u.Phone,
+		"app_metadata": u.appMetadata(), "user_metadata": u.userMetadata(), "identities": []any{},
+		"email_confirmed_at": u.created, "confirmed_at": u.created, "last_sign_in_at": signedIn.UTC(),
+		"created_at": u.created, "updated_at": signedIn.UTC(), "is_anonymous": false,
+	}
+}
+
+// bearer returns the user of the request's token and the session; it answers
+// the request where there is none.
+func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *account, session string) {
+	token, given := bearerToken(r)
+	if !given {
+		writeAuthError(w, http.StatusUnauthorized, "no_authorization", "This endpoint requires a Bearer token")
+		return nil, ""
+	}
+	claims, _, err := a.server.verifier.verify(token)
+	if err != nil {
+		writeAuthError(w, http.StatusForbidden, "bad_jwt", "invalid JWT: "+err.Error())
+		return nil, ""
+	}
+	for _, u := range a.users {
+		if claims["sub"] == u.ID {
+			session, _ := claims["session_id"].(string)
+			return u, session
+		}
+	}
+	writeAuthError(w, http.StatusForbidden, "user_not_found", "User from sub claim in JWT does not exist")
+	return nil, ""
+}
+
+func (a *authAPI) user(w http.ResponseWriter, r *http.Request) {
+	u, session := a.bearer(w, r)
+	switch {
+	case u == nil:
+	case session != "" && !a.sessions.has(session):
+		writeAuthError(w, http.StatusForbidden, "session_not_found", "Session from session_id claim in JWT does not exist")
+	default:
+		writeJSON(w, http.StatusOK, u.json(time.Now()))
+	}
+}
+
+// logout ends the sessions of the user, or the one of the token, or all but
+// that. Access tokens stay good until they expire.
+func (a *authAPI) logout(w http.ResponseWriter, r *http.Request) {
+	u, session := a.bearer(w, r)
+	if u == nil {
+		return
+	}
+	scope := r.URL.Query().Get("scope")
+	a.sessions.end(func(id string, owner *account) bool {
+		switch scope {
+		case "local":
+			return id == session
+		case "others":
+			return owner == u && id != session
+		}
+		return owner == u
+	})
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start runs the command until the returned function is called, which returns
+// the exit status. The lines that it prints first are returned.
+func start(t *testing.T, lines int, args ...string) ([]string, func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	out, in := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), in, io.Discard)
+		_ = in.Close()
+	}()
+	var printed bytes.Buffer
+	buffer := make([]byte, 4096)
+	for strings.Count(printed.String(), "\n") < lines {
+		n, err := out.Read(buffer)
+		require.NoError(t, err, printed.String())
+		printed.Write(buffer[:n])
+	}
+	return strings.Split(strings.TrimSpace(printed.String()), "\n"), func() int {
+		cancel()
+		return <-code
+	}
+}
+
+// get reads a table with an API key and, if there is one, a token.
+func get(t *testing.T, url, key, token string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest("GET", url, nil)
+	require.NoError(t, err)
+	r.Header.Set("apikey", key)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	http.DefaultClient.CloseIdleConnections()
+	return answer.StatusCode, string(body)
+}
+
+func TestDemo(t *testing.T) {
+	lines, stop := start(t, 6)
+	require.Regexp(t, `^project URL:   http://127\.0\.0\.1:\d+$`, lines[0])
+	require.Regexp(t, `^websocket URL: ws://127\.0\.0\.1:\d+/realtime/v1/websocket$`, lines[1])
+	require.Regexp(t, `^anon key:      eyJ`, lines[2])
+	require.Regexp(t, `^service key:   eyJ`, lines[3])
+	require.Regexp(t, `^token of ann@example.com: eyJ`, lines[4])
+	require.Regexp(t, `^token of ben@example.com: eyJ`, lines[5])
+	last := func(line string) string { return regexp.MustCompile(`\S+$`).FindString(line) }
+	status, body := get(t, last(lines[0])+"/rest/v1/customers?select=name", last(lines[2]), last(lines[4]))
+	require.Equal(t, 200, status, body)
+	require.JSONEq(t, `[{"name":"Ann"},{"name":"Ben"}]`, body)
+	status, body = get(t, last(lines[0])+"/rest/v1/todos", last(lines[2]), "")
+	require.Equal(t, 200, status, body)
+	require.JSONEq(t, `[]`, body)
+	require.Zero(t, stop())
+}
+
+func TestSchemaFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "schema.json")
+	require.NoError(t, os.WriteFile(path, []byte(`{"tables":[{"name":"t","columns":[{"name":"id","type":"int8"}],"rows":[{"id":1}]}],"users":[{"phone":"+4711","password":"p","role":"service_role"}]}`), 0o600))
+	lines, stop := start(t, 5, "-schema", path, "-secret", "a-secret-of-one's-own-that-is-long-enough")
+	require.Regexp(t, `^token of \+4711: eyJ`, lines[4])
+	require.Zero(t, stop())
+}
+
+func TestErrors(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	require.NoError(t, os.WriteFile(bad, []byte(`{"tables":[{"name":"t","columns":[{"name":"id","type":"int8"}],"primary_key":["x"]}]}`), 0o600))
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"-h"}, 0, "tables and users in JSON"},
+		{[]string{"-nope"}, 2, "flag provided but not defined"},
+		{[]string{"schema.json"}, 2, `what is "schema.json"? There are only flags`},
+		{[]string{"-schema", filepath.Join(t.TempDir(), "none.json")}, 1, "no such file"},
+		{[]string{"-schema", bad}, 1, "table public.t: column x: it is in the primary key but not in the table"},
+		{[]string{"-addr", "256.0.0.1:1"}, 1, "mockserver: listen tcp"},
+	} {
+		var out, errOut bytes.Buffer
+		require.Equal(t, c.code, run(t.Context(), c.args, &out, &errOut), c.args)
+		require.Contains(t, errOut.String(), c.want)
+		require.Empty(t, out.String())
+	}
+}

@@ -1,0 +1,70 @@
+package mockserver
+
+import (
+	"crypto"
+	"log/slog"
+	"time"
+)
+
+// DefaultSecret signs and verifies tokens when Config.JWTSecret is empty. It
+// is the secret of Supabase's local stack and is no secret.
+const DefaultSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
+
+// Config says what the server holds and how it behaves. The zero value is a
+// server without tables.
+type Config struct {
+	// Tables are the tables that exist, all of them in the publication
+	// supabase_realtime unless Table.Unpublished.
+	Tables []Table
+	// Users may sign in at /auth/v1/token.
+	Users []User
+
+	// JWTSecret signs and verifies HS256 tokens; empty: DefaultSecret.
+	JWTSecret string
+	// Keys are further keys that tokens may be signed with.
+	Keys []VerificationKey
+	// TokenLifetime is that of access tokens given at sign-in and refresh;
+	// 0: one hour.
+	TokenLifetime time.Duration
+
+	// MaxRows is the most rows that one answer of the REST API holds
+	// (PostgREST's db-max-rows); 0: no limit.
+	MaxRows int
+
+	// InMemory serves connections made by Server.HTTPClient over pipes and no
+	// others, which works within a testing/synctest bubble. Addr is not used.
+	InMemory bool
+	// Addr is the TCP address to listen on; empty: a free port of 127.0.0.1.
+	Addr string
+
+	// Logger receives what the server does, without keys, tokens or passwords;
+	// nil: nothing is logged.
+	Logger *slog.Logger
+
+	// Channels says who may use private channels.
+	Channels ChannelPolicy
+	// Timing is how fast the Realtime server works.
+	Timing Timing
+	// Seed makes the times that Timing leaves to chance repeatable.
+	Seed uint64
+}
+
+// VerificationKey is a public key for tokens signed by RS256, ES256 or EdDSA
+// (RS384, ES512, … too). A token names it by its header kid.
+type VerificationKey struct {
+	ID  string           // the kid
+	Key crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+}
+
+// User is an account of the Auth API.
+type User struct {
+	ID       string // claim sub, a UUID; empty: made up by New
+	Email    string // one of Email and Phone at least
+	Phone    string
+	Password string
+	Role     string // claim role; empty: authenticated
+	Claims   Claims // further claims of the user's access tokens, such as app_metadata
+}
+
+// Claims are the claims of a token, as encoding/json decodes them.
+type Claims = map[string]any

@@ -1,0 +1,240 @@
+package mockserver
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// database holds the committed rows of the tables and the write-ahead log. It
+// is safe for concurrent use, and calls no user code under its lock.
+type database struct {
+	tables []*table // fixed, in the order of Config.Tables
+
+	mu     sync.Mutex // guards table.rows, too
+	lastTx uint64
+	lastID uint64 // of rows of tables without a primary key
+	wal    []walTx
+	walEnd uint64 // the number of transactions ever logged; wal holds the last of them
+	slots  map[*slot]struct{}
+}
+
+// roles are those that a token may name.
+var roles = []string{"anon", "authenticated", "service_role", "postgres"}
+
+func isRole(role string) bool { return slices.Contains(roles, role) }
+
+// bypassesRLS reports whether policies are not asked for the role.
+func bypassesRLS(role string) bool { return role == "service_role" || role == "postgres" }
+
+// roleOf returns the database role of the claims; empty where they name none.
+func roleOf(claims Claims) string {
+	role, _ := claims["role"].(string)
+	return role
+}
+
+func newDatabase(specs []Table) (*database, error) {
+	db := &database{slots: map[*slot]struct{}{}}
+	for _, spec := range specs {
+		t, err := newTable(spec)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := db.table(t.schema, t.name); twice {
+			return nil, fmt.Errorf("mockserver: table %s: it is there twice", t.fullName())
+		}
+		t.index = len(db.tables)
+		db.tables = append(db.tables, t)
+		if err := db.load(t, spec.Rows); err != nil {
+			return nil, err
+		}
+	}
+	return db, nil
+}
+
+// load makes the first content of a table.
+func (db *database) load(t *table, rows []Row) error {
+	entries := make([]entry, 0, len(rows))
+	for i, values := range rows {
+		r, err := t.newRow(values)
+		if err == nil {
+			err = t.checkNotNull(r)
+		}
+		if err != nil {
+			return fmt.Errorf("%w (row %d of Table.Rows)", err, i+1)
+		}
+		db.lastID++
+		entries = append(entries, entry{id: db.lastID, row: r})
+	}
+	slices.SortStableFunc(entries, func(a, b entry) int { return t.order(a, t.key(b)) })
+	for i := 1; i < len(entries); i++ {
+		if t.order(entries[i], t.key(entries[i-1])) == 0 {
+			return t.duplicate(entries[i])
+		}
+	}
+	t.rows = newRowSet(entries)
+	t.startSequences(entries)
+	return nil
+}
+
+// startSequences makes serial columns go on behind the first rows.
+func (t *table) startSequences(entries []entry) {
+	for i, c := range t.columns {
+		if c.sequence == nil {
+			continue
+		}
+		for _, e := range entries {
+			if n, ok := e.row[i].(int64); ok && n > c.sequence.Load() {
+				c.sequence.Store(n)
+			}
+		}
+	}
+}
+
+// table returns the table of that name.
+func (db *database) table(schema, name string) (*table, bool) {
+	i := slices.IndexFunc(db.tables, func(t *table) bool { return t.schema == schema && t.name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return db.tables[i], true
+}
+
+// all returns every table. The caller must not change the slice.
+func (db *database) all() []*table { return db.tables }
+
+// roleExists reports whether it is a role of the database.
+func (db *database) roleExists(role string) bool { return isRole(role) }
+
+// canSelect reports whether the role may read the column.
+func (db *database) canSelect(role string, t *table, column int) bool {
+	if may, named := t.grants[role]; named {
+		return may[column]
+	}
+	return t.grants == nil && isRole(role) || bypassesRLS(role)
+}
+
+// canWrite reports whether the role may insert, update and delete.
+func (db *database) canWrite(role string, t *table) bool {
+	for i := range t.columns {
+		if !db.canSelect(role, t, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// visible reports whether, under row level security, the row that has the key
+// now may be read under the claims. It is false where there is no such row,
+// for every role, and true for any key where the table has no RLS.
+func (db *database) visible(t *table, key []any, claims Claims) bool {
+	if !t.rls {
+		return true
+	}
+	e, ok := db.rows(t).get(t, key)
+	return ok && t.allowed(t.selects, claims, e.row)
+}
+
+// allowed asks a policy about a row.
+func (t *table) allowed(p Policy, claims Claims, r row) bool {
+	if !t.rls || bypassesRLS(roleOf(claims)) {
+		return true
+	}
+	return p != nil && p(claims, t.goRow(r))
+}
+
+// rows returns the committed content of a table.
+func (db *database) rows(t *table) *rowSet {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return t.rows
+}
+
+// setPublished adds the table to the publication, or removes it.
+func (db *database) setPublished(t *table, on bool) { t.published.Store(on) }
+
+// truncate empties a table. It is not logged: Realtime does not deliver it.
+func (db *database) truncate(t *table) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	t.rows = &rowSet{}
+}
+
+// newID returns an id for a row of a table without a primary key.
+func (db *database) newID() uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.lastID++
+	return db.lastID
+}
+
+// snapshot returns the committed content of every table, by table.index.
+func (db *database) snapshot() []*rowSet {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	sets := make([]*rowSet, len(db.tables))
+	for i, t := range db.tables {
+		sets[i] = t.rows
+	}
+	return sets
+}
+
+// commit makes a transaction's changes permanent, all or none, and logs them.
+func (db *database) commit(tx *Tx) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	sets := map[*table]*rowSet{}
+	for _, c := range tx.changes {
+		if _, begun := sets[c.table]; begun {
+			continue
+		}
+		sets[c.table] = tx.sets[c.table.index]
+		if c.table.rows != tx.base[c.table.index] { // somebody else committed since
+			set, err := tx.replay(c.table, c.table.rows)
+			if err != nil {
+				return err
+			}
+			sets[c.table] = set
+		}
+	}
+	for t, set := range sets {
+		t.rows = set
+	}
+	if len(tx.changes) > 0 {
+		db.lastTx++
+		db.log(tx.changes)
+	}
+	return nil
+}
+
+// log appends a transaction to the WAL. Without slots nobody will ever read
+// it, so it is not kept.
+func (db *database) log(changes []txChange) {
+	if len(db.slots) == 0 {
+		return
+	}
+	commit := time.Now().UTC().Truncate(time.Microsecond)
+	logged := make(walTx, len(changes))
+	for i, c := range changes {
+		logged[i] = walChange{
+			table: c.table, op: c.op, new: c.new.row, old: c.old.row,
+			unchangedToast: c.unchangedToast, commit: commit, tx: db.lastTx,
+		}
+	}
+	db.wal = append(db.wal, logged)
+	db.walEnd++
+}
+
+// schemas returns the schemas that the REST API shows, public first.
+func (db *database) schemas() []string {
+	names := []string{"public"}
+	for _, t := range db.tables {
+		if !slices.Contains(names, t.schema) {
+			names = append(names, t.schema)
+		}
+	}
+	return names
+}
+
+func (db *database) exposes(schema string) bool { return slices.Contains(db.schemas(), schema) }

@@ -1,0 +1,98 @@
+// Package mockserver is a Supabase project in memory, for tests of programs
+// that use Realtime: tables, the REST API to read and write them (PostgREST),
+// sign-in (Auth), and the Realtime websocket, which tells of their changes.
+// There is nothing to install and no database.
+//
+// A client, this module's or any other, is given the server's URL and key in
+// the place of a project's:
+//
+//	func TestOrders(t *testing.T) {
+//		server := mockserver.Start(t, mockserver.Config{
+//			Tables: []mockserver.Table{{
+//				Name: "orders",
+//				Columns: []mockserver.Column{
+//					{Name: "id", Type: "bigserial"},
+//					{Name: "status", Type: "text", NotNull: true},
+//				},
+//				PrimaryKey: []string{"id"},
+//			}},
+//		})
+//		// Point the program under test at server.URL() and server.AnonKey(),
+//		// and then change something:
+//		err := server.Insert("orders", mockserver.Row{"status": "open"})
+//		…
+//	}
+//
+// Changes made by Server's methods, in a transaction of Server.Tx or one of
+// their own, and those made by REST requests come out of the socket alike.
+//
+// # Virtual time
+//
+// With Config.InMemory the server has no network: Server.HTTPClient reaches it
+// over pipes, for websockets too. The whole of it then works within a bubble
+// of testing/synctest, on virtual time: token lifetimes, heartbeats, polls and
+// backoffs pass at once, and commit timestamps are those of the bubble. Start
+// the server inside the bubble.
+//
+// Outside of a bubble the server takes as long for things as a real one does,
+// such as half a second to notice a change, unless Config.Timing is Fast or
+// says otherwise.
+//
+// # Who may do what
+//
+// Server.AnonKey and Server.ServiceKey are the keys of the project, and keys
+// that begin with sb_publishable_ and sb_secret_ are taken, too.
+// Server.UserToken and Server.Sign make tokens; Config.Users may sign in for
+// theirs at /auth/v1/token. What a role may read and write, Table.Grants says,
+// and under row level security the policies of the table, which are Go
+// functions. Private channels ask Config.Channels.
+//
+// # Things that go wrong
+//
+// Server has methods that lose connections, refuse or delay joins, close or
+// crash channels, fail subscriptions, and lose changes without a word, as the
+// real server at times does. Server.Sent is what clients have sent.
+//
+// # The command
+//
+//	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -schema schema.json
+//
+// serves a schema file (see LoadSchema) on a port, for programs in any
+// language.
+//
+// # What is faithful
+//
+// Realtime's messages are checked against recordings of Supabase Realtime
+// 2.129.8 on PostgreSQL 15: their order, their refs, the words of errors, the
+// times at which things happen, the form of every type of value with the
+// losses that Realtime has in store for some (NaN is null, char(n) comes cut
+// short), replica identities, unchanged TOAST values, filters, and policies
+// that are asked of the row as it is when the log is read.
+//
+// Values are read, written and ordered as PostgreSQL does it, including exact
+// numbers, infinite and BC dates, arrays and composites, with its errors.
+// Transactions are all or nothing. The REST API's statuses, headers and errors
+// are PostgREST's.
+//
+// # What is not
+//
+//   - There is no SQL: no triggers, functions, views, foreign keys, checks, or
+//     unique constraints but the primary key; a domain does not check, and no
+//     column is computed.
+//   - Text is ordered by its bytes. Intervals, ranges, network addresses, money
+//     and types that the server does not know are kept as the text that was
+//     given, without a check, and ordered as text. The time zone is UTC. Arrays
+//     do not keep lower bounds.
+//   - Regular expressions are Go's.
+//   - Transactions do not wait for each other: see Server.Tx.
+//   - Of the REST API there are the reading and writing of one table, with all
+//     filters but full text search and those for arrays and ranges; no embedded
+//     tables, JSON paths, aggregates, PUT, CSV, or calls of functions. What is
+//     not there is answered with an error that says so.
+//   - Of the Auth API there are sign-in with a password, refresh, the user and
+//     logout. A refresh token is good once, without the ten seconds of grace
+//     that Supabase gives.
+//   - Of Realtime there are postgres_changes and broadcasts in text frames; no
+//     presence, no binary broadcasts, no broadcasts over HTTP or from the
+//     database and no replay of them, and no rate limits.
+package mockserver

@@ -1,0 +1,69 @@
+package mockserver
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Error is what PostgreSQL would say to a statement that it refuses. The REST
+// API answers with it as PostgREST does, and the methods of Server and Tx
+// return it, so that errors.As tells a unique violation from a bad value.
+type Error struct {
+	Code    string // SQLSTATE, such as "23505"
+	Message string // as PostgreSQL words it
+	Detail  string // may be empty
+	Hint    string // may be empty
+	Table   string // schema and name, where the error is about one table
+	Column  string // where the error is about one column
+}
+
+// Error returns the message behind the table and column that it is about, and
+// the SQLSTATE.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("mockserver: ")
+	if e.Table != "" {
+		b.WriteString("table " + e.Table + ": ")
+	}
+	if e.Column != "" {
+		b.WriteString("column " + e.Column + ": ")
+	}
+	b.WriteString(e.Message)
+	if e.Detail != "" {
+		b.WriteString(" (" + e.Detail + ")")
+	}
+	b.WriteString(" [" + e.Code + "]")
+	return b.String()
+}
+
+// SQLSTATE codes that more than one file uses.
+const (
+	codeBadText          = "22P02" // invalid_text_representation
+	codeOutOfRange       = "22003" // numeric_value_out_of_range
+	codeTooLong          = "22001" // string_data_right_truncation
+	codeBadTime          = "22007" // invalid_datetime_format
+	codeTimeRange        = "22008" // datetime_field_overflow
+	codeBadParameter     = "22023" // invalid_parameter_value
+	codeNotNull          = "23502"
+	codeUnique           = "23505"
+	codeConflict         = "40001" // serialization_failure
+	codeCardinality      = "21000" // cardinality_violation
+	codeNoRight          = "42501" // insufficient_privilege
+	codeUndefinedColumn  = "42703"
+	codeUndefinedTable   = "42P01"
+	codeUndefinedOp      = "42883"
+	codeDatatypeMismatch = "42804"
+	codeNotReady         = "55000" // object_not_in_prerequisite_state
+)
+
+func errf(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// at fills in the table and column that an error of a value is about, and
+// leaves the original as it is: it may be shared.
+func (e *Error) at(t *table, column string) *Error {
+	located := *e
+	located.Table, located.Column = t.fullName(), column
+	return &located
+}

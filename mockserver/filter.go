@@ -1,0 +1,349 @@
+package mockserver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// changeFilter is one condition of a binding's filter, as the client wrote it.
+type changeFilter struct {
+	column string
+	op     string
+	value  string // of in: an array literal
+	negate bool
+}
+
+var filterOps = []string{"eq", "neq", "lt", "lte", "gt", "gte", "in", "like", "ilike", "is", "match", "imatch", "isdistinct"}
+
+// inspect returns the elements of the tuple that the filter is in Elixir.
+func (f changeFilter) inspect() []string {
+	return []string{inspectString(f.column), inspectString(f.op), inspectString(f.value), inspect(f.negate)}
+}
+
+// parseFilters reads a filter: conditions that all must hold, separated by
+// commas, each "column=operator.value" or "column=not.operator.value". The
+// error is worded as the server's, behind "Error parsing `filter` params: ".
+func parseFilters(filter string) ([]changeFilter, error) {
+	if filter = strings.TrimSpace(filter); filter == "" {
+		return nil, nil
+	}
+	var filters []changeFilter
+	for _, segment := range splitFilter(filter) {
+		f, err := parseCondition(strings.TrimSpace(segment))
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, f)
+	}
+	return filters, nil
+}
+
+// splitFilter cuts at commas that are outside parentheses and quotes. A quote
+// opens behind one of . ( , and nowhere else, so that it may stand within a
+// value; a backslash takes the next byte of a quoted text along.
+func splitFilter(filter string) (segments []string) {
+	depth, quoted, begin := 0, false, 0
+	var previous byte
+	for i := 0; i < len(filter); i++ {
+		c := filter[i]
+		switch {
+		case quoted && c == '\\' && i+1 < len(filter):
+			i++
+			c = filter[i]
+		case quoted:
+			quoted = c != '"'
+		case c == '"' && strings.IndexByte(".(,", previous) >= 0 && i > begin:
+			quoted = true
+		case c == '(':
+			depth++
+		case c == ')':
+			depth = max(0, depth-1)
+		case c == ',' && depth == 0:
+			segments = append(segments, filter[begin:i])
+			begin = i + 1
+		}
+		previous = c
+	}
+	return append(segments, filter[begin:])
+}
+
+func parseCondition(segment string) (f changeFilter, err error) {
+	if segment == "" {
+		return f, errors.New("filter must not contain empty segments (check for extra commas)")
+	}
+	column, rest, ok := strings.Cut(segment, "=")
+	if !ok {
+		return f, errors.New(inspect([]any{segment}))
+	}
+	rest, negate := strings.CutPrefix(rest, "not.")
+	op, value, ok := strings.Cut(rest, ".")
+	switch {
+	case !ok:
+		return f, errors.New(inspect([]any{rest}))
+	case !slices.Contains(filterOps, op):
+		return f, errors.New(inspect([]any{op, value}))
+	case op != "in":
+		value = unquoteValue(value)
+	case len(value) < 2 || value[0] != '(' || value[len(value)-1] != ')':
+		return f, errors.New("`in` filter value must be wrapped by parentheses")
+	default:
+		value = "{" + value[1:len(value)-1] + "}"
+	}
+	return changeFilter{column: column, op: op, value: value, negate: negate}, nil
+}
+
+// unquoteValue removes the quotes of a value that is wholly within them. Anything
+// else is taken as it is.
+func unquoteValue(value string) string {
+	if !strings.HasPrefix(value, `"`) {
+		return value
+	}
+	var b strings.Builder
+	for i := 1; i < len(value); i++ {
+		switch {
+		case value[i] == '"' && i == len(value)-1:
+			return b.String()
+		case value[i] == '"':
+			return value
+		case value[i] == '\\' && i+1 < len(value):
+			i++
+		}
+		b.WriteByte(value[i])
+	}
+	return value
+}
+
+// predicate is a filter that has been checked against a table.
+type predicate struct {
+	changeFilter
+	index int    // of the column
+	typ   pgType // of the column, without its modifier
+	want  any    // of comparisons
+	among []any  // of in
+	like  wildcards
+	match *regexp.Regexp
+}
+
+// newPredicate checks a filter as the trigger on the server's table of
+// subscriptions does. Its error is an *Error, as PostgreSQL would raise it.
+func newPredicate(t *table, f changeFilter, selectable func(column int) bool) (predicate, error) {
+	p := predicate{changeFilter: f}
+	index, ok := t.byName[f.column]
+	if !ok || !selectable(index) {
+		return p, raise("invalid column for filter %s", f.column)
+	}
+	p.index, p.typ = index, unmodifiedType(t.columns[index].typ)
+	var err error
+	switch f.op {
+	case "in":
+		err = p.checkIn()
+	case "is":
+		err = p.checkIs()
+	case "like", "ilike":
+		err = p.checkLike()
+	case "match", "imatch":
+		err = p.checkMatch()
+	default:
+		p.want, err = p.typ.parse(cutToBare(p.typ, f.value))
+	}
+	return p, err
+}
+
+// raise is an exception that a trigger raises.
+func raise(format string, args ...any) *Error { return errf("P0001", format, args...) }
+
+// unmodifiedType is the type that the server casts a column's values to.
+func unmodifiedType(t pgType) pgType {
+	if _, ok := builtin[t.name()]; !ok {
+		return t
+	}
+	bare, err := namedType(t.name(), "")
+	if err != nil {
+		panic("mockserver: " + err.Error()) // a name of builtin without a modifier always is a type
+	}
+	return bare
+}
+
+// checkIn reads the values, which may be in an array of several dimensions.
+func (p *predicate) checkIn() error {
+	list, err := arrayOf(p.typ).parse(p.value)
+	if err != nil {
+		return err
+	}
+	if len(list.(array)) > 100 {
+		return raise("too many values for `in` filter. Maximum 100")
+	}
+	p.among = list.(array).flat(nil)
+	for i, v := range p.among {
+		if v != nil && isCut(p.typ) {
+			if p.among[i], err = p.typ.parse(cutToBare(p.typ, p.typ.text(v))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *predicate) checkIs() error {
+	switch p.value {
+	case "null":
+		return nil
+	case "true", "false", "unknown":
+		if p.typ.name() == "bool" {
+			return nil
+		}
+		return raise("is %s filter requires a boolean column, got %s", p.value, p.typ.sqlName)
+	}
+	return raise("invalid value for is filter: must be null, true, false, or unknown")
+}
+
+// checkLike wants a type that has an operator ~~ of its own, which varchar has
+// not.
+func (p *predicate) checkLike() error {
+	if !slices.Contains([]string{"text", "name", "bpchar", "bytea"}, p.typ.name()) {
+		return raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.sqlName)
+	}
+	p.like = newWildcards(p.fold(cutToBare(p.typ, p.value)), '\\')
+	return nil
+}
+
+// fold makes text alike that ilike does not tell apart.
+func (p *predicate) fold(text string) string {
+	if p.op == "ilike" {
+		return strings.ToLower(text)
+	}
+	return text
+}
+
+// checkMatch reads the pattern in Go's dialect of regular expressions, which
+// lacks some of PostgreSQL's: back references, lookaround.
+func (p *predicate) checkMatch() error {
+	if p.typ.name() != "text" {
+		return raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.sqlName)
+	}
+	flags := "(?s)"
+	if p.op == "imatch" {
+		flags = "(?is)"
+	}
+	if len(p.value) > maxRegexp {
+		return raise("invalid regular expression for %s filter: invalid regular expression: regular expression is too complex", p.op)
+	}
+	pattern, err := regexp.Compile(flags + p.value)
+	if err != nil {
+		return raise("invalid regular expression for %s filter: invalid regular expression: %v", p.op, err)
+	}
+	p.match = pattern
+	return nil
+}
+
+// maxRegexp bounds the patterns that clients may make the server compile.
+const maxRegexp = 10_000
+
+// errPoll is an error of the query that reads the log. On the server it takes
+// the replication slot with it, and with the slot the changes of everybody.
+type errPoll struct{ err error }
+
+func (e *errPoll) Error() string { return "mockserver: the poll failed: " + e.err.Error() }
+func (e *errPoll) Unwrap() error { return e.err }
+
+// matches reports whether the value, in its wire form, passes. The wire form is
+// what the server compares: what was lost on the way to it (a NaN is null
+// there, and of char(n) there is one character) is not there to be compared.
+// Where SQL says NULL the answer is false, negated or not.
+func (p *predicate) matches(wire []byte) (bool, error) {
+	null := string(wire) == "null"
+	switch {
+	case p.op == "is":
+		return p.is(string(wire)) != p.negate, nil
+	case p.op == "isdistinct" && null:
+		return !p.negate, nil
+	case null:
+		return false, nil
+	}
+	value := wireText(wire)
+	switch {
+	case p.like != nil:
+		return p.like.matches(p.fold(value)) != p.negate, nil
+	case p.match != nil:
+		return p.match.MatchString(value) != p.negate, nil
+	}
+	have, err := p.typ.parse(value)
+	if err != nil {
+		return false, &errPoll{err}
+	}
+	holds, known, err := p.compare(have)
+	return known && holds != p.negate, err
+}
+
+// is tells whether the value is what the keyword says.
+func (p *predicate) is(wire string) bool {
+	keyword := p.value
+	if keyword == "unknown" {
+		keyword = "null"
+	}
+	return wire == keyword
+}
+
+// compare compares a value that is not NULL with the filter's. Not known is
+// SQL's NULL.
+func (p *predicate) compare(have any) (holds, known bool, err error) {
+	if p.op == "in" {
+		return p.in(have)
+	}
+	n, err := p.order(have, p.want)
+	switch p.op {
+	case "eq":
+		holds = n == 0
+	case "neq", "isdistinct":
+		holds = n != 0
+	case "lt":
+		holds = n < 0
+	case "lte":
+		holds = n <= 0
+	case "gt":
+		holds = n > 0
+	case "gte":
+		holds = n >= 0
+	}
+	return holds, err == nil, err
+}
+
+func (p *predicate) in(have any) (holds, known bool, err error) {
+	known = true
+	for _, want := range p.among {
+		if want == nil {
+			known = false // unless another one is equal
+			continue
+		}
+		n, err := p.order(have, want)
+		if err != nil {
+			return false, false, err
+		}
+		if n == 0 {
+			return true, true, nil
+		}
+	}
+	return false, known, nil
+}
+
+func (p *predicate) order(a, b any) (int, error) {
+	n, ok := p.typ.compare(a, b)
+	if !ok {
+		return 0, &errPoll{fmt.Errorf("type %s has no such operator", p.typ.sqlName)}
+	}
+	return n, nil
+}
+
+// wireText returns what jsonb's #>> '{}' makes of a value: a string's content,
+// and the text of everything else.
+func wireText(wire []byte) string {
+	var s string
+	if len(wire) > 0 && wire[0] == '"' && json.Unmarshal(wire, &s) == nil {
+		return s
+	}
+	return string(wire)
+}

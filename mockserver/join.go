@@ -1,0 +1,257 @@
+package mockserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"hash/fnv"
+	"strconv"
+	"strings"
+
+	"github.com/coder/websocket"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// joinConfig is the payload of a join, as the server understands it.
+type joinConfig struct {
+	private  bool
+	ack      bool // broadcasts are answered
+	self     bool // broadcasts come back to their sender
+	replay   bool // old broadcasts are asked for
+	presence bool
+	bindings []binding
+	token    string // empty without hasToken
+	hasToken bool   // or else that of the connection is taken
+}
+
+// binding is one entry of config.postgres_changes.
+type binding struct {
+	id     int
+	object json.RawMessage            // as it came
+	fields map[string]json.RawMessage // of object
+}
+
+// parseJoin reads the payload of a join. The server is lenient: what it cannot
+// read has its default. But some payloads make it raise, and then the join is
+// refused for that reason.
+func parseJoin(payload []byte) (cfg joinConfig, reason string) {
+	params, ok := object(payload)
+	if !ok {
+		return cfg, "UnknownErrorOnChannel: expected params to be a :map, got: `" + inspectJSON(payload) + "`"
+	}
+	cfg.token, cfg.hasToken = joinToken(params)
+	if !present(params["config"]) {
+		return cfg, ""
+	}
+	config, ok := object(params["config"])
+	if !ok {
+		return cfg, "UnknownErrorOnChannel: no function clause matching in Access.get/3"
+	}
+	if present(config["broadcast"]) {
+		broadcast, ok := object(config["broadcast"])
+		if !ok {
+			return cfg, "UnknownErrorOnChannel: no function clause matching in Access.get/3"
+		}
+		cfg.ack, cfg.self = flexibleBool(broadcast["ack"]), flexibleBool(broadcast["self"])
+		_, cfg.replay = broadcast["replay"]
+	}
+	presence, _ := object(config["presence"])
+	cfg.presence = flexibleBool(presence["enabled"])
+	cfg.private = flexibleBool(config["private"])
+	cfg.bindings, reason = parseBindings(config["postgres_changes"])
+	return cfg, reason
+}
+
+// joinToken picks the token of a join. One that begins with sb_, or is no
+// string, counts as none; then the connection's is taken.
+func joinToken(params map[string]json.RawMessage) (token string, ok bool) {
+	access, user := params["access_token"], params["user_token"]
+	either := access
+	if !present(access) || string(access) == "false" {
+		either = user
+	}
+	if s, _ := text(either); strings.HasPrefix(s, "sb_") {
+		return "", false
+	}
+	if s, ok := text(user); ok {
+		return s, true
+	}
+	return text(access)
+}
+
+func parseBindings(raw json.RawMessage) (bindings []binding, reason string) {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil {
+		return nil, ""
+	}
+	for _, entry := range list {
+		if !present(entry) {
+			continue
+		}
+		fields, ok := object(entry)
+		if !ok {
+			return nil, "UnknownErrorOnChannel: expected a map, got: " + inspectJSON(entry)
+		}
+		bindings = append(bindings, binding{id: bindingID(entry), object: entry, fields: fields})
+	}
+	return bindings, ""
+}
+
+// bindingID is a hash of the whole object of a binding, whatever the order of
+// its keys: equal bindings have equal ids, on any channel and any socket.
+func bindingID(object json.RawMessage) int {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	dec.UseNumber()
+	var v any
+	_ = dec.Decode(&v) // it has been read before
+	h := fnv.New32a()
+	_, _ = h.Write(mustJSON(v)) // which sorts the keys
+	return int(h.Sum32() & (1<<27 - 1))
+}
+
+// echo returns the binding as the reply to the join has it: what came, with
+// the id before it.
+func (b binding) echo() []byte {
+	rest := bytes.TrimSpace(b.object)[1:]
+	out := append([]byte(`{"id":`), strconv.Itoa(b.id)...)
+	if len(b.fields) > 0 {
+		out = append(out, ',')
+	}
+	return append(out, rest...)
+}
+
+// present reports whether a member is there and not null.
+func present(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+
+// object reads a JSON object. encoding/json's structs would match keys in any
+// case, which the server does not.
+func object(raw json.RawMessage) (map[string]json.RawMessage, bool) {
+	var fields map[string]json.RawMessage
+	err := json.Unmarshal(raw, &fields)
+	return fields, err == nil && fields != nil
+}
+
+// text reads a JSON string.
+func text(raw json.RawMessage) (string, bool) {
+	var s string
+	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
+		return "", false
+	}
+	return s, true
+}
+
+// flexibleBool reads true, false, and the same as strings in any case.
+// Anything else is false.
+func flexibleBool(raw json.RawMessage) bool {
+	s, _ := text(raw)
+	return string(raw) == "true" || strings.EqualFold(s, "true")
+}
+
+// join answers a join. A channel that the topic already has ends first, even
+// if the new join is refused, but says so only after the reply.
+func (c *conn) join(old *channel, m phoenix.Message) {
+	faults := &c.rt.faults
+	if faults.joinIgnored() {
+		return
+	}
+	if old != nil {
+		old.end()
+	}
+	if d := faults.joinDelay(); d > 0 && !c.rt.pause(c.ctx, d) {
+		return
+	}
+	ch, reason := c.newChannel(m)
+	if reason == "" {
+		c.accept(ch, m)
+	} else if !c.refuseJoin(m, reason) {
+		return
+	}
+	if old != nil {
+		c.send(old.closing(phoenix.EventClose, "{}"))
+	}
+	if disconnects(reason) {
+		c.close(websocket.StatusGoingAway)
+	}
+}
+
+// accept makes the channel one of the socket and answers its join.
+func (c *conn) accept(ch *channel, m phoenix.Message) {
+	c.joined = true
+	c.channels = append(c.channels, ch)
+	c.rt.attach(ch)
+	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, ch.config.echo()))
+	ch.watchToken()
+	ch.subscribe = ch.after(settleTime, ch.begin)
+}
+
+// refuseJoin answers a join after a while, during which the socket does nothing
+// else. It reports false when the socket ended meanwhile.
+func (c *conn) refuseJoin(m phoenix.Message, reason string) bool {
+	c.rt.log.Debug("join refused", "socket", c.id, "topic", m.Topic, "reason", reason)
+	if !c.rt.pause(c.ctx, c.rt.timing.JoinErrorDelay) {
+		return false
+	}
+	response := mustJSON(map[string]string{"reason": reason})
+	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusError, string(response)))
+	return true
+}
+
+// disconnects reports whether the server closes the socket behind a join that
+// it refuses for that reason.
+func disconnects(reason string) bool {
+	return strings.HasPrefix(reason, "ClientJoinRateLimitReached:") || strings.HasPrefix(reason, "TenantNotFound:")
+}
+
+// newChannel checks a join in the server's order.
+func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
+	name := strings.TrimPrefix(m.Topic, phoenix.TopicPrefix)
+	if name == "" {
+		return nil, "TopicNameRequired: You must provide a topic name"
+	}
+	config, reason := parseJoin(m.Payload)
+	if reason == "" {
+		reason = c.rt.faults.refusedJoin()
+	}
+	if reason != "" {
+		return nil, reason
+	}
+	who, err := c.joinBearer(config)
+	switch {
+	case err != nil:
+		return nil, err.joinReason()
+	case config.private && !c.rt.mayUse(name, who.claims):
+		return nil, "Unauthorized: " + notPermitted + name
+	case config.replay && !config.private:
+		return nil, "UnableToReplayMessages: Replay is not allowed for public channels"
+	}
+	return &channel{
+		conn: c, topic: m.Topic, name: name, joinRef: m.JoinRef,
+		config: config, who: who, fresh: true,
+	}, ""
+}
+
+// joinBearer verifies the token of a join, or once more that of the
+// connection.
+func (c *conn) joinBearer(config joinConfig) (bearer, *tokenError) {
+	switch {
+	case config.hasToken:
+		return c.rt.bearer(config.token)
+	case c.who.expires.IsZero():
+		return c.who, nil
+	}
+	return c.rt.bearer(c.who.token)
+}
+
+// echo returns the response to the join: the bindings in their order.
+func (cfg joinConfig) echo() string {
+	var b strings.Builder
+	b.WriteString(`{"postgres_changes":[`)
+	for i, bound := range cfg.bindings {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(bound.echo())
+	}
+	b.WriteString("]}")
+	return b.String()
+}

@@ -1,0 +1,133 @@
+package mockserver
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// farAway is when the project's keys expire.
+var farAway = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// AnonKey returns the project's public API key, a JWT with the role anon.
+func (s *Server) AnonKey() string { return s.anonKey }
+
+// ServiceKey returns the project's secret API key, a JWT with the role
+// service_role, which no policy holds up.
+func (s *Server) ServiceKey() string { return s.service }
+
+func (s *Server) projectKey(role string) string {
+	return s.Sign(Claims{"iss": "supabase", "role": role, "exp": farAway.Unix()})
+}
+
+// Sign returns an HS256 token with these claims, signed with the secret of the
+// server and not checked in any way. It panics if the claims have no JSON.
+func (s *Server) Sign(claims Claims) string {
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims(claims)).SignedString(s.secret)
+	if err != nil {
+		panic("mockserver: sign: " + err.Error())
+	}
+	return token
+}
+
+// UserToken returns a token of a user, with role authenticated and audience
+// authenticated, that expires after lifetime. A token says its times in whole
+// seconds: two made within one second, alike in all else, are equal.
+func (s *Server) UserToken(sub string, lifetime time.Duration) string {
+	now := time.Now()
+	return s.Sign(Claims{
+		"sub": sub, "role": "authenticated", "aud": "authenticated",
+		"iat": now.Unix(), "exp": now.Add(lifetime).Unix(),
+	})
+}
+
+// gatewayError is what the gateway before the REST and Auth APIs says of an
+// API key.
+type gatewayError struct {
+	Message string `json:"message"`
+	Hint    string `json:"hint"`
+}
+
+// apiKey returns the API key of a request, in the header or the query.
+func apiKey(r *http.Request) string {
+	if key := r.Header.Get("apikey"); key != "" {
+		return key
+	}
+	return r.URL.Query().Get("apikey")
+}
+
+// checkAPIKey wants the API key of a project: a JWT of the role anon or
+// service_role, or a key that begins with sb_publishable_ or sb_secret_.
+func (s *Server) checkAPIKey(r *http.Request) *gatewayError {
+	key := apiKey(r)
+	if key == "" {
+		return &gatewayError{"No API key found in request", "No `apikey` request header or url param was found."}
+	}
+	if _, err := s.keyClaims(key); err != nil {
+		return &gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."}
+	}
+	return nil
+}
+
+var errNoProjectKey = errors.New("mockserver: not a key of the project")
+
+// keyClaims returns the claims that an API key stands for.
+func (s *Server) keyClaims(key string) (Claims, error) {
+	switch {
+	case strings.HasPrefix(key, "sb_publishable_"):
+		return Claims{"role": "anon"}, nil
+	case strings.HasPrefix(key, "sb_secret_"):
+		return Claims{"role": "service_role"}, nil
+	}
+	claims, _, err := s.verifier.verify(key)
+	if err != nil {
+		return nil, err
+	}
+	if role := roleOf(claims); role != "anon" && role != "service_role" {
+		return nil, errNoProjectKey
+	}
+	return claims, nil
+}
+
+// authenticate returns the claims that a request to the REST API runs under:
+// those of its bearer token, or without one those of its API key. The error is
+// a *restError.
+func (s *Server) authenticate(r *http.Request) (Claims, error) {
+	token, given := bearerToken(r)
+	if !given {
+		return s.keyClaims(apiKey(r))
+	}
+	claims, _, err := s.verifier.verify(token)
+	if err != nil {
+		e := refuse(http.StatusUnauthorized, "PGRST301", "%s", restTokenText(token, err))
+		e.challenge = `Bearer error="invalid_token", error_description="` + e.Message + `"`
+		return nil, e
+	}
+	return claims, nil
+}
+
+// bearerToken returns the token of the header Authorization.
+func bearerToken(r *http.Request) (string, bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "bearer")
+}
+
+// restTokenText is what PostgREST says of a token.
+func restTokenText(token string, err error) string {
+	var fault *tokenError
+	errors.As(err, &fault)
+	switch {
+	case token == "":
+		return "Empty JWT is sent in Authorization header"
+	case fault.fault == tokenExpired:
+		return "JWT expired"
+	case fault.fault == tokenSigner, fault.fault == tokenSignature:
+		return "No suitable key or wrong key type"
+	case fault.fault == tokenFields, fault.fault == tokenExpiry:
+		return "JWT claims invalid: " + fault.Error()
+	}
+	return "JWT couldn't be decoded"
+}

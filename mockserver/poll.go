@@ -1,0 +1,228 @@
+package mockserver
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// maxChanges is how many changes one look at the log takes, about: a
+// transaction is always taken whole.
+const maxChanges = 100
+
+// poll reads the log and sends what it finds to the subscribers, in one order
+// for all tables, until the server ends or nobody has subscribed for a while.
+// An error of the query makes PostgreSQL drop the slot with all that is in it;
+// the server goes on with another one after a while.
+func (rt *realtime) poll(log *slot) {
+	defer rt.wg.Done()
+	for {
+		err := rt.pollSlot(log)
+		if err == nil {
+			return
+		}
+		rt.log.Warn("the poll failed; changes are lost", "error", err)
+		if !rt.pause(rt.ctx, rt.between(rt.timing.Poll, 50*rt.timing.Poll)) {
+			return
+		}
+		log = rt.db.openSlot()
+	}
+}
+
+// pollSlot is poll with one slot. It returns nil when polling is over.
+func (rt *realtime) pollSlot(log *slot) error {
+	defer log.close()
+	for wait := time.Duration(0); rt.pause(rt.ctx, wait); {
+		if rt.stopPolling() {
+			return nil
+		}
+		if rt.publicationChanged() {
+			rt.resubscribe()
+		}
+		changes := log.next(maxChanges)
+		delivered, err := rt.deliverAll(changes)
+		switch {
+		case err != nil:
+			return err
+		case delivered:
+			wait = 0
+		case len(changes) > 0:
+			wait = rt.timing.Poll + rt.between(rt.timing.Poll/2, rt.timing.Poll)
+		default:
+			wait = rt.timing.PollIdle
+		}
+	}
+	return nil
+}
+
+// stopPolling reports whether there has been no subscription for so long that
+// the poller ends. The next subscription starts another one.
+func (rt *realtime) stopPolling() bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if len(rt.subs) > 0 || time.Since(rt.asleep) < rt.timing.SlotIdle {
+		return false
+	}
+	rt.polling = false
+	return true
+}
+
+// deliverAll sends changes to their subscribers: all of them, or with an error
+// none. The query of a poll gives all of its changes or fails.
+func (rt *realtime) deliverAll(changes []walChange) (delivered bool, err error) {
+	var all []delivery
+	for _, c := range changes {
+		if !c.table.published.Load() || rt.faults.changeDropped() {
+			continue
+		}
+		deliveries, err := rt.match(c)
+		if err != nil {
+			return false, err
+		}
+		all = append(all, deliveries...)
+	}
+	for _, d := range all {
+		d.send()
+	}
+	return len(all) > 0, nil
+}
+
+// delivery is one change in one form for some subscriptions.
+type delivery struct {
+	data []byte
+	subs []*subscription
+}
+
+// match finds who gets a change, and in which form: subscriptions of one role
+// that select the same columns share one.
+func (rt *realtime) match(c walChange) (deliveries []delivery, err error) {
+	groups := map[string][]*subscription{}
+	for _, s := range rt.subscribed(c.table) {
+		if s.wants(c) {
+			groups[s.role] = append(groups[s.role], s)
+		}
+	}
+	if len(groups) == 0 {
+		return nil, nil
+	}
+	change := newChange(c)
+	for _, role := range slices.Sorted(maps.Keys(groups)) {
+		forRole, err := rt.matchRole(change, role, groups[role])
+		if err != nil {
+			return nil, err
+		}
+		deliveries = append(deliveries, forRole...)
+	}
+	return deliveries, nil
+}
+
+// matchRole is match for the subscriptions of one role.
+func (rt *realtime) matchRole(c *change, role string, subs []*subscription) (deliveries []delivery, err error) {
+	t := c.table
+	v := view{change: c, may: make([]bool, len(t.columns)), errors: "null"}
+	for i := range v.may {
+		v.may[i] = rt.db.canSelect(role, t, i)
+	}
+	form := view.data
+	switch {
+	case c.op != "DELETE" && len(t.pk) == 0:
+		form, v.errors = view.refused, `["Error 400: Bad Request, no primary key"]`
+	case c.op != "DELETE" && slices.ContainsFunc(t.pk, func(i int) bool { return !v.may[i] }):
+		form, v.errors = view.refused, `["Error 401: Unauthorized"]`
+	default: // filters and policies are not asked about the errors above
+		if c.tooLarge {
+			v.errors = `["Error 413: Payload Too Large"]`
+		}
+		if subs, err = rt.visibleTo(c, subs); err != nil {
+			return nil, err
+		}
+	}
+	for _, group := range groupBySelect(subs) {
+		v.selected = t.selection(group[0].columns)
+		deliveries = append(deliveries, delivery{data: form(v), subs: group})
+	}
+	return deliveries, nil
+}
+
+// visibleTo returns those of the subscriptions whose filters the change passes
+// and who may see the row, as it is now. A DELETE is shown to everybody.
+func (rt *realtime) visibleTo(c *change, subs []*subscription) (visible []*subscription, err error) {
+	for _, s := range subs {
+		passes, err := s.passes(c)
+		if err != nil {
+			return nil, err
+		}
+		if passes && (c.op == "DELETE" || rt.db.visible(c.table, c.table.key(entry{row: c.new}), s.claims)) {
+			visible = append(visible, s)
+		}
+	}
+	return visible, nil
+}
+
+// passes reports whether all filters hold: for the new row, or for what is
+// known of a deleted one. A column that is not there passes no filter.
+func (s *subscription) passes(c *change) (bool, error) {
+	values := c.record
+	if c.op == "DELETE" {
+		values = c.old
+	}
+	for i := range s.filters {
+		f := &s.filters[i]
+		if values[f.index] == nil {
+			return false, nil
+		}
+		if ok, err := f.matches(values[f.index]); !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// groupBySelect groups subscriptions by the columns that they select, in the
+// server's order of groups: those that select all come first.
+func groupBySelect(subs []*subscription) [][]*subscription {
+	groups := map[string][]*subscription{}
+	for _, s := range subs {
+		key := strings.Join(s.columns, "\x00")
+		groups[key] = append(groups[key], s)
+	}
+	sorted := slices.Collect(maps.Values(groups))
+	slices.SortFunc(sorted, func(a, b []*subscription) int { return slices.Compare(a[0].columns, b[0].columns) })
+	return sorted
+}
+
+// selection marks the columns that a selection shows, which always are those
+// of the primary key, too.
+func (t *table) selection(names []string) []bool {
+	selected := make([]bool, len(t.columns))
+	for i, column := range t.columns {
+		selected[i] = names == nil || slices.Contains(names, column.name) || slices.Contains(t.pk, i)
+	}
+	return selected
+}
+
+// send puts the change into the mailbox of each channel's socket: one message
+// a channel, with the ids of all of its bindings that match, the last one
+// first.
+func (d delivery) send() {
+	var channels []*channel
+	bindings := map[*channel][]*subscription{}
+	for _, s := range d.subs {
+		if _, ok := bindings[s.ch]; !ok {
+			channels = append(channels, s.ch)
+		}
+		bindings[s.ch] = append(bindings[s.ch], s)
+	}
+	for _, ch := range channels {
+		slices.SortFunc(bindings[ch], func(a, b *subscription) int { return cmp.Compare(b.order, a.order) })
+		ids := make([]int, len(bindings[ch]))
+		for i, s := range bindings[ch] {
+			ids[i] = s.id
+		}
+		ch.conn.push(phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: appendPayload(d.data, ids)})
+	}
+}

@@ -1,0 +1,160 @@
+package mockserver
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ChannelPolicy says whether somebody may use a private channel, as the
+// policies on realtime.messages do: for reading (without which there is no
+// join) and for broadcasting. The topic is without its prefix "realtime:". It
+// is called without any lock held and from several goroutines at once. A role
+// that does not exist in the database is refused before it is asked.
+type ChannelPolicy func(topic string, claims Claims) bool
+
+// defaultPolicy lets users and the service in, and nobody else.
+func defaultPolicy(_ string, claims Claims) bool {
+	role := roleOf(claims)
+	return role == "authenticated" || role == "service_role"
+}
+
+// realtime is the Realtime server: sockets, channels and the poller of the log.
+//
+// Its goroutines are two for each socket (see conn) and the poller. close ends
+// them and waits.
+type realtime struct {
+	db       *database
+	verifier *verifier
+	policy   ChannelPolicy
+	timing   Timing
+	log      *slog.Logger
+	started  time.Time
+	sent     frameLog
+	faults   faults
+
+	ctx  context.Context // ends with close
+	stop context.CancelFunc
+	wg   sync.WaitGroup // sockets and the poller; Add under mu
+
+	mu      sync.Mutex
+	closed  bool
+	random  *rand.Rand
+	opened  int // sockets, ever
+	conns   []*conn
+	members map[world][]*channel
+	subs    map[*table][]*subscription // in the order in which they were made
+	polling bool
+	asleep  time.Time // since when there is no subscription
+
+	republished bool      // the publication has changed since it was looked at
+	checked     time.Time // when it was
+}
+
+// world is the set of channels that hear each other's broadcasts: a private
+// and a public channel of one name do not.
+type world struct {
+	name    string
+	private bool
+}
+
+func newRealtime(db *database, v *verifier, cfg Config) *realtime {
+	rt := &realtime{
+		db: db, verifier: v, policy: cfg.Channels, timing: cfg.Timing.withDefaults(), log: cfg.Logger,
+		started: time.Now(), random: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)),
+		members: map[world][]*channel{}, subs: map[*table][]*subscription{},
+	}
+	if rt.policy == nil {
+		rt.policy = defaultPolicy
+	}
+	if rt.log == nil {
+		rt.log = slog.New(slog.DiscardHandler)
+	}
+	rt.ctx, rt.stop = context.WithCancel(context.Background())
+	return rt
+}
+
+// close kills every socket and waits for every goroutine. It may be called
+// twice.
+func (rt *realtime) close() {
+	rt.mu.Lock()
+	rt.closed = true
+	rt.mu.Unlock()
+	rt.stop()
+	rt.wg.Wait()
+}
+
+// enter counts a goroutine that close waits for; false: it is too late.
+func (rt *realtime) enter() bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.closed {
+		return false
+	}
+	rt.wg.Add(1)
+	return true
+}
+
+// between returns a random time from low to high.
+func (rt *realtime) between(low, high time.Duration) time.Duration {
+	if high <= low {
+		return low
+	}
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return low + time.Duration(rt.random.Int64N(int64(high-low)))
+}
+
+// pause waits for d, or less when ctx or the server ends, which it reports as
+// false.
+func (rt *realtime) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+	case <-rt.ctx.Done():
+	}
+	return false
+}
+
+// sockets returns the open sockets in the order in which they were opened.
+func (rt *realtime) sockets() []*conn {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return slices.Clone(rt.conns)
+}
+
+// mayUse reports whether somebody may use a private channel.
+func (rt *realtime) mayUse(name string, claims Claims) bool {
+	return rt.db.roleExists(roleOf(claims)) && rt.policy(name, claims)
+}
+
+// attach makes a channel one that hears the broadcasts of its world.
+func (rt *realtime) attach(ch *channel) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	w := ch.world()
+	rt.members[w] = append(rt.members[w], ch)
+}
+
+// detach undoes attach and ends the channel's subscriptions.
+func (rt *realtime) detach(ch *channel) {
+	rt.unsubscribe(ch)
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	w := ch.world()
+	rt.members[w] = without(rt.members[w], ch)
+	if len(rt.members[w]) == 0 {
+		delete(rt.members, w)
+	}
+}
+
+// without returns a copy of the list without x, for those who read the old one.
+func without[T comparable](list []T, x T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(y T) bool { return y == x })
+}

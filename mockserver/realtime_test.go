@@ -1,0 +1,41 @@
+package mockserver
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// Nothing of a socket stays in the server when the socket has ended, and
+// nothing of the poller when the server has.
+func TestNothingIsLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := Table{Name: "t", Columns: []Column{{Name: "p", Type: "point"}, {Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}}
+		s := Start(t, Config{InMemory: true, Tables: []Table{table}})
+		ws, _, err := websocket.Dial(t.Context(), s.WebsocketURL()+"?vsn=2.0.0&apikey="+s.AnonKey(), &websocket.DialOptions{HTTPClient: s.HTTPClient()})
+		require.NoError(t, err)
+		join := `["1","1","realtime:a","phx_join",{"config":{"postgres_changes":[{"schema":"public","table":"t","filter":"p=eq.(1,2)"}]}}]`
+		require.NoError(t, ws.Write(t.Context(), websocket.MessageText, []byte(join)))
+		for range 2 {
+			_, _, err := ws.Read(t.Context())
+			require.NoError(t, err)
+		}
+		rt := s.realtime
+		require.Len(t, rt.conns, 1)
+		require.Len(t, rt.members, 1)
+		require.Len(t, rt.subs, 1)
+		require.NoError(t, s.Insert("t", Row{"id": 1, "p": "(1,2)"})) // the poll fails, and a slot with it
+		time.Sleep(10 * time.Second)
+		require.NoError(t, ws.CloseNow())
+		synctest.Wait()
+		require.Empty(t, rt.conns)
+		require.Empty(t, rt.members)
+		require.Empty(t, rt.subs)
+		require.NoError(t, s.Close())
+		require.Empty(t, s.db.slots)
+		require.Empty(t, s.db.wal)
+	})
+}

@@ -1,0 +1,257 @@
+package mockserver
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+)
+
+// maxBody is the most that a request to the REST or Auth API may hold.
+const maxBody = 8 << 20
+
+// restRequest is a request to a table.
+type restRequest struct {
+	*http.Request
+	server *Server
+	claims Claims
+	role   string
+	table  *table
+	query  *restQuery
+	prefer preferences
+	object bool // the answer is to be one object, and no array
+}
+
+// preferences are what the header Prefer asks for; "" where it does not.
+type preferences struct {
+	representation string // representation, minimal, headers-only
+	resolution     string // merge-duplicates, ignore-duplicates
+	count          string // exact, planned, estimated: this server always counts
+	missing        string // default
+}
+
+func parsePrefer(values []string) (p preferences) {
+	for _, preference := range strings.Split(strings.Join(values, ","), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(preference), "=")
+		field := map[string]*string{
+			"return": &p.representation, "resolution": &p.resolution, "count": &p.count, "missing": &p.missing,
+		}[name]
+		if field != nil && *field == "" { // the first one counts
+			*field = value
+		}
+	}
+	return p
+}
+
+// applied is the header Preference-Applied.
+func (p preferences) applied() string {
+	var all []string
+	for _, f := range [][2]string{
+		{"resolution", p.resolution}, {"return", p.representation}, {"count", p.count}, {"missing", p.missing},
+	} {
+		if f[1] != "" {
+			all = append(all, f[0]+"="+f[1])
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// serveREST is the REST API as a Supabase project has it: PostgREST behind a
+// gateway that wants an API key.
+func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.Method == http.MethodOptions {
+		allowAll(w, r)
+		return
+	}
+	if err := s.checkAPIKey(r); err != nil {
+		writeJSON(w, http.StatusUnauthorized, err)
+		return
+	}
+	role := "anon"
+	answer, err := s.rest(w, r, &role)
+	if err == nil {
+		answer.write(w, r.Method != http.MethodHead)
+		return
+	}
+	refused := asRESTError(err, role)
+	s.log.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
+		slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.Int("status", refused.status), slog.String("code", refused.Code))
+	refused.write(w, r.Method != http.MethodHead)
+}
+
+// allowAll answers OPTIONS, for browsers.
+func allowAll(w http.ResponseWriter, r *http.Request) {
+	const methods = "OPTIONS,GET,HEAD,POST,PATCH,DELETE"
+	w.Header().Set("Allow", methods)
+	w.Header().Set("Access-Control-Allow-Methods", methods)
+	if wanted := r.Header.Get("Access-Control-Request-Headers"); wanted != "" {
+		w.Header().Set("Access-Control-Allow-Headers", wanted)
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// rest answers a request to a table. It sets role as soon as it knows it.
+func (s *Server) rest(w http.ResponseWriter, r *http.Request, role *string) (*restAnswer, error) {
+	claims, err := s.authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	*role = roleOf(claims)
+	if !isRole(*role) {
+		return nil, errf(codeBadParameter, "role %q does not exist", *role)
+	}
+	req := &restRequest{Request: r, server: s, claims: claims, role: *role, prefer: parsePrefer(r.Header.Values("Prefer"))}
+	if err := req.negotiate(); err != nil {
+		return nil, err
+	}
+	if req.table, err = req.findTable(); err != nil {
+		return nil, err
+	}
+	if req.query, err = parseRESTQuery(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return req.read()
+	case http.MethodPost:
+		return req.create()
+	case http.MethodPatch:
+		return req.update()
+	case http.MethodDelete:
+		return req.delete()
+	}
+	return nil, refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
+}
+
+// negotiate reads the header Accept.
+func (r *restRequest) negotiate() error {
+	accepted := strings.Join(r.Header.Values("Accept"), ",")
+	if accepted == "" {
+		return nil
+	}
+	for media := range strings.SplitSeq(accepted, ",") {
+		media, _, _ = strings.Cut(media, ";")
+		switch strings.TrimSpace(media) {
+		case "*/*", "application/*", "application/json", "application/vnd.pgrst.array", "application/vnd.pgrst.array+json":
+			return nil
+		case "application/vnd.pgrst.object", "application/vnd.pgrst.object+json":
+			r.object = true
+			return nil
+		}
+	}
+	return refuse(http.StatusNotAcceptable, "PGRST107", "None of these media types are available: %s", accepted)
+}
+
+// profile returns the header that names the schema for the request's method,
+// and its value; empty: the schema public.
+func (r *restRequest) profile() string {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return r.Header.Get("Accept-Profile")
+	}
+	return r.Header.Get("Content-Profile")
+}
+
+// findTable finds the table that the path names in the schema that the profile
+// names.
+func (r *restRequest) findTable() (*table, error) {
+	name := strings.TrimPrefix(r.URL.Path, "/rest/v1/")
+	switch {
+	case name == "":
+		return nil, refuse(http.StatusNotFound, "PGRST126", "Root endpoint metadata is disabled")
+	case strings.HasPrefix(name, "rpc/"):
+		return nil, refuse(http.StatusNotFound, "PGRST202", "Could not find the function public.%s in the schema cache", name[len("rpc/"):]).
+			details("this server has no functions")
+	case strings.Contains(name, "/"):
+		return nil, refuse(http.StatusNotFound, "PGRST125", "Invalid path specified in request URL")
+	}
+	schema := r.profile()
+	if schema == "" {
+		schema = "public"
+	}
+	if !r.server.db.exposes(schema) {
+		return nil, refuse(http.StatusNotAcceptable, "PGRST106", "Invalid schema: %s", schema).
+			hint("Only the following schemas are exposed: " + strings.Join(r.server.db.schemas(), ", "))
+	}
+	t, ok := r.server.db.table(schema, name)
+	if !ok {
+		return nil, refuse(http.StatusNotFound, "PGRST205", "Could not find the table '%s.%s' in the schema cache", schema, name)
+	}
+	return t, nil
+}
+
+// readBody reads the whole body.
+func (r *restRequest) readBody() ([]byte, error) {
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	switch strings.TrimSpace(media) {
+	case "", "application/json", "application/vnd.pgrst.object+json", "application/vnd.pgrst.array+json":
+	default:
+		return nil, refuse(http.StatusBadRequest, "PGRST102", "Content-Type not acceptable: %s", media)
+	}
+	body, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, refuse(http.StatusRequestEntityTooLarge, "413", "Payload too large").details("the limit is %d bytes", tooLarge.Limit)
+	case err != nil:
+		return nil, refuse(http.StatusBadRequest, "PGRST102", "the body could not be read: %v", err)
+	}
+	return body, nil
+}
+
+// restAnswer is an answer with rows.
+type restAnswer struct {
+	status int
+	header http.Header
+	body   []byte // nil: none
+}
+
+// answer begins the answer to the request.
+func (r *restRequest) answer(status int) *restAnswer {
+	a := &restAnswer{status: status, header: http.Header{}}
+	if r.profile() != "" {
+		a.header.Set("Content-Profile", r.table.schema)
+	}
+	return a
+}
+
+// setRows makes rows the body: an array, or the one object that was asked for.
+func (a *restAnswer) setRows(r *restRequest, rows [][]byte) {
+	if r.object {
+		a.header.Set("Content-Type", "application/vnd.pgrst.object+json; charset=utf-8")
+		a.body = rows[0]
+		return
+	}
+	a.header.Set("Content-Type", "application/json; charset=utf-8")
+	a.body = []byte{'['}
+	for i, row := range rows {
+		if i > 0 {
+			a.body = append(a.body, ',')
+		}
+		a.body = append(a.body, row...)
+	}
+	a.body = append(a.body, ']')
+}
+
+func (a *restAnswer) write(w http.ResponseWriter, body bool) {
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	if body {
+		_, _ = w.Write(a.body) // the client is gone, or has it
+	}
+}
+
+// single refuses a result of other than one row where one object was asked
+// for.
+func (r *restRequest) single(rows int) error {
+	if !r.object || rows == 1 {
+		return nil
+	}
+	return refuse(http.StatusNotAcceptable, "PGRST116", "Cannot coerce the result to a single JSON object").
+		details("The result contains %d rows", rows)
+}

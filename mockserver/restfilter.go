@@ -1,0 +1,202 @@
+package mockserver
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// truth is a truth value of SQL: 1 true, 0 unknown, -1 false, so that NOT is
+// the minus sign, AND the minimum and OR the maximum.
+type truth int8
+
+func truthOf(b bool) truth {
+	if b {
+		return 1
+	}
+	return -1
+}
+
+// condition is a restNode bound to a table: the values are datums.
+type condition struct {
+	op     string
+	negate bool
+	parts  []*condition // of and, or
+
+	column  int
+	typ     pgType
+	want    any            // of the comparisons
+	wants   []any          // of in
+	is      string         // of is
+	pattern *regexp.Regexp // of like, ilike, match, imatch
+}
+
+// bind looks up the columns of a condition and reads the values in their
+// types.
+func (t *table) bind(n *restNode) (*condition, error) {
+	c := &condition{op: n.op, negate: n.negate}
+	if n.op == "and" || n.op == "or" {
+		for _, part := range n.parts {
+			bound, err := t.bind(part)
+			if err != nil {
+				return nil, err
+			}
+			c.parts = append(c.parts, bound)
+		}
+		return c, nil
+	}
+	i, ok := t.byName[n.column]
+	if !ok {
+		return nil, noColumn(t, n.column)
+	}
+	c.column, c.typ = i, t.columns[i].typ
+	return c, c.bindValue(n)
+}
+
+// noColumn is the error of a column in a query; see table.column for that of
+// one in a write.
+func noColumn(t *table, column string) *Error {
+	return errf(codeUndefinedColumn, "column %s.%s does not exist", t.name, column).at(t, column)
+}
+
+func (c *condition) bindValue(n *restNode) (err error) {
+	switch c.op {
+	case "is":
+		c.is = n.value
+		if c.is != "null" && c.typ.ops != &boolOps {
+			return errf(codeDatatypeMismatch, "argument of IS %s must be type boolean, not type %s", strings.ToUpper(c.is), c.typ.sqlName)
+		}
+		return nil
+	case "like", "ilike", "match", "imatch":
+		return c.bindPattern(n.value)
+	}
+	if !c.typ.comparable() {
+		return noEquality(c.typ)
+	}
+	if c.op != "in" {
+		c.want, err = c.typ.unbounded().parse(n.value)
+		return err
+	}
+	for _, value := range n.list {
+		want, err := c.typ.unbounded().parse(value)
+		if err != nil {
+			return err
+		}
+		c.wants = append(c.wants, want)
+	}
+	return nil
+}
+
+// unbounded returns the type without its length: a value to compare with may
+// be longer than any in the column.
+func (t pgType) unbounded() pgType {
+	t.mod = -1
+	return t
+}
+
+// bindPattern compiles a pattern. The regular expressions are Go's, which are
+// PostgreSQL's but for back references and lookaround.
+func (c *condition) bindPattern(value string) error {
+	isText := slices.Contains([]*typeOps{&textOps, &varcharOps, &bpcharOps, &nameOps, &textLikeOps}, c.typ.ops)
+	if !isText {
+		operator := map[string]string{"like": "~~", "ilike": "~~*", "match": "~", "imatch": "~*"}[c.op]
+		e := errf(codeUndefinedOp, "operator does not exist: %s %s unknown", c.typ.sqlName, operator)
+		e.Hint = noEquality(c.typ).Hint
+		return e
+	}
+	flags := "(?s)"
+	if strings.HasPrefix(c.op, "i") {
+		flags = "(?is)"
+	}
+	if strings.HasSuffix(c.op, "like") {
+		value = "^" + likePattern(strings.ReplaceAll(value, "*", "%")) + "$"
+	}
+	pattern, err := regexp.Compile(flags + value)
+	if err != nil {
+		return errf("2201B", "invalid regular expression: %v", err)
+	}
+	c.pattern = pattern
+	return nil
+}
+
+// holds asks the condition of a row.
+func (c *condition) holds(r row) truth {
+	result := c.plain(r)
+	if c.negate {
+		return -result
+	}
+	return result
+}
+
+func (c *condition) plain(r row) truth {
+	switch c.op {
+	case "and":
+		result := truth(1)
+		for _, part := range c.parts {
+			result = min(result, part.holds(r))
+		}
+		return result
+	case "or":
+		result := truth(-1)
+		for _, part := range c.parts {
+			result = max(result, part.holds(r))
+		}
+		return result
+	case "is":
+		return c.holdsIs(r[c.column])
+	}
+	return c.compares(r[c.column])
+}
+
+func (c *condition) holdsIs(v any) truth {
+	switch c.is {
+	case "true":
+		return truthOf(v == true)
+	case "false":
+		return truthOf(v == false)
+	}
+	return truthOf(v == nil) // null, unknown
+}
+
+// compares asks a comparison of a value.
+func (c *condition) compares(v any) truth {
+	switch {
+	case c.op == "isdistinct" && v == nil:
+		return 1
+	case c.op == "in" && len(c.wants) == 0:
+		return -1
+	case v == nil:
+		return 0
+	case c.pattern != nil:
+		return truthOf(c.pattern.MatchString(c.typ.text(v)))
+	case c.op == "in":
+		return truthOf(slices.ContainsFunc(c.wants, func(want any) bool {
+			n, _ := c.typ.compare(v, want)
+			return n == 0
+		}))
+	}
+	n, _ := c.typ.compare(v, c.want)
+	switch c.op {
+	case "eq":
+		return truthOf(n == 0)
+	case "lt":
+		return truthOf(n < 0)
+	case "lte":
+		return truthOf(n <= 0)
+	case "gt":
+		return truthOf(n > 0)
+	case "gte":
+		return truthOf(n >= 0)
+	}
+	return truthOf(n != 0) // neq, isdistinct
+}
+
+// columnsOf adds the columns that the condition reads.
+func (c *condition) columnsOf(used []bool) {
+	for _, part := range c.parts {
+		part.columnsOf(used)
+	}
+	if c.op != "and" && c.op != "or" {
+		used[c.column] = true
+	}
+}

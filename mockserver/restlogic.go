@@ -1,0 +1,224 @@
+package mockserver
+
+import (
+	"net/http"
+	"strings"
+)
+
+// restNode is a condition as PostgREST's language has it: a filter of a
+// column, or and/or of others.
+type restNode struct {
+	negate bool
+	op     string // "and" and "or", or the operator of a filter
+	parts  []*restNode
+
+	column string
+	value  string
+	list   []string // of in
+}
+
+// maxLogicDepth bounds how deep and() and or() may stand in each other.
+const maxLogicDepth = 100
+
+// restOperators are the operators of filters; false marks those that PostgREST
+// has and this server has not.
+var restOperators = map[string]bool{
+	"eq": true, "neq": true, "lt": true, "lte": true, "gt": true, "gte": true,
+	"like": true, "ilike": true, "match": true, "imatch": true, "in": true, "is": true, "isdistinct": true,
+	"cs": false, "cd": false, "ov": false, "sl": false, "sr": false, "nxr": false, "nxl": false, "adj": false,
+	"fts": false, "plfts": false, "phfts": false, "wfts": false,
+}
+
+// parseParameter reads column=op.value, and=(…), or=(…), not.and=(…) or
+// not.or=(…).
+func parseParameter(key, value string) (*restNode, error) {
+	switch op, negate := strings.CutPrefix(key, "not."); op {
+	case "and", "or":
+		r := newQueryReader("logic tree", value)
+		n, err := r.logic(op, 0)
+		if err != nil {
+			return nil, err
+		}
+		n.negate = negate
+		if r.rest != "" {
+			return nil, r.fail("end of input")
+		}
+		return n, nil
+	}
+	k := newQueryReader("filter", key)
+	column, err := k.field()
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(k.rest, ".") {
+		e := refuse(http.StatusBadRequest, "PGRST108", "'%s' is not an embedded resource in this request", column)
+		return nil, e.hint("Verify that '" + column + "' is included in the 'select' query parameter.")
+	}
+	if k.rest != "" {
+		return nil, k.fail("end of input")
+	}
+	r := newQueryReader("filter", value)
+	n, err := r.operation()
+	if err != nil {
+		return nil, err
+	}
+	n.column = column
+	return n, r.operand(n, false)
+}
+
+// operation reads not.op. up to its value.
+func (r *queryReader) operation() (*restNode, error) {
+	n := &restNode{negate: r.take("not.")}
+	op, _, delimited := strings.Cut(r.rest, ".")
+	op, _, _ = strings.Cut(op, "(") // fts(english).
+	supported, known := restOperators[op]
+	switch {
+	case !known:
+		return nil, r.fail(`"not" or operator (eq, gt, ...)`)
+	case !supported:
+		return nil, notImplemented("this server has no operator " + op)
+	case !delimited || len(r.rest) <= len(op) || r.rest[len(op)] != '.':
+		r.rest = r.rest[len(op):]
+		return nil, r.fail("delimiter (.)")
+	}
+	n.op = op
+	r.rest = r.rest[len(op)+1:]
+	return n, nil
+}
+
+// operand reads the value of an operator: to the end, or within and() and or()
+// to the next comma or closing parenthesis.
+func (r *queryReader) operand(n *restNode, within bool) (err error) {
+	switch {
+	case n.op == "in":
+		if n.list, err = r.list(); err != nil {
+			return err
+		}
+	case within:
+		n.value = r.element()
+	default:
+		n.value, r.rest = r.rest, ""
+	}
+	if n.op == "is" {
+		n.value = strings.ToLower(n.value)
+		switch n.value {
+		case "null", "true", "false", "unknown":
+		default:
+			return r.fail("null or trilean value (unknown, true, false)")
+		}
+	}
+	if !within && r.rest != "" {
+		return r.fail("end of input")
+	}
+	return nil
+}
+
+// list reads (a,b,"c,d").
+func (r *queryReader) list() ([]string, error) {
+	r.space()
+	if !r.take("(") {
+		return nil, r.fail(`"("`)
+	}
+	r.space()
+	var list []string
+	for {
+		list = append(list, r.element())
+		if r.take(",") {
+			continue
+		}
+		if !r.take(")") {
+			return nil, r.fail(`"," or ")"`)
+		}
+		r.space()
+		if len(list) == 1 && list[0] == "" {
+			return []string{}, nil // in.() finds nothing
+		}
+		return list, nil
+	}
+}
+
+// element reads a value up to a comma or a closing parenthesis, between which
+// quotes or the braces of an array hide both.
+func (r *queryReader) element() string {
+	if strings.HasPrefix(r.rest, `"`) {
+		if value, n, ok := readQuoted(r.rest); ok && endsElement(r.rest[n:]) {
+			r.rest = r.rest[n:]
+			return value
+		}
+	}
+	end := strings.IndexAny(r.rest, ",)")
+	if strings.HasPrefix(r.rest, "{") {
+		if brace := strings.IndexAny(r.rest[1:], "{}"); brace >= 0 && r.rest[1+brace] == '}' {
+			end = brace + 2
+		}
+	}
+	if end < 0 {
+		end = len(r.rest)
+	}
+	value := r.rest[:end]
+	r.rest = r.rest[end:]
+	return value
+}
+
+func endsElement(rest string) bool {
+	return rest == "" || rest[0] == ',' || rest[0] == ')'
+}
+
+// logic reads the parenthesis behind and or or.
+func (r *queryReader) logic(op string, depth int) (*restNode, error) {
+	if depth > maxLogicDepth {
+		return nil, errf("54001", "stack depth limit exceeded")
+	}
+	n := &restNode{op: op}
+	r.space()
+	if !r.take("(") {
+		return nil, r.fail(`"("`)
+	}
+	for {
+		r.space()
+		part, err := r.logicPart(depth)
+		if err != nil {
+			return nil, err
+		}
+		n.parts = append(n.parts, part)
+		r.space()
+		if r.take(",") {
+			continue
+		}
+		if !r.take(")") {
+			return nil, r.fail(`"," or ")"`)
+		}
+		r.space()
+		return n, nil
+	}
+}
+
+// logicPart reads column.op.value, and(…) or or(…), the latter two perhaps
+// behind not.
+func (r *queryReader) logicPart(depth int) (*restNode, error) {
+	for _, op := range []string{"and", "or"} {
+		for _, prefix := range []string{"", "not."} {
+			if rest, ok := strings.CutPrefix(r.rest, prefix+op); ok && strings.HasPrefix(strings.TrimLeft(rest, " \t"), "(") {
+				r.rest = rest
+				n, err := r.logic(op, depth+1)
+				if err == nil {
+					n.negate = prefix != ""
+				}
+				return n, err
+			}
+		}
+	}
+	column, err := r.field()
+	if err != nil {
+		return nil, err
+	}
+	if !r.take(".") {
+		return nil, r.fail("delimiter (.)")
+	}
+	n, err := r.operation()
+	if err != nil {
+		return nil, err
+	}
+	n.column = column
+	return n, r.operand(n, true)
+}

@@ -1,0 +1,308 @@
+package mockserver
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/memhttp"
+)
+
+// TB is what Start needs of a testing.TB. It is an interface of its own so that
+// the command does not link package testing.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Fatal(args ...any)
+}
+
+// Server is a Supabase project: tables, the REST API for them, the Auth API
+// for its users, and Realtime. It is safe for concurrent use. Close it when
+// done.
+type Server struct {
+	db       *database
+	verifier *verifier
+	realtime *realtime
+	auth     *authAPI
+	maxRows  int
+	secret   []byte
+	anonKey  string
+	service  string // the service key
+	log      *slog.Logger
+
+	url      string
+	listener net.Listener
+	http     *http.Server
+	client   *http.Client
+	served   chan struct{}  // closed when the accepting goroutine has ended
+	conns    sync.WaitGroup // connections that http has and did not hand over
+	once     sync.Once
+}
+
+// Start is New for a test: the server is closed at the end of it, and an error
+// is fatal to it.
+func Start(tb TB, cfg Config) *Server {
+	tb.Helper()
+	s, err := New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+		return nil
+	}
+	tb.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// New starts a server. It listens when New returns. The error says what is
+// wrong with cfg, naming table and column, or that the address cannot be
+// listened on.
+func New(cfg Config) (*Server, error) {
+	if cfg.JWTSecret == "" {
+		cfg.JWTSecret = DefaultSecret
+	}
+	if cfg.TokenLifetime == 0 {
+		cfg.TokenLifetime = time.Hour
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	db, err := newDatabase(cfg.Tables)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		db:       db,
+		verifier: newVerifier(cfg.JWTSecret, cfg.Keys),
+		maxRows:  cfg.MaxRows,
+		secret:   []byte(cfg.JWTSecret),
+		log:      cfg.Logger,
+		served:   make(chan struct{}),
+	}
+	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
+	if s.auth, err = newAuthAPI(s, cfg); err != nil {
+		return nil, err
+	}
+	if err := s.listen(cfg); err != nil {
+		return nil, err
+	}
+	s.realtime = newRealtime(s.db, s.verifier, cfg)
+	s.serve()
+	return s, nil
+}
+
+// check refuses settings that could not be meant.
+func (cfg Config) check() error {
+	switch {
+	case cfg.TokenLifetime < time.Second:
+		return fmt.Errorf("mockserver: Config.TokenLifetime is %v, less than a second", cfg.TokenLifetime)
+	case cfg.MaxRows < 0:
+		return fmt.Errorf("mockserver: Config.MaxRows is %d", cfg.MaxRows)
+	case cfg.InMemory && cfg.Addr != "":
+		return errors.New("mockserver: Config.InMemory and Config.Addr are both set")
+	}
+	for i, k := range cfg.Keys {
+		if k.ID == "" {
+			return fmt.Errorf("mockserver: Config.Keys[%d] has no ID", i)
+		}
+		switch k.Key.(type) {
+		case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
+		default:
+			return fmt.Errorf("mockserver: Config.Keys[%d].Key is a %T", i, k.Key)
+		}
+	}
+	return nil
+}
+
+func (s *Server) listen(cfg Config) error {
+	if cfg.InMemory {
+		l := memhttp.Listen()
+		s.client, s.listener, s.url = l.Client(), l, "http://mockserver.test"
+		return nil
+	}
+	s.client = &http.Client{Transport: &http.Transport{}}
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("mockserver: %w", err)
+	}
+	s.listener, s.url = l, "http://"+l.Addr().String()
+	return nil
+}
+
+// maxHeader bounds the header of a request, and so what a query can ask for.
+const maxHeader = 128 << 10
+
+// serve starts the accepting goroutine, which ends when Close closes the
+// listener and is waited for by Close, as are the goroutines that it starts
+// for each connection.
+func (s *Server) serve() {
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    maxHeader,
+		ConnState:         s.countConn,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(s.served)
+		_ = s.http.Serve(s.listener) // ErrServerClosed
+	}()
+}
+
+// countConn counts the connections that Close waits for. Those of websockets
+// are the realtime half's.
+func (s *Server) countConn(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.conns.Done()
+	}
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/rest/v1/", s.serveREST)
+	mux.Handle("/auth/v1/", s.auth)
+	mux.HandleFunc("/realtime/v1/websocket", s.serveSocket)
+	mux.HandleFunc("/socket/websocket", s.serveSocket)
+	mux.HandleFunc("/realtime/v1/api/ping", s.servePing)
+	mux.HandleFunc("/api/ping", s.servePing)
+	mux.HandleFunc("/healthcheck", s.serveHealthcheck)
+	return s.logged(mux)
+}
+
+// logged tells the logger of each request: the path, which holds no keys, and
+// not the query, which may.
+func (s *Server) logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
+			slog.String("method", r.Method), slog.String("path", r.URL.Path))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Close ends every connection and goroutine of the server and waits for them.
+// Sockets end without a close frame. It must not be called from a policy or a
+// default. Twice is fine; the error is always nil.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		s.realtime.close()
+		_ = s.http.Close()
+		<-s.served
+		s.client.CloseIdleConnections()
+	})
+	s.conns.Wait()
+	return nil
+}
+
+// URL returns the URL of the project, without a slash at its end: the REST API
+// is at URL()+"/rest/v1". A server in memory has one, too, which only
+// HTTPClient reaches.
+func (s *Server) URL() string { return s.url }
+
+// WebsocketURL returns the URL of Realtime's websocket, without an API key.
+func (s *Server) WebsocketURL() string {
+	return "ws" + strings.TrimPrefix(s.url, "http") + "/realtime/v1/websocket"
+}
+
+// HTTPClient returns a client that reaches the server, in memory too. It is
+// the same each time; Close closes its idle connections.
+func (s *Server) HTTPClient() *http.Client { return s.client }
+
+// Insert adds rows in a transaction of their own. A column that a row does not
+// name gets its default.
+//
+// The changes that Insert, Update, Delete and Tx make come out of the socket
+// when the Realtime server polls next. Their errors are *Error where
+// PostgreSQL would refuse, and nothing is changed then.
+func (s *Server) Insert(table string, rows ...Row) error {
+	return s.db.runStatement(func(tx *Tx) error { return tx.Insert(table, rows...) })
+}
+
+// Update sets columns of the rows whose columns equal those of where (nil
+// finds NULL), of every row where it is empty, and returns how many they are.
+// A row counts, and its change comes out of the socket, even if it is as it
+// was. A change of the primary key is one UPDATE.
+func (s *Server) Update(table string, set, where Row) (n int, err error) {
+	err = s.db.runStatement(func(tx *Tx) error {
+		n, err = tx.Update(table, set, where)
+		return err
+	})
+	return n, err
+}
+
+// Delete removes the rows whose columns equal those of where, every row where
+// it is empty, and returns how many they were.
+func (s *Server) Delete(table string, where Row) (n int, err error) {
+	err = s.db.runStatement(func(tx *Tx) error {
+		n, err = tx.Delete(table, where)
+		return err
+	})
+	return n, err
+}
+
+// Truncate removes all rows. As with a real server, nothing of it ever comes
+// out of the socket.
+func (s *Server) Truncate(table string) error {
+	t, err := s.db.lookup(table)
+	if err != nil {
+		return err
+	}
+	s.db.truncate(t)
+	return nil
+}
+
+// Tx runs f and commits what it did with its Tx in one transaction, with one
+// commit timestamp. If f fails, or a statement of its Tx did, nothing is kept
+// and the error is returned.
+//
+// Transactions do not wait for each other. One that meets a row which another
+// has changed or removed since it began fails with the code 40001, as
+// PostgreSQL's do at REPEATABLE READ; it may be tried again.
+func (s *Server) Tx(f func(tx *Tx) error) error { return s.db.run(f) }
+
+// Rows returns the committed content of a table in the order of its primary
+// key (without one, in that of insertion). The values are: nil, bool, int64
+// (integers and oid), float64, json.Number (numeric; NaN and Infinity, too),
+// []byte (bytea), time.Time in UTC (timestamp, timestamptz), json.RawMessage
+// (json, jsonb), []any (arrays, nested where they have dimensions), and a
+// string in PostgreSQL's output form for every other type and for infinite
+// timestamps. Insert takes them back without loss.
+func (s *Server) Rows(table string) ([]Row, error) {
+	t, err := s.db.lookup(table)
+	if err != nil {
+		return nil, err
+	}
+	set := s.db.rows(t)
+	rows := make([]Row, 0, set.count)
+	for e := range set.all(t) {
+		rows = append(rows, t.goRow(e.row))
+	}
+	return rows, nil
+}
+
+// lookup finds a table by its name, or schema and name.
+func (db *database) lookup(name string) (*table, error) {
+	if t, ok := db.table("public", name); ok {
+		return t, nil
+	}
+	if schema, local, ok := strings.Cut(name, "."); ok {
+		if t, ok := db.table(schema, local); ok {
+			return t, nil
+		}
+	}
+	return nil, errf(codeUndefinedTable, "relation %q does not exist", name)
+}

@@ -1,0 +1,326 @@
+package mockserver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// subscription is a row of the server's table of subscriptions: one binding on
+// one table. It does not change once it is in the server.
+type subscription struct {
+	ch      *channel
+	order   int // of the binding, in its channel
+	id      int // of the binding
+	table   *table
+	event   string // INSERT, UPDATE, DELETE, or * for all
+	role    string
+	claims  Claims
+	filters []predicate
+	columns []string  // selected, sorted; nil: all
+	from    time.Time // changes committed before are not delivered; zero: all that are polled are
+}
+
+// wants reports whether a change is one for the subscription, filters and
+// policies aside.
+func (s *subscription) wants(c walChange) bool {
+	return (s.event == "*" || s.event == c.op) && !c.commit.Before(s.from)
+}
+
+// bindingError is the server's message about bindings that it cannot take.
+type bindingError string
+
+func (e bindingError) Error() string { return string(e) }
+
+// bindingParams is what a binding asks for.
+type bindingParams struct {
+	event, schema, table string
+	filters              []changeFilter
+	columns              []string // nil: all
+}
+
+// String writes them as the server's messages do.
+func (p bindingParams) String() string {
+	columns := "nil"
+	if p.columns != nil {
+		columns = inspectStrings(p.columns)
+	}
+	return fmt.Sprintf("[event: %s, schema: %s, table: %s, filters: %s, select: %s]",
+		p.event, p.schema, p.table, inspectFilters(p.filters), columns)
+}
+
+// params reads the binding. The error is a bindingError.
+func (b binding) params() (p bindingParams, err error) {
+	p.event = b.event()
+	if p.columns, err = b.columns(); err != nil {
+		return p, err
+	}
+	schema, schemaOK := text(b.fields["schema"])
+	table, tableOK := text(b.fields["table"])
+	filter, filterOK := text(b.fields["filter"])
+	hasSchema, hasTable, hasFilter := b.has("schema"), b.has("table"), b.has("filter")
+	switch {
+	case schemaOK && tableOK && filterOK:
+		p.schema, p.table = schema, table
+		if p.filters, err = parseFilters(filter); err != nil {
+			return p, bindingError("Error parsing `filter` params: " + err.Error())
+		}
+	case schemaOK && tableOK && !hasFilter:
+		p.schema, p.table = schema, table
+	case schemaOK && !hasTable && !hasFilter:
+		p.schema, p.table = schema, "*"
+	case tableOK && !hasSchema && !hasFilter:
+		p.schema, p.table = "public", table
+	default:
+		return p, bindingError("No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: " + inspectJSON(b.object))
+	}
+	if p.columns != nil && (p.schema == "*" || p.table == "*") {
+		return p, bindingError("Column selection is not supported for wildcard subscriptions. Provide an explicit schema and table name.")
+	}
+	return p, nil
+}
+
+func (b binding) has(field string) bool {
+	_, ok := b.fields[field]
+	return ok
+}
+
+// event takes the three events in any case, and everything else as all.
+func (b binding) event() string {
+	event, _ := text(b.fields["event"])
+	if event = strings.ToUpper(event); slices.Contains([]string{"INSERT", "UPDATE", "DELETE"}, event) {
+		return event
+	}
+	return "*"
+}
+
+// columns reads select: a list, of which all that is no string is dropped.
+func (b binding) columns() (columns []string, err error) {
+	if _, isText := text(b.fields["select"]); isText {
+		return nil, bindingError("Error parsing `select` params: expected a list of column name strings, e.g. select: [\"col1\", \"col2\"]")
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(b.fields["select"], &list) != nil {
+		return nil, nil
+	}
+	for _, entry := range list {
+		if column, ok := text(entry); ok {
+			columns = append(columns, column)
+		}
+	}
+	return columns, nil
+}
+
+// subscribeIn subscribes after a while, and not before that even if it was
+// about to.
+func (ch *channel) subscribeIn(d time.Duration) {
+	if ch.subscribe != nil {
+		ch.subscribe.Stop()
+	}
+	if d <= 0 {
+		ch.subscribeNow()
+		return
+	}
+	ch.subscribe = ch.after(d, ch.subscribeNow)
+}
+
+// subscribeNow puts the subscriptions of all bindings in the place of those
+// that the channel has, or none of them, and says which.
+func (ch *channel) subscribeNow() {
+	rt := ch.conn.rt
+	if message := rt.faults.failedSubscription(); message != "" {
+		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, message)
+		if !isParameterError(message) {
+			ch.subscribeIn(max(1, rt.between(rt.timing.RetryMin, rt.timing.RetryMax)))
+		}
+		return
+	}
+	subs, err := ch.subscriptions()
+	if err != nil {
+		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, err.Error())
+		return
+	}
+	if ch.lossy {
+		ignoreBefore(time.Now(), subs)
+		ch.lossy = false
+	}
+	rt.replace(ch, subs)
+	ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, phoenix.MessageSubscribed)
+}
+
+// ignoreBefore makes subscriptions blind for what was committed before. The
+// time of a commit is in microseconds.
+func ignoreBefore(at time.Time, subs []*subscription) {
+	for _, s := range subs {
+		s.from = at.Truncate(time.Microsecond)
+	}
+}
+
+// isParameterError reports whether a message is about what the client asked
+// for, in which case the server does not try again.
+func isParameterError(message string) bool {
+	return slices.ContainsFunc([]string{"Unable to subscribe to changes", "Error parsing ", "No subscription params", "Column selection "},
+		func(prefix string) bool { return strings.HasPrefix(message, prefix) })
+}
+
+// subscriptions makes the channel's subscriptions. The error is a bindingError:
+// of what cannot be read in any binding before what PostgreSQL refuses in one.
+func (ch *channel) subscriptions() ([]*subscription, error) {
+	params := make([]bindingParams, len(ch.config.bindings))
+	for i, b := range ch.config.bindings {
+		var err error
+		if params[i], err = b.params(); err != nil {
+			return nil, err
+		}
+	}
+	var all []*subscription
+	for i, p := range params {
+		subs, err := ch.bind(i, p)
+		if err != nil {
+			return nil, bindingError(fmt.Sprintf(
+				"Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: %v. Exception: ERROR %s (%s) %s",
+				p, err.Code, conditionName(err.Code), err.Message))
+		}
+		if len(subs) == 0 {
+			return nil, bindingError("Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given connect parameters: " + p.String())
+		}
+		all = append(all, subs...)
+	}
+	return all, nil
+}
+
+// conditions names the SQLSTATE codes that a subscription may fail with.
+var conditions = map[string]string{
+	codeBadText:          "invalid_text_representation",
+	codeOutOfRange:       "numeric_value_out_of_range",
+	codeTooLong:          "string_data_right_truncation",
+	codeBadTime:          "invalid_datetime_format",
+	codeTimeRange:        "datetime_field_overflow",
+	codeBadParameter:     "invalid_parameter_value",
+	codeDatatypeMismatch: "datatype_mismatch",
+	"22021":              "character_not_in_repertoire",
+	"22P05":              "untranslatable_character",
+	"42704":              "undefined_object",
+	"54000":              "program_limit_exceeded",
+	"P0001":              "raise_exception",
+}
+
+func conditionName(code string) string {
+	if name, ok := conditions[code]; ok {
+		return name
+	}
+	return "data_exception"
+}
+
+// bind makes the subscriptions of one binding: one for each published table
+// that its names fit.
+func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err *Error) {
+	schema, name := namePattern(p.schema), namePattern(p.table)
+	for _, t := range ch.conn.rt.db.all() {
+		if !t.published.Load() || !schema.matches(t.schema) || !name.matches(t.name) {
+			continue
+		}
+		s := &subscription{
+			ch: ch, order: order, id: ch.config.bindings[order].id, table: t, event: p.event,
+			role: roleOf(ch.who.claims), claims: ch.who.claims,
+		}
+		if err := s.check(ch.conn.rt.db, p); err != nil {
+			return nil, err
+		}
+		subs = append(subs, s)
+	}
+	return subs, nil
+}
+
+// sqlError returns err as PostgreSQL's, which it is but for our own mistakes.
+func sqlError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return raise("%v", err)
+}
+
+// check does what the trigger on the server's table of subscriptions does.
+func (s *subscription) check(db *database, p bindingParams) *Error {
+	if !db.roleExists(s.role) {
+		return errf("42704", "role %q does not exist", s.role)
+	}
+	selectable := func(column int) bool { return db.canSelect(s.role, s.table, column) }
+	for _, f := range p.filters {
+		checked, err := newPredicate(s.table, f, selectable)
+		if err != nil {
+			return sqlError(err)
+		}
+		s.filters = append(s.filters, checked)
+	}
+	for _, column := range p.columns {
+		if i, ok := s.table.byName[column]; !ok || !selectable(i) {
+			return raise("invalid column for select %s", column)
+		}
+	}
+	s.columns = slices.Sorted(slices.Values(p.columns))
+	return nil
+}
+
+// namePattern is what a name in a binding means: a LIKE pattern without an
+// escape character, so that _ in a name is a wildcard, too; and * alone is all.
+func namePattern(name string) wildcards {
+	if name == "*" {
+		name = "%"
+	}
+	return newWildcards(name, noEscape)
+}
+
+// replace puts subscriptions in the place of those that the channel has. The
+// first ones start the poller.
+func (rt *realtime) replace(ch *channel, subs []*subscription) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.closed {
+		return
+	}
+	rt.remove(ch)
+	for _, s := range subs {
+		rt.subs[s.table] = append(rt.subs[s.table], s)
+	}
+	if len(rt.subs) > 0 && !rt.polling {
+		rt.polling = true
+		rt.wg.Add(1)
+		go rt.poll(rt.db.openSlot()) // ends with rt.ctx, or when there has been no subscription for a while
+	}
+}
+
+// unsubscribe ends the channel's subscriptions.
+func (rt *realtime) unsubscribe(ch *channel) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.remove(ch)
+}
+
+// remove is unsubscribe under mu. Lists are copied, since the poller reads
+// them without mu.
+func (rt *realtime) remove(ch *channel) {
+	for t, subs := range rt.subs {
+		kept := slices.DeleteFunc(slices.Clone(subs), func(s *subscription) bool { return s.ch == ch })
+		rt.subs[t] = kept
+		if len(kept) == 0 {
+			delete(rt.subs, t)
+		}
+	}
+	if len(rt.subs) == 0 {
+		rt.asleep = time.Now()
+	}
+}
+
+// subscribed returns the subscriptions on a table.
+func (rt *realtime) subscribed(t *table) []*subscription {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.subs[t]
+}

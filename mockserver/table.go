@@ -1,0 +1,303 @@
+package mockserver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+)
+
+// Row is the content of a row, or of some of its columns: column name to
+// value.
+//
+// A value may be nil (NULL), a bool, any integer or float, a string, []byte, a
+// time.Time, a time.Duration (an interval), a json.RawMessage, a json.Number, a
+// *big.Int, a fmt.Stringer, a pointer to one of these, a slice (an array, of
+// several dimensions where it is nested), or a map or struct (for json, jsonb
+// and composite columns, by its JSON). A string is what one would write in
+// quotes in SQL: PostgreSQL's input text for the type of the column, so "{1,2}"
+// is an array, "42" an int8, and text in a jsonb column must be JSON.
+type Row map[string]any
+
+// Policy decides whether a row may be read or written under the claims of a
+// token. It is called without any lock held and from several goroutines at
+// once, and must not change the claims. The row is a copy, with values as
+// Server.Rows gives them. Mind that nil, which is a missing claim and NULL
+// alike, equals itself in Go and not in SQL.
+type Policy func(claims Claims, row Row) bool
+
+// ReplicaIdentity says what of the old row an UPDATE or DELETE writes to the
+// log, and so what Realtime can tell of it.
+type ReplicaIdentity uint8
+
+const (
+	IdentityDefault ReplicaIdentity = iota // the primary key
+	IdentityFull                           // the whole row
+	IdentityIndex                          // Table.IdentityColumns
+	IdentityNothing                        // nothing; a published table then refuses UPDATE and DELETE
+)
+
+// String returns the words of ALTER TABLE … REPLICA IDENTITY.
+func (i ReplicaIdentity) String() string {
+	switch i {
+	case IdentityDefault:
+		return "DEFAULT"
+	case IdentityFull:
+		return "FULL"
+	case IdentityIndex:
+		return "USING INDEX"
+	case IdentityNothing:
+		return "NOTHING"
+	}
+	return fmt.Sprintf("ReplicaIdentity(%d)", uint8(i))
+}
+
+// Table is a table and its first content.
+type Table struct {
+	Schema  string // empty: public
+	Name    string
+	Columns []Column
+
+	// PrimaryKey names columns, which are then NOT NULL and together unique. It
+	// may be empty: the rows then have no order but that of insertion, and
+	// Realtime sends their changes as errors.
+	PrimaryKey []string
+
+	ReplicaIdentity ReplicaIdentity
+	IdentityColumns []string // of IdentityIndex: NOT NULL columns
+
+	// Unpublished keeps the table out of the publication supabase_realtime: its
+	// changes do not come out of the socket.
+	Unpublished bool
+
+	// RLS switches row level security on: the role service_role sees and writes
+	// everything, every other role what the policies allow. A policy that is nil
+	// allows nothing. Update is asked of the old row (USING) and of the new one
+	// (WITH CHECK). Server's own methods are not subject to it.
+	RLS                            bool
+	Select, Insert, Update, Delete Policy
+
+	// Grants maps a role to the columns that it may SELECT, ["*"] being all of
+	// them. A role with "*" may also write. If Grants is not nil, roles that it
+	// does not name have no right, but for service_role and postgres, which
+	// keep all rights unless named. Nil: every role has every right.
+	Grants map[string][]string
+
+	// Rows are there from the start, as if committed long ago: they never come
+	// out of the socket.
+	Rows []Row
+}
+
+// Column is a column of a table or a field of a composite type.
+type Column struct {
+	Name string
+	// Type is a pg_type.typname ("int8", "_text") or SQL's spelling with a
+	// modifier ("bigint", "numeric(12,2)", "char(5)", "text[]",
+	// "timestamp with time zone", "bigserial"), or the name of the type that
+	// Enum, Domain or Composite describes, with "[]" behind it for an array of
+	// that. A type that the server does not know is kept and compared as text.
+	Type    string
+	NotNull bool
+	// Default makes the value of an INSERT that gives none; nil: NULL, or the
+	// next number for a serial type. It is called without any lock held and
+	// from several goroutines at once.
+	Default func() any
+	// Toast stores text of more than 2000 bytes out of line. An UPDATE that
+	// does not set the column then leaves it out of the log, and Realtime out
+	// of the record.
+	Toast bool
+
+	// At most one of these is set.
+	Enum      []string // the labels of an enum, in order
+	Domain    string   // the type under a domain
+	Composite []Column // the fields of a composite type
+}
+
+// tableColumn is a Column that has been checked.
+type tableColumn struct {
+	name    string
+	typ     pgType
+	notNull bool
+	def     func() any
+	toast   bool
+
+	sequence *atomic.Int64 // the last number given, of a serial type
+}
+
+// next returns the value of an INSERT that gives none.
+func (c tableColumn) next() any {
+	switch {
+	case c.def != nil:
+		return c.def()
+	case c.sequence != nil:
+		return c.sequence.Add(1)
+	}
+	return nil
+}
+
+// row holds a datum for each column of its table, in order; nil is NULL. It is
+// never changed once it is in a rowSet.
+type row []any
+
+// table is a table of the database. Everything but published and rows is fixed.
+type table struct {
+	schema, name    string
+	columns         []tableColumn
+	byName          map[string]int
+	pk              []int
+	identity        ReplicaIdentity
+	identityColumns []int // of IdentityIndex
+
+	rls                                bool
+	selects, inserts, updates, deletes Policy
+	grants                             map[string][]bool // by column; nil: everybody may
+
+	published atomic.Bool
+	index     int // in database.tables
+
+	rows *rowSet // under database.mu
+}
+
+// fullName returns the schema and the name.
+func (t *table) fullName() string { return t.schema + "." + t.name }
+
+// column returns the index of the column of that name.
+func (t *table) column(name string) (int, error) {
+	i, ok := t.byName[name]
+	if !ok {
+		e := errf(codeUndefinedColumn, "column %q of relation %q does not exist", name, t.name)
+		return 0, e.at(t, name)
+	}
+	return i, nil
+}
+
+// newTable checks a Table. Its errors name the table and the column.
+func newTable(spec Table) (*table, error) {
+	t := &table{
+		schema: spec.Schema, name: spec.Name, identity: spec.ReplicaIdentity,
+		rls: spec.RLS, selects: spec.Select, inserts: spec.Insert, updates: spec.Update, deletes: spec.Delete,
+	}
+	if t.schema == "" {
+		t.schema = "public"
+	}
+	if t.name == "" {
+		return nil, errors.New("mockserver: a table has no name")
+	}
+	t.published.Store(!spec.Unpublished)
+	if err := t.init(spec); err != nil {
+		return nil, fmt.Errorf("mockserver: table %s: %w", t.fullName(), err)
+	}
+	return t, nil
+}
+
+func (t *table) init(spec Table) (err error) {
+	if t.columns, err = newColumns(spec.Columns); err != nil {
+		return err
+	}
+	t.byName = make(map[string]int, len(t.columns))
+	for i, c := range t.columns {
+		t.byName[c.name] = i
+	}
+	if t.pk, err = t.columnSet("primary key", spec.PrimaryKey); err != nil {
+		return err
+	}
+	for _, i := range t.pk {
+		t.columns[i].notNull = true
+		if c := t.columns[i]; !c.typ.comparable() {
+			return fmt.Errorf("column %s: type %s has no order, so it cannot be in a primary key", c.name, c.typ.name())
+		}
+	}
+	if err := t.initIdentity(spec); err != nil {
+		return err
+	}
+	if !t.rls && (t.selects != nil || t.inserts != nil || t.updates != nil || t.deletes != nil) {
+		return errors.New("it has policies, but RLS is off, so they would never be asked")
+	}
+	return t.initGrants(spec.Grants)
+}
+
+func newColumns(specs []Column) ([]tableColumn, error) {
+	if len(specs) == 0 {
+		return nil, errors.New("it has no columns")
+	}
+	columns := make([]tableColumn, 0, len(specs))
+	for i, c := range specs {
+		if c.Name == "" {
+			return nil, fmt.Errorf("column %d has no name", i+1)
+		}
+		if slices.ContainsFunc(columns, func(other tableColumn) bool { return other.name == c.Name }) {
+			return nil, fmt.Errorf("column %s: it is there twice", c.Name)
+		}
+		typ, err := parseType(c)
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", c.Name, err)
+		}
+		column := tableColumn{name: c.Name, typ: typ, notNull: c.NotNull, def: c.Default, toast: c.Toast}
+		if isSerial(c.Type) {
+			column.notNull = true
+			column.sequence = new(atomic.Int64)
+		}
+		columns = append(columns, column)
+	}
+	return columns, nil
+}
+
+// columnSet resolves the names of distinct columns.
+func (t *table) columnSet(what string, names []string) ([]int, error) {
+	var set []int
+	for _, name := range names {
+		i, ok := t.byName[name]
+		if !ok {
+			return nil, fmt.Errorf("column %s: it is in the %s but not in the table", name, what)
+		}
+		if slices.Contains(set, i) {
+			return nil, fmt.Errorf("column %s: it is in the %s twice", name, what)
+		}
+		set = append(set, i)
+	}
+	return set, nil
+}
+
+func (t *table) initIdentity(spec Table) (err error) {
+	if t.identity > IdentityNothing {
+		return fmt.Errorf("%v is no replica identity", t.identity)
+	}
+	if (t.identity == IdentityIndex) != (len(spec.IdentityColumns) > 0) {
+		return errors.New("IdentityColumns go with IdentityIndex, and with nothing else")
+	}
+	t.identityColumns, err = t.columnSet("replica identity", spec.IdentityColumns)
+	for _, i := range t.identityColumns {
+		if !t.columns[i].notNull {
+			return fmt.Errorf("column %s: it is in the replica identity and must be NOT NULL", t.columns[i].name)
+		}
+	}
+	return err
+}
+
+func (t *table) initGrants(grants map[string][]string) error {
+	if grants == nil {
+		return nil
+	}
+	t.grants = map[string][]bool{}
+	for role, names := range grants {
+		if !isRole(role) {
+			return fmt.Errorf("grant to role %q, which does not exist", role)
+		}
+		may := make([]bool, len(t.columns))
+		for _, name := range names {
+			i, ok := t.byName[name]
+			switch {
+			case name == "*":
+				for i := range may {
+					may[i] = true
+				}
+			case ok:
+				may[i] = true
+			default:
+				return fmt.Errorf("column %s: granted to %s but not in the table", name, role)
+			}
+		}
+		t.grants[role] = may
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package mockserver
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// receive handles one message of the client, on the goroutine process as all
+// methods of a channel that are not said to run elsewhere.
+func (c *conn) receive(m phoenix.Message) {
+	ch := c.channel(m.Topic)
+	switch {
+	case m.Topic == phoenix.TopicPhoenix && m.Event == phoenix.EventHeartbeat:
+		if !c.rt.faults.heartbeatsMuted() {
+			c.send(reply(m.Topic, "", m.Ref, phoenix.StatusOK, "{}"))
+		}
+	case m.Event == phoenix.EventJoin && strings.HasPrefix(m.Topic, phoenix.TopicPrefix):
+		c.join(ch, m)
+	case m.Event == phoenix.EventLeave && ch == nil:
+		c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, "{}"))
+	case ch == nil:
+		c.send(reply(m.Topic, "", m.Ref, phoenix.StatusError, `{"reason":"unmatched topic"}`))
+	default:
+		ch.receive(m)
+	}
+}
+
+// channel returns the joined channel of that topic, or nil.
+func (c *conn) channel(topic string) *channel {
+	for _, ch := range c.channels {
+		if ch.topic == topic {
+			return ch
+		}
+	}
+	return nil
+}
+
+// reply is the answer to a message. The response is JSON text.
+func reply(topic string, joinRef, ref phoenix.Ref, status, response string) phoenix.Message {
+	return phoenix.Message{
+		JoinRef: joinRef, Ref: ref, Topic: topic, Event: phoenix.EventReply,
+		Payload: []byte(`{"status":"` + status + `","response":` + response + `}`),
+	}
+}
+
+// channel is one joined topic of a socket. Its first fields never change, and
+// any goroutine may read them; the others are of the socket's process.
+type channel struct {
+	conn    *conn
+	topic   string // realtime:name
+	name    string
+	joinRef phoenix.Ref
+	config  joinConfig
+
+	who       bearer
+	ended     bool
+	fresh     bool        // begin has not run yet
+	lossy     bool        // the next subscriptions begin with what is committed after them
+	subscribe *time.Timer // the next attempt to subscribe, or nil
+	expiry    *time.Timer // of the token, or nil
+}
+
+func (ch *channel) world() world { return world{ch.name, ch.config.private} }
+
+// after runs do on the socket's process after d, unless the channel has ended
+// by then. The caller stops the timer in end.
+func (ch *channel) after(d time.Duration, do func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		ch.conn.post(0, func() {
+			if !ch.ended {
+				do()
+			}
+		})
+	})
+}
+
+// settleTime is how long a channel takes from the reply to its join to its
+// subscriptions, with a database that is awake. If the topic is joined again
+// within that time, the first channel ends before it has said anything.
+const settleTime = 500 * time.Microsecond
+
+// begin does what follows the reply to the join.
+func (ch *channel) begin() {
+	if !ch.fresh {
+		return
+	}
+	ch.fresh = false
+	if len(ch.config.bindings) > 0 {
+		ch.subscribeIn(ch.conn.rt.timing.Subscribed + ch.conn.rt.faults.subscribedDelay() - settleTime)
+	}
+	if ch.config.presence {
+		ch.push(phoenix.EventPresenceState, []byte("{}"))
+	}
+}
+
+// receive handles a message to the channel. Unknown events are not answered,
+// and a join_ref that is not the channel's matters to a leave alone.
+func (ch *channel) receive(m phoenix.Message) {
+	ch.begin() // on the real server that stands in the channel's own mailbox before m
+	switch m.Event {
+	case phoenix.EventLeave:
+		if m.JoinRef == ch.joinRef {
+			ch.ok(m.Ref)
+			ch.close()
+		}
+	case phoenix.EventAccessToken:
+		ch.accessToken(m.Payload)
+	case phoenix.EventBroadcast:
+		ch.broadcast(m)
+	case phoenix.EventPresence:
+		ch.ok(m.Ref)
+	}
+}
+
+// ok answers a message to the channel.
+func (ch *channel) ok(ref phoenix.Ref) {
+	ch.conn.push(reply(ch.topic, ch.joinRef, ref, phoenix.StatusOK, "{}"))
+}
+
+// push sends a message of the channel's own, which has its join_ref.
+func (ch *channel) push(event string, payload []byte) {
+	ch.conn.push(phoenix.Message{JoinRef: ch.joinRef, Topic: ch.topic, Event: event, Payload: payload})
+}
+
+// end takes the channel out of the server without a word.
+func (ch *channel) end() {
+	ch.ended = true
+	for _, t := range []*time.Timer{ch.subscribe, ch.expiry} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	ch.conn.rt.detach(ch)
+	ch.conn.channels = slices.DeleteFunc(slices.Clone(ch.conn.channels), func(other *channel) bool { return other == ch })
+}
+
+// closing returns the message that says that the channel is gone. Its ref is
+// the join_ref, by which clients of serializer 1.0.0 know the channel.
+func (ch *channel) closing(event, payload string) phoenix.Message {
+	return phoenix.Message{JoinRef: ch.joinRef, Ref: ch.joinRef, Topic: ch.topic, Event: event, Payload: []byte(payload)}
+}
+
+// close ends the channel with phx_close.
+func (ch *channel) close() {
+	ch.end()
+	ch.conn.push(ch.closing(phoenix.EventClose, "{}"))
+}
+
+// crash ends the channel with phx_error.
+func (ch *channel) crash() {
+	ch.end()
+	ch.conn.push(ch.closing(phoenix.EventError, `{"reason":"channel_crash"}`))
+}
+
+// watchToken closes the channel when its token expires.
+func (ch *channel) watchToken() {
+	if ch.expiry != nil {
+		ch.expiry.Stop()
+	}
+	if ch.who.expires.IsZero() {
+		return
+	}
+	ch.expiry = ch.after(time.Until(ch.who.expires), func() {
+		if _, err := ch.conn.rt.bearer(ch.who.token); err != nil {
+			ch.shutdown(err.systemText())
+			return
+		}
+		ch.watchToken() // the clock was set back
+	})
+}
+
+// accessToken takes a new token. There is no answer to a good one: when the
+// channel has bindings they are subscribed to again after a while, and until
+// then the old claims hold for them.
+func (ch *channel) accessToken(payload []byte) {
+	message, _ := object(payload)
+	token, ok := text(message["access_token"])
+	if !ok || strings.HasPrefix(token, "sb_") || token == ch.who.token {
+		return
+	}
+	rt := ch.conn.rt
+	who, err := rt.bearer(token)
+	if err != nil {
+		ch.shutdown(err.systemText())
+		return
+	}
+	if ch.config.private && !rt.mayUse(ch.name, who.claims) {
+		ch.shutdown(notPermitted + ch.name)
+		return
+	}
+	ch.who = who
+	ch.watchToken()
+	if len(ch.config.bindings) > 0 {
+		ch.subscribeIn(rt.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax))
+	}
+}
+
+const notPermitted = "You do not have permissions to read from this Channel topic: "

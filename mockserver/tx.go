@@ -1,0 +1,348 @@
+package mockserver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Tx is a transaction under way: it sees the content of the tables as it was
+// when it began, and its own changes. It is for the one function that it was
+// given to, and that function's goroutine.
+type Tx struct {
+	db      *database
+	base    []*rowSet // what it began with, by table.index
+	sets    []*rowSet // what it sees
+	changes []txChange
+	err     error // the first failure, which dooms it, or that it is over
+}
+
+// txChange is a change that is not committed yet.
+type txChange struct {
+	table          *table
+	op             string
+	old, new       entry
+	unchangedToast []bool
+}
+
+var errTxDone = errors.New("mockserver: the transaction is over")
+
+func (db *database) begin() *Tx {
+	base := db.snapshot()
+	return &Tx{db: db, base: base, sets: slices.Clone(base)}
+}
+
+// run makes a transaction of what f does.
+func (db *database) run(f func(*Tx) error) error {
+	tx := db.begin()
+	err := f(tx)
+	if err == nil {
+		err = tx.err
+	}
+	tx.err = errTxDone
+	if err != nil {
+		return err
+	}
+	return db.commit(tx)
+}
+
+// runStatement is run for an f that may be called again: it is, for as long
+// as other transactions are in its way. Every such round is one in which
+// another one has committed.
+func (db *database) runStatement(f func(*Tx) error) error {
+	for {
+		err := db.run(f)
+		var refused *Error
+		if errors.As(err, &refused) && refused.Code == codeConflict {
+			continue
+		}
+		return err
+	}
+}
+
+// Insert adds rows. A column that a row does not name gets its default. After
+// an error the transaction is doomed: all that follows fails, and nothing of
+// it is kept.
+func (tx *Tx) Insert(name string, rows ...Row) error {
+	return tx.statement(name, func(t *table) error {
+		for _, values := range rows {
+			r, err := t.newRow(values)
+			if err != nil {
+				return err
+			}
+			if err := tx.insert(t, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Update sets columns of the rows whose columns equal those of where (nil
+// finds NULL), of every row where it is empty, and returns how many they are.
+// A row counts, and its change comes out of the socket, even if it is as it
+// was. An error dooms the transaction.
+func (tx *Tx) Update(name string, set, where Row) (int, error) {
+	n := 0
+	err := tx.statement(name, func(t *table) error {
+		values, err := t.datums(set)
+		if err != nil {
+			return err
+		}
+		found, err := tx.find(t, where)
+		if err != nil {
+			return err
+		}
+		n = len(found)
+		return tx.updateAll(t, found, values)
+	})
+	return n, err
+}
+
+// Delete removes the rows whose columns equal those of where, every row where
+// it is empty, and returns how many they were. An error dooms the transaction.
+func (tx *Tx) Delete(name string, where Row) (int, error) {
+	n := 0
+	err := tx.statement(name, func(t *table) error {
+		found, err := tx.find(t, where)
+		if err != nil {
+			return err
+		}
+		n = len(found)
+		for _, e := range found {
+			if err := tx.delete(t, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
+// statement runs f on a table, unless the transaction has failed or is over.
+func (tx *Tx) statement(name string, f func(*table) error) error {
+	if errors.Is(tx.err, errTxDone) {
+		return tx.err
+	}
+	if tx.err != nil {
+		return errf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+	}
+	t, err := tx.db.lookup(name)
+	if err == nil {
+		err = f(t)
+	}
+	tx.err = err
+	return err
+}
+
+// find returns the rows that the transaction sees with these values.
+func (tx *Tx) find(t *table, where Row) ([]entry, error) {
+	values, err := t.datums(where)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range values {
+		if v != nil && !t.columns[i].typ.comparable() {
+			return nil, noEquality(t.columns[i].typ).at(t, t.columns[i].name)
+		}
+	}
+	from, to := position{}, position{after: true}
+	if key, ok := t.keyOf(values); ok {
+		from, to = position{prefix: key}, position{prefix: key, after: true}
+	}
+	var found []entry
+	for e := range tx.sets[t.index].forward(t, from, to) {
+		if t.matches(e.row, values) {
+			found = append(found, e)
+		}
+	}
+	return found, nil
+}
+
+// keyOf returns the primary key where the values have all of it.
+func (t *table) keyOf(values map[int]any) ([]any, bool) {
+	var key []any
+	for _, c := range t.pk {
+		if v := values[c]; v != nil {
+			key = append(key, v)
+		}
+	}
+	return key, len(key) > 0 && len(key) == len(t.pk)
+}
+
+// matches reports whether the row has the values.
+func (t *table) matches(r row, values map[int]any) bool {
+	for i, v := range values {
+		if v == nil || r[i] == nil {
+			if v != nil || r[i] != nil {
+				return false
+			}
+			continue
+		}
+		if n, _ := t.columns[i].typ.compare(r[i], v); n != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func noEquality(t pgType) *Error {
+	e := errf(codeUndefinedOp, "operator does not exist: %s = %s", t.sqlName, t.sqlName)
+	e.Hint = "No operator matches the given name and argument types. You might need to add explicit type casts."
+	return e
+}
+
+// insert adds a row.
+func (tx *Tx) insert(t *table, r row) error {
+	if err := t.checkNotNull(r); err != nil {
+		return err
+	}
+	e := entry{row: r}
+	if len(t.pk) == 0 {
+		e.id = tx.db.newID()
+	}
+	return tx.apply(txChange{table: t, op: "INSERT", new: e})
+}
+
+// update puts a row in the place of one that the transaction sees.
+func (tx *Tx) update(t *table, old entry, r row, unchangedToast []bool) error {
+	if err := t.checkIdentity("update", "updating", "updates"); err != nil {
+		return err
+	}
+	if err := t.checkNotNull(r); err != nil {
+		return err
+	}
+	return tx.apply(txChange{table: t, op: "UPDATE", old: old, new: entry{id: old.id, row: r}, unchangedToast: unchangedToast})
+}
+
+// updateAll sets the values in rows that the transaction sees.
+func (tx *Tx) updateAll(t *table, found []entry, values map[int]any) error {
+	for _, e := range found {
+		if err := tx.update(t, e, e.row.set(values), t.unchangedToast(e.row, values)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delete removes a row that the transaction sees.
+func (tx *Tx) delete(t *table, old entry) error {
+	if err := t.checkIdentity("delete from", "deleting from", "deletes"); err != nil {
+		return err
+	}
+	return tx.apply(txChange{table: t, op: "DELETE", old: old})
+}
+
+// apply makes a change for the transaction itself.
+func (tx *Tx) apply(c txChange) error {
+	set, err := c.apply(tx.sets[c.table.index])
+	if err != nil {
+		return err
+	}
+	tx.sets[c.table.index] = set
+	tx.changes = append(tx.changes, c)
+	return nil
+}
+
+// replay makes the transaction's changes of a table again, on what others
+// have committed since.
+func (tx *Tx) replay(t *table, set *rowSet) (*rowSet, error) {
+	for _, c := range tx.changes {
+		if c.table != t {
+			continue
+		}
+		var err error
+		if set, err = c.apply(set); err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
+}
+
+// apply returns the set with the change made. It fails if the old row is not
+// the version that the change was made from, or if another row has the key.
+func (c txChange) apply(set *rowSet) (*rowSet, error) {
+	t := c.table
+	if c.op != "INSERT" {
+		key := t.key(c.old)
+		now, ok := set.get(t, key)
+		if !ok || !now.same(c.old) {
+			return nil, errf(codeConflict, "could not serialize access due to concurrent update").at(t, "")
+		}
+		if c.op == "UPDATE" && t.order(c.new, key) == 0 {
+			return set.with(t, c.new), nil
+		}
+		set = set.without(t, key)
+	}
+	if c.op == "DELETE" {
+		return set, nil
+	}
+	if _, taken := set.get(t, t.key(c.new)); taken {
+		return nil, t.duplicate(c.new)
+	}
+	return set.with(t, c.new), nil
+}
+
+// duplicate is the error of a primary key that is taken.
+func (t *table) duplicate(e entry) *Error {
+	var names, values string
+	for i, c := range t.pk {
+		if i > 0 {
+			names, values = names+", ", values+", "
+		}
+		names += t.columns[c].name
+		values += t.columns[c].typ.text(e.row[c])
+	}
+	err := errf(codeUnique, "duplicate key value violates unique constraint %q", t.name+"_pkey")
+	err.Detail = fmt.Sprintf("Key (%s)=(%s) already exists.", names, values)
+	return err.at(t, "")
+}
+
+func (t *table) checkNotNull(r row) error {
+	for i, c := range t.columns {
+		if c.notNull && r[i] == nil {
+			e := errf(codeNotNull, "null value in column %q of relation %q violates not-null constraint", c.name, t.name)
+			return e.at(t, c.name)
+		}
+	}
+	return nil
+}
+
+// checkIdentity refuses to change or remove rows of a published table whose
+// replica identity could not tell which.
+func (t *table) checkIdentity(verb, doing, kind string) error {
+	none := t.identity == IdentityNothing || t.identity == IdentityDefault && len(t.pk) == 0
+	if !none || !t.published.Load() {
+		return nil
+	}
+	e := errf(codeNotReady, "cannot %s table %q because it does not have a replica identity and publishes %s", verb, t.name, kind)
+	e.Hint = "To enable " + doing + " the table, set REPLICA IDENTITY using ALTER TABLE."
+	return e.at(t, "")
+}
+
+// set returns a copy of the row with other values in some columns.
+func (r row) set(values map[int]any) row {
+	changed := slices.Clone(r)
+	for i, v := range values {
+		changed[i] = v
+	}
+	return changed
+}
+
+// toastThreshold is about where PostgreSQL moves a value out of line.
+const toastThreshold = 2000
+
+// unchangedToast marks the columns that are stored out of line and not set.
+func (t *table) unchangedToast(old row, set map[int]any) []bool {
+	var unchanged []bool
+	for i, c := range t.columns {
+		if _, isSet := set[i]; isSet || !c.toast || old[i] == nil || len(c.typ.text(old[i])) <= toastThreshold {
+			continue
+		}
+		if unchanged == nil {
+			unchanged = make([]bool, len(t.columns))
+		}
+		unchanged[i] = true
+	}
+	return unchanged
+}
