@@ -1,0 +1,246 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/gapless-go/gapless/internal/backoff"
+)
+
+const (
+	// tokenLeeway is how long before its expiry a token is not used any more:
+	// the server grants none.
+	tokenLeeway = 5 * time.Second
+	// tokenTimeout bounds one call of a TokenSource.
+	tokenTimeout = 30 * time.Second
+	// maxRefreshMargin is how long before its expiry a long-lived token is
+	// replaced; shorter-lived ones in the last fifth of their life.
+	maxRefreshMargin = 5 * time.Minute
+	// maxRejections is how many tokens in a row the server may refuse before
+	// another one is thought to be of no use.
+	maxRejections = 3
+)
+
+var (
+	errTokenEmpty    = errors.New("empty token")
+	errTokenRejected = errors.New("the server has refused this token, and the source returned it again")
+)
+
+// auth keeps the token of a TokenSource: it calls the source once at a time,
+// ahead of the expiry. Without a source its token is "".
+type auth struct {
+	source TokenSource
+	ctx    context.Context // the client's; a call of the source ends with it
+	notify func()          // told after every call of the source
+	calls  sync.WaitGroup
+
+	mu         sync.Mutex
+	token      string
+	expiry     time.Time // zero: never
+	refreshAt  time.Time // zero: never
+	rejected   bool      // the server has refused token
+	rejections int       // in a row
+	failures   int       // calls of the source, in a row
+	retryAt    time.Time // not before that, after a failure
+	err        error     // of the last call
+	closed     bool
+	inflight   *tokenCall
+}
+
+type tokenCall struct {
+	done chan struct{}
+	err  error
+}
+
+// valid returns the token if it may be used now.
+func (a *auth) valid(now time.Time) (token string, ok bool) {
+	if a.source == nil {
+		return "", true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.token, a.usable(now)
+}
+
+func (a *auth) usable(now time.Time) bool {
+	return a.token != "" && !a.rejected && (a.expiry.IsZero() || now.Before(a.expiry.Add(-tokenLeeway)))
+}
+
+// due returns when the source is to be called: at once (a time that is not
+// after now) where there is no usable token, later if it has failed just now;
+// the zero time for never, or while it is being called.
+func (a *auth) due(now time.Time) time.Time {
+	if a.source == nil {
+		return time.Time{}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := a.refreshAt
+	switch {
+	case a.inflight != nil:
+		return time.Time{}
+	case !a.usable(now):
+		at = now
+	}
+	if !at.IsZero() && at.Before(a.retryAt) {
+		at = a.retryAt
+	}
+	return at
+}
+
+// failure returns the error of the last call, nil if it gave a token. A
+// permanent one is returned once.
+func (a *auth) failure() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	err := a.err
+	if IsPermanent(err) {
+		a.err = nil
+	}
+	return err
+}
+
+// reject notes that the server refused a token, and reports whether there may
+// be a better one.
+func (a *auth) reject(token string) bool {
+	if a.source == nil {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if token == sendable(a.token) && !a.rejected {
+		a.rejected = true
+		a.rejections++
+	}
+	return a.rejections < maxRejections
+}
+
+// accepted notes that the server took the token.
+func (a *auth) accepted() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rejections = 0
+}
+
+// begin calls the source, unless that is under way, and returns the call.
+func (a *auth) begin() *tokenCall {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		call := &tokenCall{done: make(chan struct{}), err: ErrClosed}
+		close(call.done)
+		return call
+	}
+	if a.inflight == nil {
+		call := &tokenCall{done: make(chan struct{})}
+		a.inflight = call
+		a.calls.Go(func() { a.fetch(call) }) // ends with the source's answer; waited for by close
+	}
+	return a.inflight
+}
+
+// wait blocks until a call has ended, or ctx.
+func (c *tokenCall) wait(ctx context.Context) error {
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close waits for a call that is under way, whose context has ended, and has
+// no other begin.
+func (a *auth) close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.calls.Wait()
+}
+
+func (a *auth) fetch(call *tokenCall) {
+	ctx, cancel := context.WithTimeout(a.ctx, tokenTimeout)
+	defer cancel()
+	token, expiry, err := a.source(ctx)
+	a.settle(call, token, expiry, err)
+	a.notify()
+}
+
+// settle takes the answer of the source.
+func (a *auth) settle(call *tokenCall, token string, expiry time.Time, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if err == nil {
+		expiry = earlier(expiry, claimedExpiry(token))
+		err = a.check(token, expiry, now)
+	}
+	if err != nil {
+		a.retryAt = now.Add(backoff.Full(a.failures, time.Second, 30*time.Second))
+		a.failures++
+		err = fmt.Errorf("realtime: token source: %w", err)
+	} else {
+		a.failures, a.retryAt = 0, time.Time{}
+		a.token, a.expiry, a.rejected = token, expiry, false
+		a.refreshAt = refreshTime(expiry, now)
+	}
+	a.err, call.err = err, err
+	a.inflight = nil
+	close(call.done)
+}
+
+func (a *auth) check(token string, expiry, now time.Time) error {
+	switch {
+	case token == "":
+		return errTokenEmpty
+	case !expiry.IsZero() && !now.Before(expiry.Add(-tokenLeeway)):
+		return ErrTokenExpired
+	case a.rejected && token == a.token:
+		return errTokenRejected
+	}
+	return nil
+}
+
+// refreshTime is when to replace a token that expires at expiry.
+func refreshTime(expiry, now time.Time) time.Time {
+	if expiry.IsZero() {
+		return time.Time{}
+	}
+	return expiry.Add(-max(tokenLeeway, min(maxRefreshMargin, expiry.Sub(now)/5)))
+}
+
+// claimedExpiry reads the exp claim of a JWT, the zero time if there is none.
+// The token is not verified: that is the server's part.
+func claimedExpiry(token string) time.Time {
+	t, _, err := jwt.NewParser().ParseUnverified(token, &jwt.RegisteredClaims{})
+	if err != nil {
+		return time.Time{}
+	}
+	exp, err := t.Claims.GetExpirationTime()
+	if err != nil || exp == nil {
+		return time.Time{}
+	}
+	return exp.Time
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sendable returns what of a token goes to the server: an sb_… key is no JWT,
+// only the gateway knows it, and the server would ignore it.
+func sendable(token string) string {
+	if strings.HasPrefix(token, "sb_") {
+		return ""
+	}
+	return token
+}

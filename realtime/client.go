@@ -1,0 +1,219 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gapless-go/gapless/channel"
+)
+
+// Client is a connection to the Realtime server of one project, which it makes
+// when it is needed and makes again whenever it is lost. Its channels share
+// one websocket. Every method is safe for concurrent use. Close it in the end.
+type Client struct {
+	opts     Options
+	endpoint endpoint
+	auth     *auth
+	router   *router
+
+	ctx    context.Context // the client's life; its cause is ErrClosed
+	cancel context.CancelCauseFunc
+	forced context.Context // ends when Close cannot wait any longer
+	force  context.CancelFunc
+	wakeup chan struct{} // capacity 1: somebody wants a socket
+	done   chan struct{} // closed when the supervisor has ended
+
+	mu       sync.Mutex
+	running  bool // the supervisor has been started
+	closed   bool
+	open     bool          // there is a socket
+	waiters  int           // calls of Connect since the last refusal for good
+	lastErr  error         // why there is no socket: the last attempt's
+	refusal  error         // the last refusal for good
+	refusals int           // how many there have been
+	changed  chan struct{} // closed and replaced when something of this changes
+}
+
+// New makes a client. It checks the options and connects to nothing: the first
+// channel that joins does, or Connect.
+func New(o Options) (*Client, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	e, err := parseEndpoint(o.URL, o.Key, o.version())
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{opts: o, endpoint: e, wakeup: make(chan struct{}, 1), done: make(chan struct{}), changed: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.forced, c.force = context.WithCancel(context.Background())
+	c.router = &router{client: c, handlers: map[string]channel.Handler{}}
+	c.auth = &auth{source: o.Token, ctx: c.ctx, notify: c.router.wake}
+	return c, nil
+}
+
+// Channel makes a channel of a topic, which is given without the prefix
+// "realtime:" that it has on the wire. It joins when one of its subscriptions
+// is first iterated, or WaitLive is called on it. A client has one channel of
+// a topic at a time: joining a second one ends it with ErrTopicInUse.
+func (c *Client) Channel(topic string, opts ...channel.Option) (*channel.Channel, error) {
+	return channel.New(c.router, topic, opts...)
+}
+
+// Connect makes sure that there is a socket: it blocks until there is, until
+// the server refuses it for good (a *ConnectError), or until ctx ends; the
+// error then also says why there is none yet. Nobody has to call it: channels
+// connect by themselves. A socket that no channel uses is not made again when
+// it is lost.
+func (c *Client) Connect(ctx context.Context) error {
+	c.mu.Lock()
+	c.waiters++
+	before := c.refusals
+	c.mu.Unlock()
+	defer c.noWaiter(before)
+	c.demand()
+	for {
+		c.mu.Lock()
+		open, closed, changed := c.open, c.closed, c.changed
+		refused, refusal := c.refusals != before, c.refusal
+		c.mu.Unlock()
+		switch {
+		case closed:
+			return ErrClosed
+		case open:
+			return nil
+		case refused:
+			return refusal
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), c.why())
+		}
+	}
+}
+
+func (c *Client) noWaiter(before int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refusals == before { // a refusal has sent all waiters away
+		c.waiters--
+	}
+}
+
+// Token returns the token that the client's channels use at present: that of
+// Options.Token, or Options.Key where there is no source. It blocks while the
+// source is asked for a new one, until ctx ends, and returns the source's
+// error.
+func (c *Client) Token(ctx context.Context) (string, error) {
+	if c.opts.Token == nil {
+		return c.opts.Key, nil
+	}
+	for {
+		if token, ok := c.auth.valid(time.Now()); ok {
+			return token, nil
+		}
+		if err := c.auth.begin().wait(ctx); err != nil {
+			return "", err
+		}
+	}
+}
+
+// Close ends every channel with ErrClosed, closes the socket and waits for
+// everything that the client has started. If ctx ends first the socket is cut
+// without a handshake; ctx's error is returned, once everything has ended.
+// Closing twice does nothing more.
+func (c *Client) Close(ctx context.Context) error {
+	c.mu.Lock()
+	running := c.running
+	c.closed = true
+	c.signal()
+	c.mu.Unlock()
+	c.cancel(ErrClosed)
+	stop := context.AfterFunc(ctx, c.force)
+	defer stop()
+	if running {
+		<-c.done
+	} else {
+		c.router.close()
+	}
+	c.auth.close()
+	if c.forced.Err() != nil {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// demand makes the supervisor look whether anybody wants a socket.
+func (c *Client) demand() {
+	c.mu.Lock()
+	if !c.running && !c.closed {
+		c.running = true
+		go c.supervise() // ends when the client is closed; waited for by Close
+	}
+	c.mu.Unlock()
+	select {
+	case c.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// waitDemand blocks until somebody wants a socket. It reports false when the
+// client is closed.
+func (c *Client) waitDemand() bool {
+	for {
+		c.mu.Lock()
+		wanted := c.waiters > 0
+		c.mu.Unlock()
+		switch {
+		case c.ctx.Err() != nil:
+			return false
+		case wanted || c.router.wanted():
+			return true
+		}
+		select {
+		case <-c.wakeup:
+		case <-c.ctx.Done():
+		}
+	}
+}
+
+// signal wakes those who wait in Connect. It is called under mu.
+func (c *Client) signal() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *Client) connected(open bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open = open
+	c.signal()
+}
+
+// note keeps why there is no socket at the moment.
+func (c *Client) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastErr = err
+}
+
+func (c *Client) why() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastErr
+}
+
+// refused ends everybody who wants a socket, as there will be none.
+func (c *Client) refused(err error) {
+	c.mu.Lock()
+	c.refusal = err
+	c.refusals++
+	c.waiters = 0
+	c.signal()
+	c.mu.Unlock()
+	c.router.fail(err)
+}

@@ -1,0 +1,65 @@
+package realtime
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// endpoint is where the websocket of a project is. The key is part of its
+// query, so the full form is for dialing only; String is for people.
+type endpoint struct{ u url.URL }
+
+// parseEndpoint makes the websocket's address from any of the forms in which
+// people have it:
+//
+//	https://ref.supabase.co            a project, hosted or self-hosted (http and ws too; a path is kept)
+//	wss://host/realtime/v1[/websocket] the gateway's route to the server
+//	ws://host:4000/socket[/websocket]  the server itself
+//
+// Query parameters are kept: the server takes log_level there.
+func parseEndpoint(raw, key string, v phoenix.Version) (endpoint, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		// url.Parse quotes its input, which may hold a key.
+		return endpoint{}, errors.New("realtime: the URL cannot be parsed")
+	}
+	switch u.Scheme {
+	case "http":
+		u.Scheme = "ws"
+	case "https":
+		u.Scheme = "wss"
+	case "ws", "wss":
+	default:
+		return endpoint{}, fmt.Errorf("realtime: URL scheme %q, want http, https, ws or wss", u.Scheme)
+	}
+	if u.Host == "" {
+		return endpoint{}, errors.New("realtime: URL without a host")
+	}
+	if u.User != nil {
+		return endpoint{}, errors.New("realtime: URL with a user; the key goes into Options.Key")
+	}
+	path := strings.TrimRight(u.Path, "/")
+	switch {
+	case strings.HasSuffix(path, "/websocket"):
+	case strings.HasSuffix(path, "/socket"), strings.HasSuffix(path, "/realtime/v1"):
+		path += "/websocket"
+	default:
+		path += "/realtime/v1/websocket"
+	}
+	q := u.Query()
+	q.Set("apikey", key)
+	q.Set("vsn", v.String())
+	return endpoint{url.URL{Scheme: u.Scheme, Host: u.Host, Path: path, RawQuery: q.Encode()}}, nil
+}
+
+// dial is the address with the key in it.
+func (e endpoint) dial() string { return e.u.String() }
+
+// String is the address without its query: it may be printed.
+func (e endpoint) String() string {
+	return (&url.URL{Scheme: e.u.Scheme, Host: e.u.Host, Path: e.u.Path}).String()
+}

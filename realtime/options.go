@@ -1,0 +1,152 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// Options says where the project is and how to talk to it. URL and Key are
+// required; the zero value of every other field is its default.
+type Options struct {
+	// URL is the project's address, https://ref.supabase.co, or that of a
+	// self-hosted stack, or of a Realtime server itself, ws://host:4000/socket.
+	URL string
+	// Key is the project's API key: the anon or service_role JWT, or an
+	// sb_publishable_… or sb_secret_… key, which only the hosted gateway
+	// understands. It goes into the query of the websocket's address and
+	// nowhere else.
+	Key string
+	// Token gives the tokens of a signed-in user. Nil: channels join with the
+	// rights of Key.
+	Token TokenSource
+
+	// Vsn is the version of the protocol, "2.0.0" (default, needs a server of
+	// November 2025 or later) or "1.0.0".
+	Vsn string
+	// HTTPClient dials. Default http.DefaultClient; a Timeout bounds the dial.
+	HTTPClient *http.Client
+	// Header is added to the upgrade request.
+	Header http.Header
+
+	// ConnectTimeout bounds one attempt to connect. Default 20 s.
+	ConnectTimeout time.Duration
+	// ReconnectMin and ReconnectMax bound the wait before another attempt: it
+	// is uniform between 0 and ReconnectMin·2ⁿ, at most ReconnectMax. Default
+	// 500 ms and 30 s.
+	ReconnectMin, ReconnectMax time.Duration
+	// Heartbeat is the time between heartbeats, at most 30 s: the server closes
+	// a socket that is silent for 60 s. Default 25 s.
+	Heartbeat time.Duration
+	// HeartbeatTimeout is how long the server may take to answer one before
+	// the socket counts as dead. Default 15 s. Time in which the server is busy
+	// with a join, or in which this client does not read because a subscription
+	// blocks it, does not count.
+	HeartbeatTimeout time.Duration
+	// JoinTimeout is how long the server may take to answer a join, counted
+	// from its answer to the join before, as it takes one at a time. Default
+	// 40 s: a cold project takes up to 30 s, a refusal alone 5 s.
+	JoinTimeout time.Duration
+	// ReadLimit is the size in bytes over which a frame ends the connection.
+	// Default 32 MiB; at least 16 MiB, since the server sends large ones.
+	ReadLimit int64
+	// SendBuffer is how many messages may wait to be written. Default 512.
+	SendBuffer int
+
+	// Logger is told of connections, joins and losses. Default: none.
+	Logger *slog.Logger
+	// Hooks are called as things happen.
+	Hooks Hooks
+}
+
+// TokenSource returns a token and when it expires. It is called by one
+// goroutine at a time, ahead of the expiry of the token before, and after the
+// server refused one; it should return a new token then, not the one before.
+// The expiry is also read from the token's exp claim, the earlier counts; a
+// zero expiry and no claim is a token that does not expire.
+//
+// An error is tried again with backoff, until it is wrapped by Permanent.
+type TokenSource func(ctx context.Context) (token string, expiry time.Time, err error)
+
+// Hooks are functions that the client calls as things happen, for metrics and
+// alarms. Any may be nil. They are called synchronously, so they must be fast;
+// they may call the client's methods, except Close.
+type Hooks struct {
+	Connected func()                          // a socket is up
+	Lost      func(err error)                 // it is gone; the client connects again
+	Joined    func(topic string)              // the server accepted a join
+	Live      func(topic string)              // and confirmed its subscription
+	Gap       func(topic string, gap cdc.Gap) // changes may be missing (a gap that is open is told when it opens)
+	Dropped   func(topic string, err error)   // something was discarded: a change that a full queue had no room for, a frame that could not be read, a message that could not be sent. Topic is empty where nobody can tell
+}
+
+// withDefaults checks the options and fills in what is not set.
+func (o Options) withDefaults() (Options, error) {
+	if strings.TrimSpace(o.Key) == "" {
+		return o, errors.New("realtime: Options.Key is empty")
+	}
+	if o.Vsn == "" {
+		o.Vsn = phoenix.V2.String()
+	}
+	if o.Vsn != phoenix.V1.String() && o.Vsn != phoenix.V2.String() {
+		return o, fmt.Errorf("realtime: Options.Vsn %q, want %q or %q", o.Vsn, phoenix.V2, phoenix.V1)
+	}
+	for _, d := range []struct {
+		name     string
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{"ConnectTimeout", &o.ConnectTimeout, 20 * time.Second},
+		{"ReconnectMin", &o.ReconnectMin, 500 * time.Millisecond},
+		{"ReconnectMax", &o.ReconnectMax, 30 * time.Second},
+		{"Heartbeat", &o.Heartbeat, 25 * time.Second},
+		{"HeartbeatTimeout", &o.HeartbeatTimeout, 15 * time.Second},
+		{"JoinTimeout", &o.JoinTimeout, 40 * time.Second},
+	} {
+		if *d.value < 0 {
+			return o, fmt.Errorf("realtime: Options.%s is negative", d.name)
+		}
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
+	}
+	if o.ReconnectMax < o.ReconnectMin {
+		return o, errors.New("realtime: Options.ReconnectMax is less than ReconnectMin")
+	}
+	if o.Heartbeat > 30*time.Second {
+		return o, fmt.Errorf("realtime: Options.Heartbeat %v, the server wants one every 30 s", o.Heartbeat)
+	}
+	switch {
+	case o.ReadLimit == 0:
+		o.ReadLimit = 32 << 20
+	case o.ReadLimit < 16<<20:
+		return o, fmt.Errorf("realtime: Options.ReadLimit %d, want 16 MiB or more", o.ReadLimit)
+	}
+	switch {
+	case o.SendBuffer == 0:
+		o.SendBuffer = 512
+	case o.SendBuffer < 0:
+		return o, errors.New("realtime: Options.SendBuffer is negative")
+	}
+	if o.HTTPClient == nil {
+		o.HTTPClient = http.DefaultClient
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+func (o Options) version() phoenix.Version {
+	if o.Vsn == phoenix.V1.String() {
+		return phoenix.V1
+	}
+	return phoenix.V2
+}

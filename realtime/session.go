@@ -1,0 +1,261 @@
+package realtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// keepBuffer is the largest read buffer that is kept for the next frame.
+const keepBuffer = 1 << 20
+
+// session is the life of one websocket. Three goroutines work on it: the
+// reader, the writer, which also keeps the heartbeat, and the supervisor's,
+// which tends joins and tokens. The first to fail ends the others; run waits
+// for them.
+type session struct {
+	client  *Client
+	conn    *websocket.Conn
+	version phoenix.Version
+	out     chan phoenix.Message
+	woken   chan struct{} // capacity 1: tend has something to look at
+	told    string        // the token that the channels have been told; tend's
+
+	mu       sync.Mutex
+	gate     gate
+	heart    heart
+	lastRead time.Time
+	stuck    bool // the reader waits for a consumer
+}
+
+func newSession(c *Client, conn *websocket.Conn) *session {
+	now := time.Now()
+	s := &session{
+		client: c, conn: conn, version: c.opts.version(), lastRead: now,
+		out: make(chan phoenix.Message, c.opts.SendBuffer), woken: make(chan struct{}, 1),
+		heart: heart{every: c.opts.Heartbeat, timeout: c.opts.HeartbeatTimeout},
+	}
+	s.heart.start(now)
+	conn.SetReadLimit(c.opts.ReadLimit)
+	return s
+}
+
+// dial opens a websocket.
+func (c *Client) dial() (*websocket.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(c.ctx, c.opts.ConnectTimeout, errDialTimeout)
+	defer cancel()
+	conn, resp, err := websocket.Dial(ctx, c.endpoint.dial(), &websocket.DialOptions{
+		HTTPClient: c.opts.HTTPClient, HTTPHeader: c.opts.Header,
+	})
+	switch {
+	case err == nil:
+		return conn, nil
+	case resp != nil:
+		return nil, &ConnectError{Endpoint: c.endpoint.String(), Status: resp.StatusCode, Reason: refusal(resp.Body)}
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	return nil, redact(err)
+}
+
+// refusal returns the text of a refused upgrade, which the server gives as
+// {"error":"…"}. The websocket library hands over its first kilobyte.
+func refusal(body io.Reader) string {
+	var answer struct {
+		Error string `json:"error"`
+	}
+	if body == nil || json.NewDecoder(io.LimitReader(body, 4096)).Decode(&answer) != nil {
+		return ""
+	}
+	return answer.Error
+}
+
+// run lives until the socket is lost or the client closed, and returns why.
+func (s *session) run() error {
+	ctx, end := context.WithCancelCause(s.client.ctx)
+	defer end(nil)
+	var workers sync.WaitGroup
+	workers.Go(func() { end(s.read(ctx)) })
+	workers.Go(func() { end(s.write(ctx)) })
+	s.client.router.up(s)
+	end(s.tend(ctx))
+	s.hangUp(ctx)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// hangUp closes the socket: with a handshake if that is this side's wish,
+// without one if it is broken.
+func (s *session) hangUp(ctx context.Context) {
+	if errors.Is(context.Cause(ctx), ErrClosed) {
+		stop := context.AfterFunc(s.client.forced, func() { _ = s.conn.CloseNow() })
+		_ = s.conn.Close(websocket.StatusNormalClosure, "")
+		stop()
+	}
+	_ = s.conn.CloseNow()
+}
+
+// read hands every message to its channel, until the socket ends.
+func (s *session) read(ctx context.Context) error {
+	var buf bytes.Buffer
+	for {
+		// A context that can end costs a timer and an allocation for each read;
+		// hangUp ends the loop.
+		kind, r, err := s.conn.Reader(context.Background())
+		if err != nil {
+			return closeReason(err)
+		}
+		if buf.Cap() > keepBuffer {
+			buf = bytes.Buffer{}
+		}
+		buf.Reset()
+		if _, err := buf.ReadFrom(r); err != nil {
+			return closeReason(err)
+		}
+		s.mu.Lock()
+		s.lastRead = time.Now()
+		s.mu.Unlock()
+		m, err := phoenix.Decode(s.version, phoenix.FromServer, kind == websocket.MessageBinary, buf.Bytes())
+		var bad *phoenix.MalformedError
+		switch {
+		case err == nil:
+			s.dispatch(ctx, m)
+		case errors.As(err, &bad):
+			s.client.router.malformed(bad)
+		default:
+			s.client.opts.Logger.Debug("frame ignored", "err", err)
+		}
+	}
+}
+
+// dispatch hands over one message. A channel may block it until a consumer has
+// taken something.
+func (s *session) dispatch(ctx context.Context, m phoenix.Message) {
+	s.mu.Lock()
+	began := s.lastRead
+	if m.Event == phoenix.EventReply {
+		s.replied(m)
+	}
+	s.stuck = true
+	s.mu.Unlock()
+	s.client.router.receive(ctx, m)
+	s.mu.Lock()
+	s.stuck = false
+	if now := time.Now(); now.Sub(began) > time.Second {
+		s.heart.excuse(now) // the answer may have come while nobody read
+	}
+	s.mu.Unlock()
+}
+
+// replied notes what a reply says about the server. It is called under mu.
+func (s *session) replied(m phoenix.Message) {
+	switch {
+	case m.Topic == phoenix.TopicPhoenix:
+		s.heart.answered(m.Ref, s.lastRead)
+	case s.gate.answered(m.Ref, s.lastRead):
+		s.heart.excuse(s.lastRead) // it was busy with the join until now
+		s.wake()
+	}
+}
+
+// write sends what is queued, and heartbeats, until the socket ends.
+func (s *session) write(ctx context.Context) error {
+	beat := time.NewTimer(s.client.opts.Heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case m := <-s.out:
+			if err := s.writeMessage(ctx, m); err != nil {
+				return err
+			}
+		case <-beat.C:
+			next, err := s.tick(ctx)
+			if err != nil {
+				return err
+			}
+			beat.Reset(time.Until(next))
+		}
+	}
+}
+
+// tick keeps the heartbeat and returns when to look again.
+func (s *session) tick(ctx context.Context) (next time.Time, err error) {
+	now := time.Now()
+	s.mu.Lock()
+	if s.gate.busy() || s.stuck {
+		s.heart.excuse(now)
+	}
+	beat, dead := s.heart.due(now)
+	m := phoenix.Message{Ref: s.client.router.NextRef(), Topic: phoenix.TopicPhoenix, Event: phoenix.EventHeartbeat}
+	if beat {
+		s.heart.sent(m.Ref, now)
+	}
+	next = s.heart.next()
+	s.mu.Unlock()
+	switch {
+	case dead:
+		return next, ErrHeartbeatTimeout
+	case beat:
+		return next, s.writeMessage(ctx, m)
+	}
+	return next, nil
+}
+
+func (s *session) writeMessage(ctx context.Context, m phoenix.Message) error {
+	frame, binary, err := phoenix.Append(nil, s.version, phoenix.FromClient, m)
+	if err != nil {
+		return err
+	}
+	kind := websocket.MessageText
+	if binary {
+		kind = websocket.MessageBinary
+	}
+	// The server does not read while it works on a join, so a write may take as
+	// long as that.
+	ctx, cancel := context.WithTimeout(ctx, s.client.opts.JoinTimeout)
+	defer cancel()
+	if err := s.conn.Write(ctx, kind, frame); err != nil {
+		return closeReason(err)
+	}
+	return nil
+}
+
+// queue adds a message to those to be written.
+func (s *session) queue(m phoenix.Message) error {
+	select {
+	case s.out <- m:
+		return nil
+	default:
+		return ErrSendBufferFull
+	}
+}
+
+func (s *session) requestJoin(topic string, failing bool) {
+	s.mu.Lock()
+	s.gate.request(topic, failing)
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *session) forgetJoin(topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gate.forget(topic)
+}
+
+func (s *session) wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,149 @@
+package realtime
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// tend lets channels join when it is their turn and there is a valid token,
+// and has the token replaced ahead of its expiry, until ctx ends or the server
+// stalls.
+func (s *session) tend(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.woken:
+		case <-timer.C:
+		}
+		if err := s.checkJoins(); err != nil {
+			return err
+		}
+		s.tendToken()
+		if err := s.startJoins(ctx); err != nil {
+			return err
+		}
+		timer.Reset(s.untilNext())
+	}
+}
+
+// untilNext returns how long tend may sleep.
+func (s *session) untilNext() time.Duration {
+	now := time.Now()
+	next := now.Add(time.Hour)
+	if at := s.tokenDue(now); !at.IsZero() && at.Before(next) {
+		next = at
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := s.gate.since.Add(s.client.opts.JoinTimeout); s.gate.busy() && at.Before(next) {
+		next = at
+	}
+	return next.Sub(now)
+}
+
+// checkJoins gives up a join that the server does not answer: with the whole
+// socket, if nothing has come on it since, as then it is dead.
+func (s *session) checkJoins() error {
+	now := time.Now()
+	s.mu.Lock()
+	since, lastRead := s.gate.since, s.lastRead
+	topic, overdue := s.gate.overdue(now, s.client.opts.JoinTimeout)
+	if s.stuck && overdue { // the reply may be there, unread
+		overdue = false
+	}
+	s.mu.Unlock()
+	switch {
+	case !overdue:
+	case !lastRead.After(since):
+		return errJoinStalled
+	default:
+		if h, ok := s.client.router.handler(topic); ok {
+			h.JoinTimeout()
+		}
+	}
+	return nil
+}
+
+// tendToken has a token fetched when one is due, and gives a fresh one to the
+// channels that are joined.
+func (s *session) tendToken() {
+	now := time.Now()
+	if at := s.tokenDue(now); !at.IsZero() && !at.After(now) {
+		s.client.auth.begin() // wakes tend in the end
+	}
+	if token, ok := s.client.auth.valid(now); ok && token != s.told {
+		s.told = token
+		if token = sendable(token); token != "" {
+			for _, h := range s.client.router.all() {
+				h.Token(token)
+			}
+		}
+	}
+}
+
+// tokenDue returns when a token is to be fetched, the zero time for not as
+// things are. While there is no channel nobody needs one.
+func (s *session) tokenDue(now time.Time) time.Time {
+	if !s.client.router.wanted() {
+		return time.Time{}
+	}
+	return s.client.auth.due(now)
+}
+
+// startJoins sends the joins whose turn it is. Without a valid token there are
+// none: a refused join would stall the socket.
+func (s *session) startJoins(ctx context.Context) error {
+	token, ok := s.client.auth.valid(time.Now())
+	if !ok {
+		s.explain(s.client.auth.failure())
+		return nil
+	}
+	for {
+		s.mu.Lock()
+		w, ok := s.gate.next()
+		s.mu.Unlock()
+		if !ok {
+			return nil
+		}
+		h, ok := s.client.router.handler(w.topic)
+		if !ok {
+			continue
+		}
+		m, ok := h.Join(sendable(token))
+		if !ok {
+			continue
+		}
+		s.mu.Lock()
+		s.gate.sent(w, m.Ref, time.Now())
+		s.mu.Unlock()
+		select { // a join is not to be dropped, so it waits for room
+		case s.out <- m:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// explain tells the channels in line why they do not join, and ends them if
+// that will not change.
+func (s *session) explain(err error) {
+	switch {
+	case err == nil:
+		return
+	case IsPermanent(err):
+		s.client.router.fail(err)
+		return
+	}
+	s.mu.Lock()
+	waiting := slices.Clone(s.gate.waiting)
+	s.mu.Unlock()
+	for _, w := range waiting {
+		if h, ok := s.client.router.handler(w.topic); ok {
+			h.Waiting(err)
+		}
+	}
+}
