@@ -27,9 +27,9 @@ func accessToken(t *testing.T, m phoenix.Message) string {
 	return payload.Token
 }
 
-// C70: a fresh token goes to every joined channel before the old one expires,
+// C19, C70: a fresh token goes to every joined channel before the old one expires,
 // and into every later join.
-func TestC70TokensAreRefreshedAndPushed(t *testing.T) {
+func TestC19C70TokensAreRefreshedAndPushed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newScript(t)
 		o := s.options()
