@@ -130,6 +130,15 @@ func TestGapOpensAndCloses(t *testing.T) {
 	require.Equal(t, []any{lost, byte(2), whole}, drain(t, q))
 }
 
+func TestAGapThatOpensAgainIsOpen(t *testing.T) {
+	q := newQueue(Queue{Changes: 10, Bytes: 1 << 20})
+	q.finish(cdc.Gap{Until: time.Unix(1, 0), Reason: cdc.Started})
+	q.open(cdc.Gap{Since: time.Unix(2, 0), Reason: cdc.Disconnected})
+	require.Equal(t, []any{cdc.Gap{Reason: cdc.Started}}, drain(t, q))
+	q.finish(cdc.Gap{Until: time.Unix(3, 0)})
+	require.Equal(t, []any{cdc.Gap{Until: time.Unix(3, 0), Reason: cdc.Started}}, drain(t, q))
+}
+
 func TestGapsThatNobodyTakesAreOne(t *testing.T) {
 	q := newQueue(Queue{Changes: 10, Bytes: 1 << 20})
 	q.finish(cdc.Gap{Until: time.Unix(1, 0), Reason: cdc.Started})

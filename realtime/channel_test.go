@@ -3,6 +3,8 @@ package realtime_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"iter"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -677,5 +679,48 @@ func TestASlowConsumerMayBlockTheSocket(t *testing.T) {
 			slow.requireChange(n)
 		}
 		<-sent
+	})
+}
+
+// A join whose answer waits unread behind a consumer that blocks is no join
+// without an answer, and neither is a heartbeat.
+func TestWhatNobodyReadsIsNotOverdue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newScript(t)
+		c := open(t, s.options())
+		ch, err := c.Channel("slow", channel.WithQueue(channel.Queue{Changes: 1, Full: channel.Block}))
+		require.NoError(t, err)
+		sub, err := ch.Subscribe(orders)
+		require.NoError(t, err)
+		const rows = 100
+		go func() {
+			conn := s.accept()
+			conn.delayBeats(10 * time.Second)
+			join := conn.joinLive()
+			for n := range rows / 2 {
+				conn.insert(join, n)
+			}
+			other := conn.expect(phoenix.EventJoin)
+			conn.acceptJoin(other)
+			conn.subscribed(other)
+			for n := range rows / 2 {
+				conn.insert(join, rows/2+n)
+			}
+		}()
+		next, stop := iter.Pull2(sub.Changes(t.Context()))
+		defer stop()
+		change, err, _ := next()
+		require.NoError(t, err)
+		require.Equal(t, cdc.Started, change.Gap.Reason)
+		other := subscribe(t, c, "other")
+		for n := range rows {
+			time.Sleep(time.Minute + 1300*time.Millisecond) // at every moment between two heartbeats
+			change, err, _ := next()
+			require.NoError(t, err)
+			require.Nil(t, change.Gap)
+			require.JSONEq(t, fmt.Sprintf(`{"id":%d}`, n), string(change.Record))
+		}
+		requireStarted(t, other)
+		require.Equal(t, 1, s.dialed())
 	})
 }

@@ -222,9 +222,12 @@ func TestC9ReconnectsAfterEveryClose(t *testing.T) {
 				requireStarted(t, sub)
 				first.insert(join, 1)
 				sub.requireChange(1)
+				read := time.Now()
+				time.Sleep(5 * time.Second)
 				end(first)
 				gap := sub.requireGap()
 				require.True(t, gap.Open())
+				require.Equal(t, read, gap.Since, "whole as long as something came")
 				second := s.accept()
 				join = second.joinLive()
 				closed := sub.requireGap()
@@ -338,7 +341,9 @@ func TestC8HeartbeatFindsADeadSocket(t *testing.T) {
 func TestC8C13AJoinHoldsTheSocketAndNotTheClient(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newScript(t)
-		c := open(t, s.options())
+		o := s.options()
+		o.JoinTimeout = 2 * time.Minute
+		c := open(t, o)
 		first := subscribe(t, c, "good")
 		conn := s.accept()
 		join := conn.joinLive()
@@ -346,7 +351,7 @@ func TestC8C13AJoinHoldsTheSocketAndNotTheClient(t *testing.T) {
 		resume := conn.stopReading()
 		_ = subscribe(t, c, "slow")
 		slow := conn.expect(phoenix.EventJoin)
-		time.Sleep(39 * time.Second) // longer than a heartbeat and its timeout
+		time.Sleep(100 * time.Second) // longer than heartbeats and their timeouts
 		conn.acceptJoin(slow)
 		time.Sleep(10 * time.Second)
 		resume()

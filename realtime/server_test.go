@@ -123,15 +123,16 @@ func (s *script) lastConn() *conn {
 
 // conn is the server's side of a socket. It answers heartbeats unless mute.
 type conn struct {
-	t    *testing.T
-	ws   *websocket.Conn
-	v    phoenix.Version
-	in   chan phoenix.Message // everything but heartbeats
-	gone chan struct{}        // closed when the client is gone
-	mute bool
-	hold chan struct{} // not nil: do not read before it is closed
-	mu   sync.Mutex
-	beat int
+	t     *testing.T
+	ws    *websocket.Conn
+	v     phoenix.Version
+	in    chan phoenix.Message // everything but heartbeats
+	gone  chan struct{}        // closed when the client is gone
+	mute  bool
+	delay time.Duration // of answers to heartbeats
+	hold  chan struct{} // not nil: do not read before it is closed
+	mu    sync.Mutex
+	beat  int
 }
 
 func (c *conn) read() {
@@ -155,17 +156,26 @@ func (c *conn) read() {
 		if m.Topic == phoenix.TopicPhoenix {
 			c.mu.Lock()
 			c.beat++
-			mute := c.mute
+			mute, delay := c.mute, c.delay
 			c.mu.Unlock()
 			if !mute {
 				// Not in this goroutine: it is to go on reading while the client
 				// does not.
-				go c.send(phoenix.Message{Ref: m.Ref, Topic: m.Topic, Event: phoenix.EventReply, Payload: []byte(`{"status":"ok","response":{}}`)})
+				time.AfterFunc(delay, func() {
+					c.send(phoenix.Message{Ref: m.Ref, Topic: m.Topic, Event: phoenix.EventReply, Payload: []byte(`{"status":"ok","response":{}}`)})
+				})
 			}
 			continue
 		}
 		c.in <- m
 	}
+}
+
+// delayBeats makes the answers to heartbeats come later.
+func (c *conn) delayBeats(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delay = d
 }
 
 // stopReading makes the server take nothing more after the next frame.

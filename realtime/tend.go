@@ -50,11 +50,11 @@ func (s *session) untilNext() time.Duration {
 func (s *session) checkJoins() error {
 	now := time.Now()
 	s.mu.Lock()
+	if s.stuck { // the reply may be there, unread
+		s.gate.hold(now)
+	}
 	since, lastRead := s.gate.since, s.lastRead
 	topic, overdue := s.gate.overdue(now, s.client.opts.JoinTimeout)
-	if s.stuck && overdue { // the reply may be there, unread
-		overdue = false
-	}
 	s.mu.Unlock()
 	switch {
 	case !overdue:

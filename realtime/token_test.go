@@ -215,7 +215,9 @@ func TestATokenThatComesDuringAJoinIsPushedAfterIt(t *testing.T) {
 		join := conn.expect(phoenix.EventJoin)
 		conn.expect(phoenix.EventAccessToken) // for the first
 		conn.acceptJoin(join)
+		began := time.Now()
 		push := conn.expect(phoenix.EventAccessToken)
+		require.Zero(t, time.Since(began))
 		require.Equal(t, join.Topic, push.Topic)
 		require.NotEqual(t, accessToken(t, join), accessToken(t, push))
 		conn.subscribed(join) // for the join
@@ -241,6 +243,13 @@ func TestAPermanentSourceErrorEndsTheChannels(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		require.Equal(t, 3, source.count())
+		source.setFail(nil)
+		source.mu.Lock()
+		source.lifetime = time.Hour
+		source.mu.Unlock()
+		sub := subscribe(t, c, "room")
+		s.accept().joinLive()
+		requireStarted(t, sub)
 	})
 }
 
