@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,6 @@ type Channel struct {
 	pushedAt    time.Time // when a token was pushed whose effect has not been confirmed
 
 	timer   *time.Timer
-	over    bool     // close has run
 	notices []Notice // to be told after mu is released
 }
 
@@ -115,7 +115,7 @@ func (c *Channel) Subscribe(bindings ...Binding) (*Subscription, error) {
 	if c.state != Idle { // Realtime takes bindings with the join only
 		return nil, ErrJoined
 	}
-	s := &Subscription{ch: c, bindings: bindings, first: len(c.bindings), queue: newQueue(c.cfg.queue)}
+	s := &Subscription{ch: c, bindings: slices.Clone(bindings), first: len(c.bindings), queue: newQueue(c.cfg.queue)}
 	c.bindings = append(c.bindings, bindings...)
 	c.subs = append(c.subs, s)
 	return s, nil
@@ -143,7 +143,7 @@ func (c *Channel) WaitLive(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), reason)
+			return errors.Join(ctx.Err(), c.Status().Reason)
 		}
 	}
 }
@@ -178,7 +178,7 @@ func (c *Channel) beginLeave() {
 	if !c.step(leave) {
 		return
 	}
-	if c.state == Closed || c.current() == "" || c.sendLeave() != nil {
+	if c.current() == "" || c.sendLeave() != nil {
 		c.close(ErrClosed) // the server knows nothing of it
 		return
 	}
@@ -213,11 +213,9 @@ func (c *Channel) step(in input) bool {
 
 // close ends the channel for good. It is called under mu.
 func (c *Channel) close(err error) {
-	if c.state == Closed && c.over {
-		return
+	if !c.step(fail) {
+		return // it is over
 	}
-	c.over = true
-	c.step(fail)
 	c.reason = err
 	c.stopTimer()
 	if c.attached {

@@ -33,7 +33,7 @@ func (c *Channel) start() error {
 	switch {
 	case err != nil:
 		c.close(err)
-	case c.over: // left, or failed, while it was being attached
+	case c.state == Closed: // left, or failed, while it was being attached
 		c.link.Detach(c.wireTopic())
 	default:
 		c.attached = true

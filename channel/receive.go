@@ -173,6 +173,10 @@ func (c *Channel) down(lastRead time.Time, err error) {
 	defer c.unlock()
 	c.joined, c.pending = "", ""
 	c.openGap(cdc.Disconnected, lastRead, err)
+	if c.state == Leaving {
+		c.close(ErrClosed)
+		return
+	}
 	if c.step(down) {
 		c.stopTimer() // the socket comes up by itself
 	}
@@ -180,11 +184,8 @@ func (c *Channel) down(lastRead time.Time, err error) {
 		c.failures = 0
 	}
 	c.liveSince = time.Time{}
-	switch c.state {
-	case Joining, Degraded:
+	if c.state == Joining || c.state == Degraded {
 		c.reason = err
-	case Closed:
-		c.close(ErrClosed) // it was leaving
 	}
 }
 

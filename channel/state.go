@@ -51,8 +51,7 @@ const (
 	ended                        // phx_close or phx_error of the current join
 	retry                        // the time to try again has come
 	leave                        // somebody wants out
-	left                         // the server let go, or took too long
-	fail                         // no use going on
+	fail                         // it is over
 
 	inputs = iota
 )
@@ -65,11 +64,8 @@ func (s State) next(in input) State {
 	case fail:
 		return Closed
 	case leave:
-		switch s {
-		case Joining, Joined, Live, Degraded:
+		if s != Closed {
 			return Leaving
-		case Idle:
-			return Closed
 		}
 	case start:
 		if s == Idle {
@@ -80,11 +76,8 @@ func (s State) next(in input) State {
 			return Joining
 		}
 	case down:
-		switch s {
-		case Joined, Live:
+		if s == Joined || s == Live {
 			return Degraded
-		case Leaving:
-			return Closed
 		}
 	case accepted:
 		if s == Joining {
@@ -98,8 +91,6 @@ func (s State) next(in input) State {
 		switch s {
 		case Joining, Joined, Live:
 			return Degraded
-		case Leaving:
-			return Closed
 		}
 	case subscribed:
 		// Degraded: the server had failed to subscribe and tried again by itself.
@@ -109,10 +100,6 @@ func (s State) next(in input) State {
 	case subscribeFailed:
 		if s == Joined || s == Live {
 			return Degraded
-		}
-	case left:
-		if s == Leaving {
-			return Closed
 		}
 	}
 	return s

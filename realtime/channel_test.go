@@ -695,7 +695,6 @@ func TestWhatNobodyReadsIsNotOverdue(t *testing.T) {
 		const rows = 100
 		go func() {
 			conn := s.accept()
-			conn.delayBeats(10 * time.Second)
 			join := conn.joinLive()
 			for n := range rows / 2 {
 				conn.insert(join, n)
@@ -721,6 +720,35 @@ func TestWhatNobodyReadsIsNotOverdue(t *testing.T) {
 			require.JSONEq(t, fmt.Sprintf(`{"id":%d}`, n), string(change.Record))
 		}
 		requireStarted(t, other)
+		require.Equal(t, 1, s.dialed())
+	})
+}
+
+// Nor is one that is read late because much came before it.
+func TestWhatHasJustBeenReadIsNotOverdue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newScript(t)
+		c := open(t, s.options())
+		slow := subscribe(t, c, "slow", channel.WithQueue(channel.Queue{Changes: 1, Full: channel.Block}))
+		conn := s.accept()
+		began := time.Now()
+		join := conn.joinLive()
+		requireStarted(t, slow)
+		conn.setMute(true)
+		slow.pause()
+		for n := range 3 { // in the consumer's hand, in the queue, and in the reader's hand
+			conn.insert(join, n)
+		}
+		// The heartbeat was sent after 25 s. Its answer has been excused every
+		// 15 s, the last time after 50 s.
+		time.Sleep(time.Until(began.Add(64900 * time.Millisecond)))
+		slow.unpause()
+		for n := range 3 {
+			slow.requireChange(n)
+		}
+		time.Sleep(time.Second)
+		conn.release()
+		time.Sleep(time.Minute)
 		require.Equal(t, 1, s.dialed())
 	})
 }

@@ -135,8 +135,11 @@ func TestC9PermanentRefusals(t *testing.T) {
 			before := s.dialed()
 			time.Sleep(time.Hour)
 			require.Equal(t, before, s.dialed(), "nobody wants a socket any more")
+			for range 3 {
+				require.Error(t, c.Connect(t.Context()), "a new call tries again")
+			}
 			s.refusing(nil)
-			require.NoError(t, c.Connect(t.Context()), "a new call tries again")
+			require.NoError(t, c.Connect(t.Context()))
 		})
 	}
 }
@@ -348,13 +351,13 @@ func TestC8C13AJoinHoldsTheSocketAndNotTheClient(t *testing.T) {
 		conn := s.accept()
 		join := conn.joinLive()
 		requireStarted(t, first)
-		resume := conn.stopReading()
+		conn.setMute(true)
 		_ = subscribe(t, c, "slow")
 		slow := conn.expect(phoenix.EventJoin)
 		time.Sleep(100 * time.Second) // longer than heartbeats and their timeouts
 		conn.acceptJoin(slow)
 		time.Sleep(10 * time.Second)
-		resume()
+		conn.release()
 		conn.insert(join, 1)
 		first.requireChange(1)
 		time.Sleep(10 * time.Minute)
@@ -448,8 +451,7 @@ func TestC74FullSendBufferIsReported(t *testing.T) {
 			s.lastConn().joinLive()
 			requireStarted(t, sub)
 		}
-		resume := s.lastConn().stopReading()
-		defer resume()
+		s.lastConn().stopReading()
 		require.ErrorIs(t, <-dropped, realtime.ErrSendBufferFull)
 	})
 }

@@ -123,16 +123,16 @@ func (s *script) lastConn() *conn {
 
 // conn is the server's side of a socket. It answers heartbeats unless mute.
 type conn struct {
-	t     *testing.T
-	ws    *websocket.Conn
-	v     phoenix.Version
-	in    chan phoenix.Message // everything but heartbeats
-	gone  chan struct{}        // closed when the client is gone
-	mute  bool
-	delay time.Duration // of answers to heartbeats
-	hold  chan struct{} // not nil: do not read before it is closed
-	mu    sync.Mutex
-	beat  int
+	t    *testing.T
+	ws   *websocket.Conn
+	v    phoenix.Version
+	in   chan phoenix.Message // everything but heartbeats
+	gone chan struct{}        // closed when the client is gone
+	mute bool
+	held []phoenix.Message // answers to heartbeats that mute keeps back
+	hold chan struct{}     // not nil: do not read before it is closed
+	mu   sync.Mutex
+	beat int
 }
 
 func (c *conn) read() {
@@ -156,14 +156,14 @@ func (c *conn) read() {
 		if m.Topic == phoenix.TopicPhoenix {
 			c.mu.Lock()
 			c.beat++
-			mute, delay := c.mute, c.delay
+			answer := phoenix.Message{Ref: m.Ref, Topic: m.Topic, Event: phoenix.EventReply, Payload: []byte(`{"status":"ok","response":{}}`)}
+			mute := c.mute
+			if mute {
+				c.held = append(c.held, answer)
+			}
 			c.mu.Unlock()
 			if !mute {
-				// Not in this goroutine: it is to go on reading while the client
-				// does not.
-				time.AfterFunc(delay, func() {
-					c.send(phoenix.Message{Ref: m.Ref, Topic: m.Topic, Event: phoenix.EventReply, Payload: []byte(`{"status":"ok","response":{}}`)})
-				})
+				go c.send(answer) // this goroutine is to go on reading while the client does not
 			}
 			continue
 		}
@@ -171,19 +171,26 @@ func (c *conn) read() {
 	}
 }
 
-// delayBeats makes the answers to heartbeats come later.
-func (c *conn) delayBeats(d time.Duration) {
+// release sends the answers that mute has kept back.
+func (c *conn) release() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.delay = d
+	held := c.held
+	c.mute, c.held = false, nil
+	c.mu.Unlock()
+	for _, m := range held {
+		c.send(m)
+	}
 }
 
 // stopReading makes the server take nothing more after the next frame.
 func (c *conn) stopReading() (resume func()) {
+	synctest.Wait() // until it waits for that
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hold = make(chan struct{})
-	return sync.OnceFunc(func() { close(c.hold) })
+	resume = sync.OnceFunc(func() { close(c.hold) })
+	c.t.Cleanup(resume)
+	return resume
 }
 
 func (c *conn) beats() int {
