@@ -1,0 +1,89 @@
+// Command search-sync keeps a search index in step with a table over Supabase
+// Realtime. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/gapless-go/gapless/mockserver"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	s, err := parseFlags(os.Args[1:], os.Getenv, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case err != nil:
+		os.Exit(2)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if s.check {
+		err = check(ctx, os.Stdout, checkOptions{settings: s, log: slog.New(slog.DiscardHandler), faults: faults})
+	} else {
+		err = run(ctx, s, os.Stdout, log)
+	}
+	interrupted := ctx.Err() != nil
+	stop()
+	if err != nil && !interrupted {
+		fmt.Fprintln(os.Stderr, "search-sync:", err)
+		os.Exit(1)
+	}
+}
+
+// run syncs and serves until ctx ends or something fails for good.
+func run(ctx context.Context, s settings, out io.Writer, log *slog.Logger) error {
+	l, err := listen(s.addr)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	jobs := []func(context.Context) error{}
+	if s.project.URL == "" {
+		d, err := newDemo(mockserver.Config{}, s.maxRows)
+		if err != nil {
+			return err
+		}
+		defer d.server.Close()
+		s.project, s.settle = d.project(), 0
+		jobs = append(jobs, func(ctx context.Context) error { return d.newWriter().Run(ctx, s.rate) })
+	}
+	f, err := follow(s, log)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.open(ctx, s); err != nil {
+		return err
+	}
+	page := &Page{Sync: f.sync, Channel: f.channel.Status, Project: s.project, Log: log}
+	fmt.Fprintf(out, "search-sync: open http://%s\n", l.Addr())
+	return together(ctx, append(jobs, f.sync.Run,
+		func(ctx context.Context) error { return page.Serve(ctx, l) },
+		func(ctx context.Context) error { return showProgress(ctx, out, f.sync.Status) })...)
+}
+
+// together runs jobs until all have returned. The first error ends the others.
+func together(ctx context.Context, jobs ...func(context.Context) error) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var running sync.WaitGroup
+	for _, job := range jobs {
+		running.Go(func() {
+			if err := job(ctx); err != nil {
+				fail(err)
+			}
+		})
+	}
+	running.Wait()
+	return context.Cause(ctx)
+}

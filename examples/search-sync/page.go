@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gapless-go/gapless/channel"
+)
+
+//go:embed static
+var static embed.FS
+
+var index = template.Must(template.ParseFS(static, "static/index.html"))
+
+// Page is the web page: a search box over the index, and what the sync is
+// doing.
+type Page struct {
+	Sync    *Sync
+	Channel func() channel.Status
+	Project Project
+	Log     *slog.Logger
+}
+
+const (
+	maxTyped = 200 // bytes
+	maxHits  = 20
+
+	searchPatience = 5 * time.Second
+	// writePatience is how long a browser may take to read an event.
+	writePatience = 10 * time.Second
+	// refresh is how often a browser is told what is new.
+	refresh = 250 * time.Millisecond
+	// recount is how often rows and documents are counted for a browser.
+	recount = 2 * time.Second
+)
+
+// Serve serves the page on a listener until ctx ends.
+func (p *Page) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{Handler: p.Handler(ctx), ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }() // until Shutdown or Close below
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(patience) != nil {
+		_ = server.Close()
+	}
+	<-ended
+	return ctx.Err()
+}
+
+// Handler serves the page. Its streams of events end when ctx does.
+func (p *Page) Handler(ctx context.Context) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.index)
+	mux.Handle("GET /static/", http.FileServerFS(static))
+	mux.HandleFunc("GET /search", p.search)
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { p.events(ctx, w, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-cache")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (p *Page) index(w http.ResponseWriter, _ *http.Request) {
+	columns, err := json.Marshal(map[string][]string{"search": p.Project.Search, "fields": p.Project.Fields})
+	if err != nil {
+		panic(err) // strings only
+	}
+	var html bytes.Buffer
+	if err := index.Execute(&html, map[string]string{"Table": p.Project.Table, "Columns": string(columns)}); err != nil {
+		panic(err) // it is embedded
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(html.Bytes())
+}
+
+// search answers with what matches the parameter q.
+func (p *Page) search(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), searchPatience)
+	defer cancel()
+	typed := r.FormValue("q")
+	if len(typed) > maxTyped {
+		http.Error(w, "that is too long to search for", http.StatusBadRequest)
+		return
+	}
+	start := time.Now()
+	found, err := p.Sync.Sink.Search(ctx, typed, maxHits)
+	if err != nil {
+		if r.Context().Err() == nil {
+			p.Log.Warn("a search failed", "error", err)
+		}
+		http.Error(w, "the index did not answer", http.StatusBadGateway)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(struct { // an error: the browser is gone
+		Result
+		Milliseconds float64 `json:"milliseconds"`
+	}{found, float64(time.Since(start).Microseconds()) / 1000})
+}
+
+// MarshalJSON writes a document for the page: every value but NULL as text,
+// since JavaScript would round the numbers.
+func (d Document) MarshalJSON() ([]byte, error) {
+	fields := make(map[string]*string, len(d.Fields))
+	for name, v := range d.Fields {
+		if v != nil {
+			text := textOf(v)
+			fields[name] = &text
+		}
+	}
+	return json.Marshal(map[string]any{"id": d.ID, "hash": d.Hash, "fields": fields})
+}
+
+// counts are how many rows and documents there are; nil: nobody knows.
+type counts struct {
+	Rows      *int `json:"rows"`
+	Documents *int `json:"documents"`
+}
+
+// event is what a browser is told.
+type event struct {
+	Status
+	counts
+	Channel string    `json:"channel"`
+	Reason  string    `json:"reason"`
+	Now     time.Time `json:"now"`
+}
+
+// events tells a browser what is new, as server-sent events, until either side
+// is gone.
+func (p *Page) events(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(r.Context(), cancel)()
+	counted := make(chan counts)
+	var counting sync.WaitGroup
+	counting.Go(func() { p.count(ctx, counted) })
+	defer counting.Wait()
+	defer cancel()
+	w.Header().Set("Content-Type", "text/event-stream")
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	var now counts
+	var last []byte
+	for {
+		next, err := p.tell(w, p.event(now), last)
+		if err != nil {
+			return
+		}
+		last = next
+		select {
+		case now = <-counted:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *Page) event(c counts) event {
+	e := event{Status: p.Sync.Status(), counts: c}
+	status := p.Channel()
+	e.Channel = status.State.String()
+	if status.Reason != nil {
+		e.Reason = status.Reason.Error()
+	}
+	return e
+}
+
+// tell sends an event, unless it is the last one again.
+func (p *Page) tell(w http.ResponseWriter, e event, last []byte) ([]byte, error) {
+	text, err := json.Marshal(e)
+	if err != nil || bytes.Equal(text, last) {
+		return text, err
+	}
+	e.Now = time.Now() // which is always new
+	stamped, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writePatience)) // a test's recorder has none
+	if _, err := fmt.Fprintf(w, "data: %s\n\n", stamped); err != nil {
+		return nil, err
+	}
+	return text, control.Flush()
+}
+
+// count counts again and again until ctx ends. A count that fails leaves a
+// blank.
+func (p *Page) count(ctx context.Context, to chan<- counts) {
+	for {
+		var c counts
+		patience, cancel := context.WithTimeout(ctx, recount)
+		if n, err := p.Sync.Table.Count(patience); err == nil {
+			c.Rows = &n
+		}
+		if n, err := p.Sync.Sink.Count(patience); err == nil {
+			c.Documents = &n
+		}
+		cancel()
+		select {
+		case to <- c:
+		case <-ctx.Done():
+			return
+		}
+		if sleep(ctx, recount) != nil {
+			return
+		}
+	}
+}
+
+// listen opens the page's address.
+func listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	var busy *net.OpError
+	if errors.As(err, &busy) {
+		return nil, fmt.Errorf("the page's address cannot be used: %w (choose another one with -addr)", err)
+	}
+	return l, err
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// lines is an output that may be read while it is written to.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// The program starts with no flags, prints where its page is, serves it, and
+// ends when it is interrupted.
+func TestRunDemo(t *testing.T) {
+	s, _, err := parse("-addr 127.0.0.1:0 -rate 50", nil)
+	require.NoError(t, err)
+	s.maxRows = 500
+	ctx, interrupt := context.WithCancel(context.Background())
+	var out, log lines
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, s, &out, slog.New(slog.NewTextHandler(&log, nil))) }()
+	require.Eventually(t, func() bool {
+		return regexp.MustCompile(`(?m)^snapshot: (49|50)\d rows in`).MatchString(out.String())
+	}, patience, 20*time.Millisecond, &out)
+	address := regexp.MustCompile(`http://127.0.0.1:\d+`).FindString(out.String())
+	answer, err := http.Get(address + "/search?q=tar+header")
+	require.NoError(t, err)
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Contains(t, string(text), "A Header represents a single header in a tar archive.")
+	http.DefaultClient.CloseIdleConnections()
+	interrupt()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.NotContains(t, out.String()+log.String(), "eyJ", "a token")
+}
+
+func TestRunOfAnAddressThatIsTaken(t *testing.T) {
+	l, err := listen("127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	s, _, err := parse("-addr "+l.Addr().String(), nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, run(t.Context(), s, io.Discard, slog.New(slog.DiscardHandler)), "choose another one with -addr")
+}
+
+func TestTogetherEndsWithTheFirstError(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		ended := 0
+		err := together(t.Context(),
+			func(ctx context.Context) error { <-ctx.Done(); ended++; return ctx.Err() },
+			func(context.Context) error { return nil },
+			func(ctx context.Context) error { return errors.Join(sleep(ctx, time.Second), errors.New("broken")) })
+		require.EqualError(t, err, "broken")
+		require.Equal(t, 1, ended)
+		require.NoError(t, together(t.Context(), func(context.Context) error { return nil }))
+	})
+}
