@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 )
 
-// rowDecoder sets dst, which is addressable and zero, to a row of the change.
+// rowDecoder sets what a row of the change has in dst, which is addressable.
 type rowDecoder func(dst reflect.Value, c *Change, row []byte) error
 
 // rowDecoders holds what compileRow made of each type, a rowDecoder or an
@@ -195,7 +195,9 @@ func (p *structPlan) decode(dst reflect.Value, c *Change, row []byte) error {
 		}
 		f := &p.fields[to.field]
 		v := value{typ: to.typ, class: to.class, raw: w.val}
-		if err := f.decode(f.in(dst), v); err != nil {
+		in := f.in(dst)
+		in.SetZero() // what Merge found there is shared with another row
+		if err := f.decode(in, v); err != nil {
 			return c.decodeError(v, string(w.key), f.typ, err)
 		}
 	}
