@@ -77,6 +77,17 @@ type TypeError struct {
 
 func (e *TypeError) Error() string { return "cdc: type " + e.GoType + ": " + e.Reason }
 
+// QueryError is a condition of a filter that PostgREST cannot be asked for. See
+// [Filter.Query].
+type QueryError struct {
+	Column string
+	Reason string
+}
+
+func (e *QueryError) Error() string {
+	return fmt.Sprintf("cdc: filter on column %q as a query: %s", clip(e.Column, maxName), e.Reason)
+}
+
 // An error may quote the server, a row, or somebody else's error that does.
 // These are the most bytes that are taken of each.
 const (

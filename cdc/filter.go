@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -179,6 +180,74 @@ func (c condition) String() string {
 		items[i] = quoteIf(needsQuotes(v) || needsArrayQuotes(v), v)
 	}
 	return s + "(" + strings.Join(items, ",") + ")"
+}
+
+// Query returns the same conditions as parameters of PostgREST, the REST API of
+// a Supabase project, so that a request to the table reads the rows that a
+// subscription with the filter is for. A column with several conditions has a
+// value for each. The parameters of the zero Filter are empty.
+//
+// The error is that of Err, or a *[QueryError] for a condition that PostgREST
+// cannot be asked for: a Like or ILike whose pattern has a *, which PostgREST
+// takes for %. Match can ask for the same.
+//
+// The answers agree but for what Realtime compares in another form than
+// PostgreSQL keeps it (see "What Realtime garbles"): char(n) and bit(n) by their
+// first character, a NaN or infinite number as null.
+func (f Filter) Query() (url.Values, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	q := url.Values{}
+	for _, c := range f.conditions {
+		value, err := c.query()
+		if err != nil {
+			return nil, err
+		}
+		q.Add(queryName(c.column), value)
+	}
+	return q, nil
+}
+
+// query returns the condition as the value of PostgREST's parameter. But in a
+// list PostgREST takes all behind the operator as it is, quotes and all.
+func (c condition) query() (string, error) {
+	op := c.op
+	if op == "in" && len(c.values) == 1 {
+		op = "eq" // in.("") is the empty list to PostgREST, as in.() is
+	}
+	s := op + "."
+	if c.not {
+		s = "not." + s
+	}
+	if op != "in" {
+		if strings.HasSuffix(op, "like") && strings.Contains(c.values[0], "*") {
+			return "", &QueryError{Column: c.column, Reason: "PostgREST takes the * of a pattern for %"}
+		}
+		return s + c.values[0], nil
+	}
+	items := make([]string, len(c.values))
+	for i, v := range c.values {
+		items[i] = quoteIf(!isPlain(v), v)
+	}
+	return s + "(" + strings.Join(items, ",") + ")", nil
+}
+
+// queryName is a column as the name of a parameter, in quotes if it would be
+// read as a path, or as something else than a column.
+func queryName(column string) string {
+	switch column {
+	case "select", "columns", "on_conflict", "order", "limit", "offset", "and", "or", "not", "apikey":
+		return `"` + column + `"`
+	}
+	return quoteIf(!isPlain(column), column)
+}
+
+// isPlain reports whether a text means itself wherever PostgREST reads one.
+func isPlain(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '_' && !('0' <= r && r <= '9') && !('a' <= r && r <= 'z') && !('A' <= r && r <= 'Z')
+	})
 }
 
 func quoteIf(needed bool, value string) string {
