@@ -121,6 +121,17 @@ func (a *auth) reject(token string) bool {
 	return a.rejections < maxRejections
 }
 
+// refuse notes that another API refused a token, so that it is not used any
+// more. It does not count as a rejection: those decide whether channels have a
+// chance.
+func (a *auth) refuse(token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.source != nil && token != "" && token == sendable(a.token) {
+		a.rejected = true
+	}
+}
+
 // accepted notes that the server took the token.
 func (a *auth) accepted() {
 	a.mu.Lock()

@@ -47,6 +47,11 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.ProjectURL != "" {
+		if e.project, err = parseProject(o.ProjectURL); err != nil {
+			return nil, err
+		}
+	}
 	c := &Client{opts: o, endpoint: e, wakeup: make(chan struct{}, 1), done: make(chan struct{}), changed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.forced, c.force = context.WithCancel(context.Background())

@@ -9,9 +9,13 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
-// endpoint is where the websocket of a project is. The key is part of its
-// query, so the full form is for dialing only; String is for people.
-type endpoint struct{ u url.URL }
+// endpoint is where the websocket of a project is, and the project's other
+// APIs. The key is part of the websocket's query, so the full form is for
+// dialing only; String is for people.
+type endpoint struct {
+	u       url.URL
+	project *url.URL // without a slash at the end; nil: not known
+}
 
 // parseEndpoint makes the websocket's address from any of the forms in which
 // people have it:
@@ -43,6 +47,7 @@ func parseEndpoint(raw, key string, v phoenix.Version) (endpoint, error) {
 		return endpoint{}, errors.New("realtime: URL with a user; the key goes into Options.Key")
 	}
 	path := strings.TrimRight(u.Path, "/")
+	project := projectOf(u, path)
 	switch {
 	case strings.HasSuffix(path, "/websocket"):
 	case strings.HasSuffix(path, "/socket"), strings.HasSuffix(path, "/realtime/v1"):
@@ -53,7 +58,31 @@ func parseEndpoint(raw, key string, v phoenix.Version) (endpoint, error) {
 	q := u.Query()
 	q.Set("apikey", key)
 	q.Set("vsn", v.String())
-	return endpoint{url.URL{Scheme: u.Scheme, Host: u.Host, Path: path, RawQuery: q.Encode()}}, nil
+	return endpoint{url.URL{Scheme: u.Scheme, Host: u.Host, Path: path, RawQuery: q.Encode()}, project}, nil
+}
+
+// projectOf returns the address of the project whose websocket is at u, nil
+// for that of a server itself. The path has no slash at its end.
+func projectOf(u *url.URL, path string) *url.URL {
+	base, gateway := strings.CutSuffix(strings.TrimSuffix(path, "/websocket"), "/realtime/v1")
+	if !gateway && (strings.HasSuffix(path, "/websocket") || strings.HasSuffix(path, "/socket")) {
+		return nil
+	}
+	return &url.URL{Scheme: strings.Replace(u.Scheme, "ws", "http", 1), Host: u.Host, Path: base}
+}
+
+// parseProject reads Options.ProjectURL.
+func parseProject(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil: // which quotes its input
+		return nil, errors.New("realtime: Options.ProjectURL cannot be parsed")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("realtime: Options.ProjectURL has the scheme %q, want http or https", u.Scheme)
+	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("realtime: Options.ProjectURL is to have a host and perhaps a path, and no more")
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimRight(u.Path, "/")}, nil
 }
 
 // dial is the address with the key in it.

@@ -19,10 +19,14 @@ type Options struct {
 	// URL is the project's address, https://ref.supabase.co, or that of a
 	// self-hosted stack, or of a Realtime server itself, ws://host:4000/socket.
 	URL string
+	// ProjectURL is where the project's other APIs are, for Do, if URL does not
+	// tell: it is that of a Realtime server itself, or the APIs are elsewhere.
+	// Default: made from URL.
+	ProjectURL string
 	// Key is the project's API key: the anon or service_role JWT, or an
 	// sb_publishable_… or sb_secret_… key, which only the hosted gateway
-	// understands. It goes into the query of the websocket's address and
-	// nowhere else.
+	// understands. It goes into the query of the websocket's address, into the
+	// headers of Do's requests to the project, and nowhere else.
 	Key string
 	// Token gives the tokens of a signed-in user. Nil: channels join with the
 	// rights of Key.
@@ -31,7 +35,8 @@ type Options struct {
 	// Vsn is the version of the protocol, "2.0.0" (default, needs a server of
 	// November 2025 or later) or "1.0.0".
 	Vsn string
-	// HTTPClient dials. Default http.DefaultClient; a Timeout bounds the dial.
+	// HTTPClient dials, and makes the requests of Do. Default
+	// http.DefaultClient; a Timeout bounds the dial, and each of those requests.
 	HTTPClient *http.Client
 	// Header is added to the upgrade request.
 	Header http.Header
