@@ -1,0 +1,223 @@
+package postgrest
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// KeyCodec makes the key of a row of a Go value, for a table whose key has
+// certain columns. It is safe for concurrent use.
+type KeyCodec[K comparable] struct{ parts []keyPart }
+
+// keyPart is how a column's text is made of a key.
+type keyPart struct {
+	column string
+	index  []int // of the field; nil: the key itself
+	text   func(v reflect.Value) (string, error)
+}
+
+// KeyTypeError is a Go type that cannot be the key of a table.
+type KeyTypeError struct {
+	GoType string
+	Column string // of the key, where it is about one
+	Reason string
+}
+
+func (e *KeyTypeError) Error() string {
+	s := "postgrest: type " + e.GoType
+	if e.Column != "" {
+		s += fmt.Sprintf(" for key column %q", e.Column)
+	}
+	return s + ": " + e.Reason
+}
+
+var (
+	textMarshalerType = reflect.TypeFor[encoding.TextMarshaler]()
+	stringerType      = reflect.TypeFor[fmt.Stringer]()
+	timeType          = reflect.TypeFor[time.Time]()
+)
+
+// NewKeyCodec makes the codec of K for a key of these columns, in their order.
+// A key of one column is a string, an integer or a bool, or a type that has
+// MarshalText or String, such as a UUID. One of several is a struct whose fields
+// are such and are for the columns as with cdc.As: by the tag db or json, or by
+// name without regard to case and underscores; a key of one column may be one,
+// too. Each column must have a field and each field a column. The error is a
+// *KeyTypeError.
+//
+// The texts that PostgreSQL makes of floats, times and padded text are no
+// matter of their Go values alone, so that floats and time.Time are refused.
+func NewKeyCodec[K comparable](columns []string) (*KeyCodec[K], error) {
+	t := reflect.TypeFor[K]()
+	if len(columns) == 0 {
+		return nil, &KeyTypeError{GoType: t.String(), Reason: "the key has no columns"}
+	}
+	if len(columns) == 1 {
+		text, err := textOf(t)
+		if err == nil {
+			return &KeyCodec[K]{[]keyPart{{column: columns[0], text: text}}}, nil
+		}
+		if t.Kind() != reflect.Struct || t == timeType {
+			return nil, &KeyTypeError{GoType: t.String(), Column: columns[0], Reason: err.Error()}
+		}
+	}
+	parts, err := structParts(t, columns)
+	switch {
+	case err == nil:
+		return &KeyCodec[K]{parts}, nil
+	case len(columns) == 1 && reflect.PointerTo(t).Implements(stringerType):
+		return &KeyCodec[K]{[]keyPart{{column: columns[0], text: stringText}}}, nil
+	}
+	return nil, err
+}
+
+// Encode returns the texts of a key, one for each column. The error is that of
+// the key's MarshalText.
+func (c *KeyCodec[K]) Encode(k K) ([]string, error) {
+	v := reflect.ValueOf(&k).Elem() // addressable, for methods of the pointer
+	texts := make([]string, len(c.parts))
+	for i, part := range c.parts {
+		field := v
+		if part.index != nil {
+			field = v.FieldByIndex(part.index)
+		}
+		var err error
+		if texts[i], err = part.text(field); err != nil {
+			return nil, fmt.Errorf("postgrest: key column %q: %w", part.column, err)
+		}
+	}
+	return texts, nil
+}
+
+// Check reports whether a key has these texts.
+func (c *KeyCodec[K]) Check(k K, texts []string) bool {
+	own, err := c.Encode(k)
+	return err == nil && slices.Equal(own, texts)
+}
+
+// textOf returns how a type is written. Its own text comes first, then its
+// kind, then String: an integer with names for people stays a number.
+func textOf(t reflect.Type) (func(reflect.Value) (string, error), error) {
+	switch {
+	case t == timeType:
+		return nil, errors.New("a time has not one text")
+	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Interface:
+		return nil, errors.New("a pointer or interface is not equal to another of the same content")
+	case reflect.PointerTo(t).Implements(textMarshalerType):
+		return marshalText, nil
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return func(v reflect.Value) (string, error) { return v.String(), nil }, nil
+	case reflect.Bool:
+		return func(v reflect.Value) (string, error) { return strconv.FormatBool(v.Bool()), nil }, nil
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(v reflect.Value) (string, error) { return strconv.FormatInt(v.Int(), 10), nil }, nil
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return func(v reflect.Value) (string, error) { return strconv.FormatUint(v.Uint(), 10), nil }, nil
+	case reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
+		return nil, errors.New("a float is no key")
+	}
+	if reflect.PointerTo(t).Implements(stringerType) && t.Kind() != reflect.Struct {
+		return stringText, nil
+	}
+	return nil, errors.New("want a string, an integer, a bool, or a type with MarshalText or String")
+}
+
+func marshalText(v reflect.Value) (string, error) {
+	b, err := v.Addr().Interface().(encoding.TextMarshaler).MarshalText()
+	return string(b), err
+}
+
+func stringText(v reflect.Value) (string, error) {
+	return v.Addr().Interface().(fmt.Stringer).String(), nil
+}
+
+// structParts finds the field of each column.
+func structParts(t reflect.Type, columns []string) ([]keyPart, error) {
+	fail := func(column, format string, args ...any) ([]keyPart, error) {
+		return nil, &KeyTypeError{GoType: t.String(), Column: column, Reason: fmt.Sprintf(format, args...)}
+	}
+	if t.Kind() != reflect.Struct || t == timeType {
+		return fail("", "a key of %d columns is a struct", len(columns))
+	}
+	fields := keyFields(t)
+	used := map[int]bool{}
+	var parts []keyPart
+	for _, column := range columns {
+		i := fieldOf(fields, column)
+		if i < 0 || used[i] {
+			return fail(column, "it has no field of its own")
+		}
+		text, err := textOf(fields[i].Type)
+		if err != nil {
+			return fail(column, "field %s: %v", fields[i].Name, err)
+		}
+		used[i] = true
+		parts = append(parts, keyPart{column, fields[i].Index, text})
+	}
+	for i, f := range fields {
+		if !used[i] {
+			return fail("", "field %s is no column of the key", f.Name)
+		}
+	}
+	return parts, nil
+}
+
+// keyFields are the fields that make one value of a struct differ from another,
+// those of embedded structs among them.
+func keyFields(t reflect.Type) (fields []reflect.StructField) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		column, _ := columnTag(f.Tag)
+		if !f.Anonymous || f.Type.Kind() != reflect.Struct || column != "" {
+			fields = append(fields, f)
+			continue
+		}
+		for _, inner := range keyFields(f.Type) {
+			inner.Index = append([]int{i}, inner.Index...)
+			fields = append(fields, inner)
+		}
+	}
+	return fields
+}
+
+// fieldOf returns which field is for a column, -1 if none is.
+func fieldOf(fields []reflect.StructField, column string) int {
+	byName := -1
+	for i, f := range fields {
+		tag, skip := columnTag(f.Tag)
+		switch {
+		case skip, !f.IsExported():
+		case tag == column:
+			return i
+		case tag == "" && byName < 0 && fold(f.Name) == fold(column):
+			byName = i
+		}
+	}
+	return byName
+}
+
+// columnTag returns the column that a field's tags name, and whether they take
+// the field out.
+func columnTag(tag reflect.StructTag) (column string, skip bool) {
+	for _, key := range []string{"db", "json"} {
+		value, ok := tag.Lookup(key)
+		if value == "-" {
+			return "", true
+		}
+		if name, _, _ := strings.Cut(value, ","); ok && name != "" {
+			return name, false
+		}
+	}
+	return "", false
+}
+
+// fold makes UserID, userId and user_id the same.
+func fold(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
