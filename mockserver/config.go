@@ -16,6 +16,9 @@ type Config struct {
 	// Tables are the tables that exist, all of them in the publication
 	// supabase_realtime unless Table.Unpublished.
 	Tables []Table
+	// Functions are the functions of the database by their names, all of them
+	// in the schema public, which every role may call.
+	Functions map[string]Function
 	// Users may sign in at /auth/v1/token.
 	Users []User
 
@@ -45,7 +48,8 @@ type Config struct {
 	Channels ChannelPolicy
 	// Timing is how fast the Realtime server works.
 	Timing Timing
-	// Seed makes the times that Timing leaves to chance repeatable.
+	// Seed makes what is left to chance repeatable: the times that Timing does
+	// not fix, and the order in which Server.ReorderChanges delivers.
 	Seed uint64
 }
 

@@ -18,6 +18,12 @@ type database struct {
 	wal    []walTx
 	walEnd uint64 // the number of transactions ever logged; wal holds the last of them
 	slots  map[*slot]struct{}
+
+	hides   budget // how many of the next commits are hidden
+	hideFor time.Duration
+	hidden  []hiddenTx
+	keep    time.Duration // for how long the content of tables is kept once it has changed
+	past    []pastRows    // in the order of time
 }
 
 // roles are those that a token may name.
@@ -126,13 +132,13 @@ func (db *database) canWrite(role string, t *table) bool {
 }
 
 // visible reports whether, under row level security, the row that has the key
-// now may be read under the claims. It is false where there is no such row,
+// now may be read under the claims: the row that others see. It is false where there is no such row,
 // for every role, and true for any key where the table has no RLS.
 func (db *database) visible(t *table, key []any, claims Claims) bool {
 	if !t.rls {
 		return true
 	}
-	e, ok := db.rows(t).get(t, key)
+	e, ok := db.visibleRows(t).get(t, key)
 	return ok && t.allowed(t.selects, claims, e.row)
 }
 
@@ -158,7 +164,12 @@ func (db *database) setPublished(t *table, on bool) { t.published.Store(on) }
 func (db *database) truncate(t *table) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	db.remember(t)
 	t.rows = &rowSet{}
+	for i := range db.hidden { // for which a real TRUNCATE waits
+		h := &db.hidden[i]
+		h.changes = slices.DeleteFunc(h.changes, func(c txChange) bool { return c.table == t })
+	}
 }
 
 // newID returns an id for a row of a table without a primary key.
@@ -199,9 +210,11 @@ func (db *database) commit(tx *Tx) error {
 		}
 	}
 	for t, set := range sets {
+		db.remember(t)
 		t.rows = set
 	}
 	if len(tx.changes) > 0 {
+		db.hide(tx)
 		db.lastTx++
 		db.log(tx.changes)
 	}

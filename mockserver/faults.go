@@ -24,6 +24,7 @@ type faults struct {
 	message       string
 	dropped       budget
 	muted         bool
+	down          time.Time // until when the database is
 }
 
 // budget is how often a fault is still to happen; negative: always.
@@ -99,6 +100,13 @@ func (f *faults) heartbeatsMuted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.muted
+}
+
+// databaseDown returns for how much longer the database does not answer.
+func (f *faults) databaseDown() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return max(time.Until(f.down), 0)
 }
 
 // The methods that follow make Realtime fail as it does in practice. All of

@@ -6,17 +6,18 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // maxBody is the most that a request to the REST or Auth API may hold.
 const maxBody = 8 << 20
 
-// restRequest is a request to a table.
+// restRequest is a request to the REST API.
 type restRequest struct {
 	*http.Request
+	caller
 	server *Server
-	claims Claims
-	role   string
+	stale  time.Duration // it reads rows as they were so long ago
 	table  *table
 	query  *restQuery
 	prefer preferences
@@ -65,12 +66,21 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 		allowAll(w, r)
 		return
 	}
+	if fault := s.restFaults.take(r); fault != nil {
+		s.serveFault(w, r, *fault)
+		return
+	}
+	s.answerREST(w, r, 0)
+}
+
+// answerREST answers a request. A GET reads rows as they were so long ago.
+func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.Duration) {
 	if err := s.checkAPIKey(r); err != nil {
 		writeJSON(w, http.StatusUnauthorized, err)
 		return
 	}
 	role := "anon"
-	answer, err := s.rest(w, r, &role)
+	answer, err := s.rest(w, r, stale, &role)
 	if err == nil {
 		answer.write(w, r.Method != http.MethodHead)
 		return
@@ -93,38 +103,62 @@ func allowAll(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// rest answers a request to a table. It sets role as soon as it knows it.
-func (s *Server) rest(w http.ResponseWriter, r *http.Request, role *string) (*restAnswer, error) {
+// rest answers a request. It sets role as soon as it knows it.
+func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duration, role *string) (*restAnswer, error) {
 	claims, err := s.authenticate(r)
 	if err != nil {
 		return nil, err
 	}
 	*role = roleOf(claims)
+	if s.realtime.faults.databaseDown() > 0 {
+		return nil, refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").
+			details("connection to server failed: Connection refused")
+	}
 	if !isRole(*role) {
 		return nil, errf(codeBadParameter, "role %q does not exist", *role)
 	}
-	req := &restRequest{Request: r, server: s, claims: claims, role: *role, prefer: parsePrefer(r.Header.Values("Prefer"))}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	req := &restRequest{Request: r, caller: caller{*role, claims}, server: s, stale: stale, prefer: parsePrefer(r.Header.Values("Prefer"))}
+	path := strings.TrimPrefix(r.URL.Path, "/rest/v1/")
+	if path == "" {
+		return req.root()
+	}
 	if err := req.negotiate(); err != nil {
 		return nil, err
 	}
-	if req.table, err = req.findTable(); err != nil {
+	if name, isCall := strings.CutPrefix(path, "rpc/"); isCall {
+		return req.call(name)
+	}
+	if req.table, err = req.findTable(path); err != nil {
 		return nil, err
 	}
-	if req.query, err = parseRESTQuery(r.URL.RawQuery); err != nil {
+	return req.serve()
+}
+
+// serve answers a request to a table.
+func (r *restRequest) serve() (answer *restAnswer, err error) {
+	if r.query, err = parseRESTQuery(r.URL.RawQuery); err != nil {
 		return nil, err
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		return req.read()
+		return r.read()
 	case http.MethodPost:
-		return req.create()
+		return r.create()
 	case http.MethodPatch:
-		return req.update()
+		return r.update()
 	case http.MethodDelete:
-		return req.delete()
+		return r.delete()
 	}
 	return nil, refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
+}
+
+// rows returns the content of the table as a read sees it.
+func (r *restRequest) rows() *rowSet {
+	if r.stale > 0 {
+		return r.server.db.rowsBefore(r.table, r.stale)
+	}
+	return r.server.db.visibleRows(r.table)
 }
 
 // negotiate reads the header Accept.
@@ -155,26 +189,27 @@ func (r *restRequest) profile() string {
 	return r.Header.Get("Content-Profile")
 }
 
-// findTable finds the table that the path names in the schema that the profile
-// names.
-func (r *restRequest) findTable() (*table, error) {
-	name := strings.TrimPrefix(r.URL.Path, "/rest/v1/")
-	switch {
-	case name == "":
-		return nil, refuse(http.StatusNotFound, "PGRST126", "Root endpoint metadata is disabled")
-	case strings.HasPrefix(name, "rpc/"):
-		return nil, refuse(http.StatusNotFound, "PGRST202", "Could not find the function public.%s in the schema cache", name[len("rpc/"):]).
-			details("this server has no functions")
-	case strings.Contains(name, "/"):
-		return nil, refuse(http.StatusNotFound, "PGRST125", "Invalid path specified in request URL")
-	}
+// schema returns the schema that the profile names.
+func (r *restRequest) schema() (string, error) {
 	schema := r.profile()
 	if schema == "" {
 		schema = "public"
 	}
 	if !r.server.db.exposes(schema) {
-		return nil, refuse(http.StatusNotAcceptable, "PGRST106", "Invalid schema: %s", schema).
+		return "", refuse(http.StatusNotAcceptable, "PGRST106", "Invalid schema: %s", schema).
 			hint("Only the following schemas are exposed: " + strings.Join(r.server.db.schemas(), ", "))
+	}
+	return schema, nil
+}
+
+// findTable finds the table of that name in the schema that the profile names.
+func (r *restRequest) findTable(name string) (*table, error) {
+	if strings.Contains(name, "/") {
+		return nil, refuse(http.StatusNotFound, "PGRST125", "Invalid path specified in request URL")
+	}
+	schema, err := r.schema()
+	if err != nil {
+		return nil, err
 	}
 	t, ok := r.server.db.table(schema, name)
 	if !ok {

@@ -246,7 +246,6 @@ func TestRESTReads(t *testing.T) {
 		{name: "filter of an embedded table", path: "stock?notes.id=eq.1", status: 400, want: "*"},
 		{name: "aggregates", path: "stock?select=qty.sum()", status: 400, want: refusal("PGRST123", "Use of aggregate functions is not allowed", "", "")},
 		{name: "a function", method: "POST", path: "rpc/f", status: 404, want: "*"},
-		{name: "the root", path: "", status: 404, want: "*"},
 		{name: "a path below a table", path: "stock/1", status: 404, want: "*"},
 		{name: "another method", method: "PUT", path: "stock", status: 405, want: refusal("PGRST117", "Unsupported HTTP method: PUT", "", "")},
 		{name: "options", method: "OPTIONS", path: "stock", has: "Allow: OPTIONS,GET,HEAD,POST,PATCH,DELETE | Access-Control-Allow-Origin: *"},

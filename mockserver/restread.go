@@ -143,20 +143,20 @@ func (r *restRequest) plan(represent bool) (*plan, error) {
 	}
 	for i := range t.columns {
 		if used[i] && !r.server.db.canSelect(r.role, t, i) {
-			return nil, r.denied()
+			return nil, r.table.denied()
 		}
 	}
 	return p, nil
 }
 
 // denied is the error of a role without a right to the table.
-func (r *restRequest) denied() error {
-	return errf(codeNoRight, "permission denied for table %s", r.table.name).at(r.table, "")
+func (t *table) denied() error {
+	return errf(codeNoRight, "permission denied for table %s", t.name).at(t, "")
 }
 
 // rlsViolation is the error of a row that a policy does not let be written.
-func (r *restRequest) rlsViolation() error {
-	return errf(codeNoRight, "new row violates row-level security policy for table %q", r.table.name).at(r.table, "")
+func (t *table) rlsViolation() error {
+	return errf(codeNoRight, "new row violates row-level security policy for table %q", t.name).at(t, "")
 }
 
 // allowed asks a policy of the table about a row.
@@ -174,7 +174,7 @@ func (r *restRequest) read() (*restAnswer, error) {
 	}
 	var page []row
 	total := 0
-	for e := range p.rows(r.server.db.rows(r.table)) {
+	for e := range p.rows(r.rows()) {
 		if r.prefer.count == "" && total >= offset && total-offset >= limit {
 			break
 		}

@@ -104,7 +104,9 @@ type written struct {
 // write runs a write in a transaction of its own and answers it.
 func (r *restRequest) write(p *plan, f func(tx *Tx) (*written, error)) (*restAnswer, error) {
 	var done *written
+	var last *Tx
 	err := r.server.db.runStatement(func(tx *Tx) (err error) {
+		tx.caller, last = r.caller, tx
 		if done, err = f(tx); err != nil {
 			return err
 		}
@@ -120,7 +122,16 @@ func (r *restRequest) write(p *plan, f func(tx *Tx) (*written, error)) (*restAns
 	if err != nil {
 		return nil, err
 	}
+	r.awaitVisible(last)
 	return r.answerWrite(done), nil
+}
+
+// awaitVisible waits until others see what a transaction did, as whoever
+// commits does.
+func (r *restRequest) awaitVisible(tx *Tx) {
+	if tx.hidden > 0 {
+		r.server.realtime.pause(r.Context(), tx.hidden)
+	}
 }
 
 func (r *restRequest) answerWrite(done *written) *restAnswer {
@@ -191,7 +202,7 @@ func (s *scan) sortRows(rows []row) {
 // create answers POST.
 func (r *restRequest) create() (*restAnswer, error) {
 	if !r.server.db.canWrite(r.role, r.table) {
-		return nil, r.denied()
+		return nil, r.table.denied()
 	}
 	p, err := r.plan(r.represents())
 	if err != nil {
@@ -246,7 +257,7 @@ func (r *restRequest) insertAll(tx *Tx, body *payload) (*written, error) {
 			continue
 		}
 		if r.represents() && !r.allowed(r.table.selects, fresh) {
-			return nil, r.rlsViolation()
+			return nil, r.table.rlsViolation()
 		}
 		touched[&fresh[0]] = true
 		done.rows = append(done.rows, fresh)
@@ -264,8 +275,11 @@ func (r *restRequest) insertOne(tx *Tx, values map[int]any, touched map[*any]boo
 	if fresh, err = t.fill(values); err != nil {
 		return nil, false, err
 	}
+	if fresh, err = tx.beforeInsert(t, fresh); err != nil {
+		return nil, false, err
+	}
 	if !r.allowed(t.inserts, fresh) {
-		return nil, false, r.rlsViolation()
+		return nil, false, r.table.rlsViolation()
 	}
 	var old entry
 	taken := false
@@ -282,27 +296,18 @@ func (r *restRequest) insertOne(tx *Tx, values map[int]any, touched map[*any]boo
 		e.Hint = "Ensure that no rows proposed for insertion within the same command have duplicate constrained values."
 		return nil, false, e
 	}
-	fresh = old.row.set(values)
-	return fresh, false, r.merge(tx, old, fresh, values)
-}
-
-// merge updates the row that was in an insert's way.
-func (r *restRequest) merge(tx *Tx, old entry, fresh row, values map[int]any) error {
-	t := r.table
 	if !r.allowed(t.selects, old.row) || !r.allowed(t.updates, old.row) {
-		return errf(codeNoRight, "new row violates row-level security policy (USING expression) for table %q", t.name).at(t, "")
+		return nil, false, errf(codeNoRight, "new row violates row-level security policy (USING expression) for table %q", t.name).at(t, "")
 	}
-	if !r.allowed(t.updates, fresh) || !r.allowed(t.selects, fresh) {
-		return r.rlsViolation()
-	}
-	return tx.update(t, old, fresh, t.unchangedToast(old.row, values))
+	fresh, err = tx.updateAs(t, old, values)
+	return fresh, false, err
 }
 
 // target plans a PATCH or DELETE.
 func (r *restRequest) target() (*plan, error) {
 	switch {
 	case !r.server.db.canWrite(r.role, r.table):
-		return nil, r.denied()
+		return nil, r.table.denied()
 	case len(r.query.where) == 0: // what the extension safeupdate, which a project has, says
 		statement := map[string]string{http.MethodPatch: "UPDATE", http.MethodDelete: "DELETE"}[r.Method]
 		return nil, errf(codeCardinality, "%s requires a WHERE clause", statement)
@@ -347,14 +352,10 @@ func (r *restRequest) update() (*restAnswer, error) {
 }
 
 func (r *restRequest) updateAll(tx *Tx, found []entry, values map[int]any) (*written, error) {
-	t := r.table
 	done := &written{}
 	for _, e := range found {
-		fresh := e.row.set(values)
-		if !r.allowed(t.updates, fresh) || !r.allowed(t.selects, fresh) {
-			return nil, r.rlsViolation()
-		}
-		if err := tx.update(t, e, fresh, t.unchangedToast(e.row, values)); err != nil {
+		fresh, err := tx.updateAs(r.table, e, values)
+		if err != nil {
 			return nil, err
 		}
 		done.rows = append(done.rows, fresh)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -28,15 +29,17 @@ type TB interface {
 // for its users, and Realtime. It is safe for concurrent use. Close it when
 // done.
 type Server struct {
-	db       *database
-	verifier *verifier
-	realtime *realtime
-	auth     *authAPI
-	maxRows  int
-	secret   []byte
-	anonKey  string
-	service  string // the service key
-	log      *slog.Logger
+	db         *database
+	verifier   *verifier
+	realtime   *realtime
+	auth       *authAPI
+	maxRows    int
+	functions  map[string]Function
+	restFaults restFaults
+	secret     []byte
+	anonKey    string
+	service    string // the service key
+	log        *slog.Logger
 
 	url      string
 	listener net.Listener
@@ -81,12 +84,13 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		db:       db,
-		verifier: newVerifier(cfg.JWTSecret, cfg.Keys),
-		maxRows:  cfg.MaxRows,
-		secret:   []byte(cfg.JWTSecret),
-		log:      cfg.Logger,
-		served:   make(chan struct{}),
+		db:        db,
+		verifier:  newVerifier(cfg.JWTSecret, cfg.Keys),
+		maxRows:   cfg.MaxRows,
+		functions: maps.Clone(cfg.Functions),
+		secret:    []byte(cfg.JWTSecret),
+		log:       cfg.Logger,
+		served:    make(chan struct{}),
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
 	if s.auth, err = newAuthAPI(s, cfg); err != nil {
@@ -109,6 +113,11 @@ func (cfg Config) check() error {
 		return fmt.Errorf("mockserver: Config.MaxRows is %d", cfg.MaxRows)
 	case cfg.InMemory && cfg.Addr != "":
 		return errors.New("mockserver: Config.InMemory and Config.Addr are both set")
+	}
+	for name, f := range cfg.Functions {
+		if name == "" || f == nil {
+			return fmt.Errorf("mockserver: Config.Functions[%q] has no name or is nil", name)
+		}
 	}
 	for i, k := range cfg.Keys {
 		if k.ID == "" {

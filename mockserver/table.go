@@ -83,8 +83,17 @@ type Table struct {
 	// keep all rights unless named. Nil: every role has every right.
 	Grants map[string][]string
 
+	// BeforeInsert and BeforeUpdate are row triggers: the row that they return
+	// is written in the place of fresh, whose columns are those of the table,
+	// with defaults filled in and values as Server.Rows gives them. Policies are
+	// asked of the row that is written. An error, *Error or other, fails the
+	// statement. tx acts as whoever makes the statement, which for Server's own
+	// methods is the role postgres without claims. Nil: there is no trigger.
+	BeforeInsert func(tx *FuncTx, fresh Row) (Row, error)
+	BeforeUpdate func(tx *FuncTx, old, fresh Row) (Row, error)
+
 	// Rows are there from the start, as if committed long ago: they never come
-	// out of the socket.
+	// out of the socket, and no trigger is called for them.
 	Rows []Row
 }
 
@@ -152,6 +161,9 @@ type table struct {
 	selects, inserts, updates, deletes Policy
 	grants                             map[string][]bool // by column; nil: everybody may
 
+	beforeInsert func(tx *FuncTx, fresh Row) (Row, error)
+	beforeUpdate func(tx *FuncTx, old, fresh Row) (Row, error)
+
 	published atomic.Bool
 	index     int // in database.tables
 
@@ -176,6 +188,7 @@ func newTable(spec Table) (*table, error) {
 	t := &table{
 		schema: spec.Schema, name: spec.Name, identity: spec.ReplicaIdentity,
 		rls: spec.RLS, selects: spec.Select, inserts: spec.Insert, updates: spec.Update, deletes: spec.Delete,
+		beforeInsert: spec.BeforeInsert, beforeUpdate: spec.BeforeUpdate,
 	}
 	if t.schema == "" {
 		t.schema = "public"

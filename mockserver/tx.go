@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Tx is a transaction under way: it sees the content of the tables as it was
@@ -11,10 +12,13 @@ import (
 // given to, and that function's goroutine.
 type Tx struct {
 	db      *database
+	caller  caller
 	base    []*rowSet // what it began with, by table.index
 	sets    []*rowSet // what it sees
 	changes []txChange
 	err     error // the first failure, which dooms it, or that it is over
+
+	hidden time.Duration // for how long others do not see it once it is committed
 }
 
 // txChange is a change that is not committed yet.
@@ -29,7 +33,7 @@ var errTxDone = errors.New("mockserver: the transaction is over")
 
 func (db *database) begin() *Tx {
 	base := db.snapshot()
-	return &Tx{db: db, base: base, sets: slices.Clone(base)}
+	return &Tx{db: db, caller: caller{role: "postgres"}, base: base, sets: slices.Clone(base)}
 }
 
 // run makes a transaction of what f does.
@@ -68,6 +72,9 @@ func (tx *Tx) Insert(name string, rows ...Row) error {
 		for _, values := range rows {
 			r, err := t.newRow(values)
 			if err != nil {
+				return err
+			}
+			if r, err = tx.beforeInsert(t, r); err != nil {
 				return err
 			}
 			if err := tx.insert(t, r); err != nil {
@@ -130,6 +137,9 @@ func (tx *Tx) statement(name string, f func(*table) error) error {
 	t, err := tx.db.lookup(name)
 	if err == nil {
 		err = f(t)
+	}
+	if err == nil {
+		err = tx.err // of a statement that a trigger made
 	}
 	tx.err = err
 	return err
@@ -218,11 +228,46 @@ func (tx *Tx) update(t *table, old entry, r row, unchangedToast []bool) error {
 // updateAll sets the values in rows that the transaction sees.
 func (tx *Tx) updateAll(t *table, found []entry, values map[int]any) error {
 	for _, e := range found {
-		if err := tx.update(t, e, e.row.set(values), t.unchangedToast(e.row, values)); err != nil {
+		fresh, err := tx.beforeUpdate(t, e.row, e.row.set(values))
+		if err != nil {
+			return err
+		}
+		if err := tx.update(t, e, fresh, t.unchangedToast(e.row, values)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// beforeInsert has the table's trigger change a row.
+func (tx *Tx) beforeInsert(t *table, fresh row) (row, error) {
+	if t.beforeInsert == nil {
+		return fresh, nil
+	}
+	changed, err := t.beforeInsert(&FuncTx{tx}, t.goRow(fresh))
+	return t.triggered(fresh, changed, err)
+}
+
+// beforeUpdate has the table's trigger change a row.
+func (tx *Tx) beforeUpdate(t *table, old, fresh row) (row, error) {
+	if t.beforeUpdate == nil {
+		return fresh, nil
+	}
+	changed, err := t.beforeUpdate(&FuncTx{tx}, t.goRow(old), t.goRow(fresh))
+	return t.triggered(fresh, changed, err)
+}
+
+// triggered returns the row that a trigger gave. A column that it left out is
+// as it was.
+func (t *table) triggered(fresh row, changed Row, err error) (row, error) {
+	if err != nil {
+		return nil, raised(err)
+	}
+	values, err := t.datums(changed)
+	if err != nil {
+		return nil, err
+	}
+	return fresh.set(values), nil
 }
 
 // delete removes a row that the transaction sees.

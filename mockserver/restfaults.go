@@ -1,0 +1,158 @@
+package mockserver
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// RESTFault is what goes wrong with requests to the REST API. Its zero value
+// fits every request and harms none.
+type RESTFault struct {
+	// Method and Path are the requests that it is about; empty: all. A path is
+	// what stands behind /rest/v1/, such as "orders" or "rpc/rt_chunk".
+	Method, Path string
+	// Times is how many requests it meets; 0: all of them.
+	Times int
+
+	// Before is how long a request waits before it is carried out, and After how
+	// long its answer waits before it goes out.
+	Before, After time.Duration
+
+	// Status, if not 0, is answered with Header and Body, and the request is not
+	// carried out. Body is JSON unless Header has another Content-Type. Such are
+	// {Status: 429, Header: {"Retry-After": "2"}}, and the page in HTML with
+	// which a gateway answers 502.
+	Status int
+	Header map[string]string
+	Body   string
+
+	// Stale makes GET and HEAD read tables as they were so long ago, but not
+	// longer ago than when Server.FaultREST was called. So reads a replica.
+	Stale time.Duration
+
+	// Cut carries the request out and loses the connection in the middle of the
+	// body of the answer, or before the answer where that has no body.
+	Cut bool
+}
+
+// FaultREST makes requests to the REST API go wrong, in the place of what was
+// asked for before; without arguments nothing goes wrong any more. Of several
+// faults that fit a request, the first one that is not used up meets it, and
+// no other. Requests that wait end with Close.
+func (s *Server) FaultREST(faults ...RESTFault) {
+	var stale time.Duration
+	for _, f := range faults {
+		stale = max(stale, f.Stale)
+	}
+	s.db.keepPast(stale)
+	s.restFaults.set(faults)
+}
+
+// restFaults is what FaultREST has asked for.
+type restFaults struct {
+	mu   sync.Mutex
+	list []RESTFault
+	left []budget // by fault
+}
+
+func (f *restFaults) set(faults []RESTFault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = slices.Clone(faults)
+	f.left = make([]budget, len(faults))
+	for i, fault := range faults {
+		f.left[i] = budget(fault.Times)
+		if fault.Times == 0 {
+			f.left[i] = -1
+		}
+	}
+}
+
+// take returns the fault that a request meets, or nil.
+func (f *restFaults) take(r *http.Request) *RESTFault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, fault := range f.list {
+		if fault.fits(r) && f.left[i].take() {
+			return &fault
+		}
+	}
+	return nil
+}
+
+func (f RESTFault) fits(r *http.Request) bool {
+	return (f.Method == "" || f.Method == r.Method) &&
+		(f.Path == "" || f.Path == strings.TrimPrefix(r.URL.Path, "/rest/v1/"))
+}
+
+// serveFault answers a request that something goes wrong with.
+func (s *Server) serveFault(w http.ResponseWriter, r *http.Request, f RESTFault) {
+	s.stall(r, f.Before)
+	held := &heldAnswer{header: http.Header{}, status: http.StatusOK}
+	if f.Status != 0 {
+		f.answer(held)
+	} else {
+		s.answerREST(held, r, f.Stale)
+	}
+	s.stall(r, f.After)
+	held.send(w, f.Cut)
+}
+
+// stall waits. If the client or the server is gone meanwhile, it ends the
+// connection.
+func (s *Server) stall(r *http.Request, d time.Duration) {
+	if d > 0 && !s.realtime.pause(r.Context(), d) {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// answer writes the answer that the fault has.
+func (f RESTFault) answer(w http.ResponseWriter) {
+	if f.Body != "" {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	}
+	for name, value := range f.Header {
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(f.Status)
+	_, _ = w.Write([]byte(f.Body)) // into memory
+}
+
+// heldAnswer is an answer that has not gone out yet.
+type heldAnswer struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (h *heldAnswer) Header() http.Header    { return h.header }
+func (h *heldAnswer) WriteHeader(status int) { h.status = status }
+func (h *heldAnswer) Write(b []byte) (int, error) {
+	h.body = append(h.body, b...)
+	return len(b), nil
+}
+
+// send sends the answer, or half of it.
+func (h *heldAnswer) send(w http.ResponseWriter, cut bool) {
+	if cut && len(h.body) == 0 {
+		panic(http.ErrAbortHandler) // which ends the connection
+	}
+	for name, values := range h.header {
+		w.Header()[name] = values
+	}
+	body := h.body
+	if cut {
+		w.Header().Set("Content-Length", strconv.Itoa(len(h.body)))
+		body = body[:len(body)/2]
+	}
+	w.WriteHeader(h.status)
+	_, _ = w.Write(body) // the client is gone, or has it
+	if cut {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
