@@ -8,13 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/gapless-go/gapless/internal/memhttp"
 )
 
 // TB is what Start needs of a testing.TB. It is an interface of its own so that
@@ -41,13 +37,7 @@ type Server struct {
 	service    string // the service key
 	log        *slog.Logger
 
-	url      string
-	listener net.Listener
-	http     *http.Server
-	client   *http.Client
-	served   chan struct{}  // closed when the accepting goroutine has ended
-	conns    sync.WaitGroup // connections that http has and did not hand over
-	once     sync.Once
+	front
 }
 
 // Start is New for a test: the server is closed at the end of it, and an error
@@ -90,17 +80,16 @@ func New(cfg Config) (*Server, error) {
 		functions: maps.Clone(cfg.Functions),
 		secret:    []byte(cfg.JWTSecret),
 		log:       cfg.Logger,
-		served:    make(chan struct{}),
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
 	if s.auth, err = newAuthAPI(s, cfg); err != nil {
 		return nil, err
 	}
-	if err := s.listen(cfg); err != nil {
+	if err := s.listen(cfg.InMemory, cfg.Addr); err != nil {
 		return nil, err
 	}
 	s.realtime = newRealtime(s.db, s.verifier, cfg)
-	s.serve()
+	s.serve(s.routes(), s.log)
 	return s, nil
 }
 
@@ -132,55 +121,6 @@ func (cfg Config) check() error {
 	return nil
 }
 
-func (s *Server) listen(cfg Config) error {
-	if cfg.InMemory {
-		l := memhttp.Listen()
-		s.client, s.listener, s.url = l.Client(), l, "http://mockserver.test"
-		return nil
-	}
-	s.client = &http.Client{Transport: &http.Transport{}}
-	if cfg.Addr == "" {
-		cfg.Addr = "127.0.0.1:0"
-	}
-	l, err := net.Listen("tcp", cfg.Addr)
-	if err != nil {
-		return fmt.Errorf("mockserver: %w", err)
-	}
-	s.listener, s.url = l, "http://"+l.Addr().String()
-	return nil
-}
-
-// maxHeader bounds the header of a request, and so what a query can ask for.
-const maxHeader = 128 << 10
-
-// serve starts the accepting goroutine, which ends when Close closes the
-// listener and is waited for by Close, as are the goroutines that it starts
-// for each connection.
-func (s *Server) serve() {
-	s.http = &http.Server{
-		Handler:           s.routes(),
-		ReadHeaderTimeout: 10 * time.Second,
-		MaxHeaderBytes:    maxHeader,
-		ConnState:         s.countConn,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	go func() {
-		defer close(s.served)
-		_ = s.http.Serve(s.listener) // ErrServerClosed
-	}()
-}
-
-// countConn counts the connections that Close waits for. Those of websockets
-// are the realtime half's.
-func (s *Server) countConn(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		s.conns.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		s.conns.Done()
-	}
-}
-
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/rest/v1/", s.serveREST)
@@ -207,13 +147,7 @@ func (s *Server) logged(next http.Handler) http.Handler {
 // Sockets end without a close frame. It must not be called from a policy or a
 // default. Twice is fine; the error is always nil.
 func (s *Server) Close() error {
-	s.once.Do(func() {
-		s.realtime.close()
-		_ = s.http.Close()
-		<-s.served
-		s.client.CloseIdleConnections()
-	})
-	s.conns.Wait()
+	s.close(s.realtime.close)
 	return nil
 }
 
@@ -223,9 +157,7 @@ func (s *Server) Close() error {
 func (s *Server) URL() string { return s.url }
 
 // WebsocketURL returns the URL of Realtime's websocket, without an API key.
-func (s *Server) WebsocketURL() string {
-	return "ws" + strings.TrimPrefix(s.url, "http") + "/realtime/v1/websocket"
-}
+func (s *Server) WebsocketURL() string { return s.websocketURL() }
 
 // HTTPClient returns a client that reaches the server, in memory too. It is
 // the same each time; Close closes its idle connections.

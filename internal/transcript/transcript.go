@@ -16,9 +16,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -30,19 +32,19 @@ var files embed.FS
 
 // Transcript is one recorded conversation.
 type Transcript struct {
-	Name     string // file name without .jsonl, such as "05-rls.vsn1"
+	Name     string `json:"-"` // file name without .jsonl, such as "05-rls.vsn1"
 	Scenario string `json:"scenario"`
 	Notes    string `json:"notes"`
 	Query    string `json:"url_query"`
-	Lines    []Line
+	Lines    []Line `json:"-"`
 }
 
 // Line is one thing that happened.
 type Line struct {
-	MS    int64  `json:"t_ms"` // milliseconds since the recording began
-	Conn  string `json:"conn"` // which socket, where there are several
-	Dir   string `json:"dir"`  // send, recv; open, opened, upgrade_refused, close, error; sql, sql_done; http_request, http_response; note
-	Kind  string `json:"kind"` // text, binary (frame is base64), sql, meta, pong, note
+	MS    int64  `json:"t_ms"`           // milliseconds since the recording began
+	Conn  string `json:"conn,omitempty"` // which socket, where there are several
+	Dir   string `json:"dir"`            // send, recv; open, opened, upgrade_refused, close, error; sql, sql_done; http_request, http_response; note
+	Kind  string `json:"kind"`           // text, binary (frame is base64), sql, meta, pong, note
 	Frame string `json:"frame"`
 }
 
@@ -54,14 +56,14 @@ func (l Line) IsFrame() bool {
 	return (l.Dir == "send" || l.Dir == "recv") && (l.Kind == "text" || l.Kind == "binary")
 }
 
-// Bytes returns the frame as it was on the wire.
+// Bytes returns the frame as it was on the wire. Read has checked that it can.
 func (l Line) Bytes() []byte {
 	if l.Kind != "binary" {
 		return []byte(l.Frame)
 	}
 	b, err := base64.StdEncoding.DecodeString(l.Frame)
 	if err != nil {
-		panic("transcript: " + err.Error()) // the recordings are part of the program
+		panic("transcript: " + err.Error())
 	}
 	return b
 }
@@ -97,24 +99,91 @@ func Names() []string {
 
 // Load returns the transcript of that name.
 func Load(name string) (Transcript, error) {
-	t := Transcript{Name: name}
 	b, err := files.ReadFile(path.Join("testdata", name+".jsonl"))
 	if err != nil {
-		return t, err
+		return Transcript{Name: name}, err
 	}
-	in := bufio.NewScanner(bytes.NewReader(b))
-	in.Buffer(nil, 16<<20)
-	for n := 1; in.Scan(); n++ {
+	return Read(name, bytes.NewReader(b))
+}
+
+// maxLine bounds one line of a file, which holds one frame.
+const maxLine = 64 << 20
+
+// Read reads a transcript. The name is for errors, which give the line. Kinds
+// of lines that it does not know are kept.
+func Read(name string, r io.Reader) (Transcript, error) {
+	t := Transcript{Name: name}
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, maxLine)
+	n := 0
+	for in.Scan() {
+		n++
 		var into any = &t
+		var line Line
 		if n > 1 {
-			t.Lines = append(t.Lines, Line{})
-			into = &t.Lines[len(t.Lines)-1]
+			into = &line
 		}
-		if err := json.Unmarshal(in.Bytes(), into); err != nil {
+		err := json.Unmarshal(in.Bytes(), into)
+		if err == nil && line.Kind == "binary" {
+			_, err = base64.StdEncoding.DecodeString(line.Frame)
+		}
+		if err != nil {
 			return t, fmt.Errorf("transcript %s line %d: %w", name, n, err)
 		}
+		if n > 1 {
+			t.Lines = append(t.Lines, line)
+		}
 	}
-	return t, in.Err()
+	if err := in.Err(); err != nil {
+		return t, fmt.Errorf("transcript %s line %d: %w", name, n+1, err)
+	}
+	if n == 0 {
+		return t, fmt.Errorf("transcript %s: it is empty", name)
+	}
+	return t, nil
+}
+
+// Writer writes a transcript. It is safe for concurrent use. The first error
+// ends the writing; Err returns it.
+type Writer struct {
+	mu    sync.Mutex
+	w     io.Writer
+	began time.Time
+	err   error
+}
+
+// NewWriter writes the first line, which t has all of.
+func NewWriter(w io.Writer, t Transcript) *Writer {
+	tw := &Writer{w: w, began: time.Now()}
+	tw.put(t)
+	return tw
+}
+
+// Add writes a line, at the present time.
+func (w *Writer) Add(l Line) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.MS = time.Since(w.began).Milliseconds()
+	w.put(l)
+}
+
+func (w *Writer) put(v any) {
+	if w.err != nil {
+		return
+	}
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	if w.err = enc.Encode(v); w.err == nil {
+		_, w.err = w.w.Write(line.Bytes())
+	}
+}
+
+// Err returns what ended the writing, if something did.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }
 
 // Schema returns the SQL that made the recorded database.

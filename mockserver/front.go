@@ -1,0 +1,93 @@
+package mockserver
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/memhttp"
+)
+
+// front is where clients reach a server: a listener, in memory or on a TCP
+// port, and the HTTP server behind it.
+type front struct {
+	url      string
+	listener net.Listener
+	http     *http.Server
+	client   *http.Client
+	served   chan struct{}  // closed when the accepting goroutine has ended
+	conns    sync.WaitGroup // connections that http has and did not hand over
+	once     sync.Once
+}
+
+// listen opens the listener. An empty address is a free port of 127.0.0.1.
+func (f *front) listen(inMemory bool, addr string) error {
+	if inMemory {
+		l := memhttp.Listen()
+		f.client, f.listener, f.url = l.Client(), l, "http://mockserver.test"
+		return nil
+	}
+	f.client = &http.Client{Transport: &http.Transport{}}
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("mockserver: %w", err)
+	}
+	f.listener, f.url = l, "http://"+l.Addr().String()
+	return nil
+}
+
+// maxHeader bounds the header of a request, and so what a query can ask for.
+const maxHeader = 128 << 10
+
+// serve starts the accepting goroutine, which ends when close closes the
+// listener and is waited for by close, as are the goroutines that it starts
+// for each connection.
+func (f *front) serve(handler http.Handler, log *slog.Logger) {
+	f.served = make(chan struct{})
+	f.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    maxHeader,
+		ConnState:         f.countConn,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(f.served)
+		_ = f.http.Serve(f.listener) // ErrServerClosed
+	}()
+}
+
+// countConn counts the connections that close waits for. Those of websockets
+// are their handlers'.
+func (f *front) countConn(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		f.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		f.conns.Done()
+	}
+}
+
+// close ends what sockets does first, which is to wait for them, and then every
+// other connection. Twice is fine.
+func (f *front) close(sockets func()) {
+	f.once.Do(func() {
+		sockets()
+		_ = f.http.Close()
+		<-f.served
+		f.client.CloseIdleConnections()
+	})
+	f.conns.Wait()
+}
+
+// websocketURL returns the URL of Realtime's websocket.
+func (f *front) websocketURL() string {
+	return "ws" + strings.TrimPrefix(f.url, "http") + "/realtime/v1/websocket"
+}
