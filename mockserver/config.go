@@ -34,6 +34,12 @@ type Config struct {
 	// (PostgREST's db-max-rows); 0: no limit.
 	MaxRows int
 
+	// MaxEventsPerSecond is how many row changes a second, as an average over up
+	// to a minute, the Realtime server sends, each subscriber of a change being
+	// one; over that it loses changes without a word (see Server.ExceedRate).
+	// Projects have 100 to 2,500. 0: no limit.
+	MaxEventsPerSecond float64
+
 	// InMemory serves connections made by Server.HTTPClient over pipes and no
 	// others, which works within a testing/synctest bubble. Addr is not used.
 	InMemory bool

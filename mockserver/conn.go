@@ -33,6 +33,7 @@ type conn struct {
 	ctx     context.Context
 	kill    context.CancelFunc
 	box     *mailbox
+	chance  *chance
 	idle    *time.Timer // fires when nothing has come in for too long
 
 	// Of the goroutine process:
@@ -110,6 +111,9 @@ func (rt *realtime) admit(r *http.Request) (phoenix.Version, bearer, *refusal) {
 	}
 	if no := rt.faults.refusedUpgrade(); no != nil {
 		return 0, bearer{}, no
+	}
+	if rt.faults.joinsExceeded() {
+		return 0, bearer{}, &refusal{status: http.StatusTooManyRequests, text: "Too many joins per second"}
 	}
 	key, ok := keyOf(r)
 	if !ok {
@@ -199,6 +203,7 @@ func (rt *realtime) newConn(version phoenix.Version, who bearer) *conn {
 	defer rt.mu.Unlock()
 	rt.opened++
 	c.id = rt.opened
+	c.chance = newChance(rt.seed, streamSockets+uint64(c.id))
 	rt.conns = append(rt.conns, c)
 	return c
 }
@@ -258,7 +263,7 @@ func (c *conn) read() {
 
 // post puts a task into the mailbox, and kills the socket when too much waits.
 func (c *conn) post(size int, do func()) {
-	if !c.box.put(size, do) {
+	if c.box.put(size, do) > c.rt.faults.maxBacklog() {
 		c.rt.log.Debug("socket killed: its backlog is too long", "socket", c.id)
 		c.kill()
 	}

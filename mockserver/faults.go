@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -12,19 +13,39 @@ import (
 // faults is what is to go wrong. Methods of Server set it, and the socket half
 // asks it at the places where things may go wrong.
 type faults struct {
-	mu            sync.Mutex
+	mu sync.Mutex
+	faultState
+}
+
+// faultState is what Server.Heal takes back.
+type faultState struct {
 	upgrades      budget
 	upgrade       refusal
 	joins         budget
 	joinReason    string
 	ignored       budget
-	delay         time.Duration
+	delay         time.Duration // of joins
 	subscribed    time.Duration
+	silent        budget // subscriptions of which the client is not told
 	subscriptions budget
 	message       string
-	dropped       budget
+	tokens        budget
+	tokenMessage  string
 	muted         bool
-	down          time.Time // until when the database is
+	backlog       int // 0: the real server's
+
+	down     time.Time // until when the database is
+	draining time.Time // until when the server is
+	crowded  time.Time // until when there are too many joins
+	over     time.Time // until when there are too many changes
+
+	slotDelay time.Duration
+	polls     budget // that fail
+	dropped   tableBudget
+	truncated tableBudget
+	doubled   tableBudget
+	reordered budget
+	lag       time.Duration
 }
 
 // budget is how often a fault is still to happen; negative: always.
@@ -37,6 +58,14 @@ func (b *budget) take() bool {
 	}
 	return *b < 0
 }
+
+// tableBudget is a budget for changes of one table, or nil for those of any.
+type tableBudget struct {
+	budget
+	table *table
+}
+
+func (b *tableBudget) takeOf(t *table) bool { return (b.table == nil || b.table == t) && b.take() }
 
 func (f *faults) set(do func()) {
 	f.mu.Lock()
@@ -78,12 +107,6 @@ func (f *faults) joinIgnored() bool {
 	return f.ignored.take()
 }
 
-func (f *faults) changeDropped() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.dropped.take()
-}
-
 func (f *faults) joinDelay() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,11 +125,40 @@ func (f *faults) heartbeatsMuted() bool {
 	return f.muted
 }
 
-// databaseDown returns for how much longer the database does not answer.
-func (f *faults) databaseDown() time.Duration {
+// until returns how long it is until a time of the state, or 0 if it has
+// passed.
+func (f *faults) until(at *time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return max(time.Until(f.down), 0)
+	return max(time.Until(*at), 0)
+}
+
+// databaseDown returns for how much longer the database does not answer.
+func (f *faults) databaseDown() time.Duration { return f.until(&f.down) }
+
+func (f *faults) restarting() bool { return f.until(&f.draining) > 0 }
+
+func (f *faults) joinsExceeded() bool { return f.until(&f.crowded) > 0 }
+
+func (f *faults) subscribedSilently() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.silent.take()
+}
+
+func (f *faults) refusedToken() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.tokens.take() {
+		return ""
+	}
+	return f.tokenMessage
+}
+
+func (f *faults) maxBacklog() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return cmp.Or(f.backlog, maxBacklog)
 }
 
 // The methods that follow make Realtime fail as it does in practice. All of
@@ -207,32 +259,6 @@ func (s *Server) FailSubscriptions(message string, n int) {
 	f.set(func() { f.subscriptions, f.message = budget(n), message })
 }
 
-// Resubscribe does what the server does when the tables of the publication
-// have changed: it deletes all subscriptions, and makes them anew after
-// Timing.ResubscribeMin to ResubscribeMax, which it tells each channel by
-// another "Subscribed to PostgreSQL". What is committed between the two is
-// never delivered, and nothing else tells of it.
-func (s *Server) Resubscribe() { s.realtime.resubscribe() }
-
-// Publish adds a table to the publication, or removes it. Changes of a table
-// that is not in the publication are not delivered, but a binding on a whole
-// schema gets those of a table that was added only after the server has
-// noticed, which it does within Timing.Publication. It then does what
-// Resubscribe does; a channel one of whose bindings has no table any more gets
-// an error instead, and no changes until it joins again. The error says that
-// there is no such table.
-func (s *Server) Publish(table string, on bool) error {
-	t, err := s.db.lookup(table)
-	if err != nil {
-		return err
-	}
-	s.db.setPublished(t, on)
-	s.realtime.mu.Lock()
-	defer s.realtime.mu.Unlock()
-	s.realtime.republished = true
-	return nil
-}
-
 // CloseChannels closes every channel, with a system message that says why. The
 // sockets stay.
 func (s *Server) CloseChannels(message string) {
@@ -253,15 +279,6 @@ func (s *Server) CrashChannels() {
 	})
 }
 
-// DropChanges loses the next n row changes that would be looked at, whoever
-// subscribes to them, without a sign. So does a real server that lost its
-// replication slot, or is over its limit of events. A negative n is until
-// further notice, which is n = 0.
-func (s *Server) DropChanges(n int) {
-	f := &s.realtime.faults
-	f.set(func() { f.dropped = budget(n) })
-}
-
 // SendRaw sends a message of any bytes to every socket.
 func (s *Server) SendRaw(binary bool, frame []byte) {
 	for _, c := range s.realtime.sockets() {
@@ -274,55 +291,4 @@ func (rt *realtime) onSockets(do func(c *conn)) {
 	for _, c := range rt.sockets() {
 		c.post(0, func() { do(c) })
 	}
-}
-
-// resubscribe deletes all subscriptions and has their channels subscribe again
-// after a while.
-func (rt *realtime) resubscribe() {
-	d := rt.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax)
-	for _, ch := range rt.unsubscribeAll() {
-		ch.conn.post(0, func() {
-			if !ch.ended {
-				ch.loseUntil(d)
-			}
-		})
-	}
-}
-
-// publicationChanged reports, once in a while, whether the publication has
-// changed since it was asked last.
-func (rt *realtime) publicationChanged() bool {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	if time.Since(rt.checked) < rt.timing.Publication {
-		return false
-	}
-	changed := rt.republished
-	rt.checked, rt.republished = time.Now(), false
-	return changed
-}
-
-// unsubscribeAll deletes all subscriptions and returns the channels that had
-// some.
-func (rt *realtime) unsubscribeAll() (channels []*channel) {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	seen := map[*channel]bool{}
-	for _, subs := range rt.subs {
-		for _, s := range subs {
-			if !seen[s.ch] {
-				seen[s.ch] = true
-				channels = append(channels, s.ch)
-			}
-		}
-	}
-	clear(rt.subs)
-	rt.asleep = time.Now()
-	return channels
-}
-
-// loseUntil subscribes after d, to changes that are committed after that.
-func (ch *channel) loseUntil(d time.Duration) {
-	ch.subscribeIn(max(d, 1))
-	ch.lossy = true
 }

@@ -210,7 +210,7 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 	}
 	config, reason := parseJoin(m.Payload)
 	if reason == "" {
-		reason = c.rt.faults.refusedJoin()
+		reason = c.rt.joinFault()
 	}
 	if reason != "" {
 		return nil, reason
@@ -219,6 +219,8 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 	switch {
 	case err != nil:
 		return nil, err.joinReason()
+	case c.rt.faults.databaseDown() > 0:
+		return nil, "UnableToConnectToProject: " + noDatabase
 	case config.private && !c.rt.mayUse(name, who.claims):
 		return nil, "Unauthorized: " + notPermitted + name
 	case config.replay && !config.private:
@@ -229,6 +231,20 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 		config: config, who: who, fresh: true,
 	}, ""
 }
+
+// joinFault returns the reason to refuse a join that has nothing to do with it.
+func (rt *realtime) joinFault() string {
+	switch {
+	case rt.faults.restarting():
+		return "RealtimeRestarting: Realtime is restarting, please standby"
+	case rt.faults.joinsExceeded():
+		return "ClientJoinRateLimitReached: Too many joins per second"
+	}
+	return rt.faults.refusedJoin()
+}
+
+// noDatabase is what the server says while the database does not answer.
+const noDatabase = "Realtime was unable to connect to the project database"
 
 // joinBearer verifies the token of a join, or once more that of the
 // connection.

@@ -28,13 +28,12 @@ type task struct {
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 
-// put adds a task. It never blocks; false says that the backlog is over its
-// limit.
-func (m *mailbox) put(size int, do func()) bool {
+// put adds a task and returns how many bytes wait then. It never blocks.
+func (m *mailbox) put(size int, do func()) (backlog int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return true
+		return 0
 	}
 	m.queue = append(m.queue, task{size, do})
 	m.size += size
@@ -42,7 +41,7 @@ func (m *mailbox) put(size int, do func()) bool {
 	case m.wake <- struct{}{}:
 	default:
 	}
-	return m.size <= maxBacklog
+	return m.size
 }
 
 // take removes the first task.

@@ -14,81 +14,59 @@ import (
 // transaction is always taken whole.
 const maxChanges = 100
 
-// poll reads the log and sends what it finds to the subscribers, in one order
-// for all tables, until the server ends or nobody has subscribed for a while.
-// An error of the query makes PostgreSQL drop the slot with all that is in it;
-// the server goes on with another one after a while.
-func (rt *realtime) poll(log *slot) {
-	defer rt.wg.Done()
-	for {
-		err := rt.pollSlot(log)
-		if err == nil {
-			return
-		}
-		rt.log.Warn("the poll failed; changes are lost", "error", err)
-		if !rt.pause(rt.ctx, rt.between(rt.timing.Poll, 50*rt.timing.Poll)) {
-			return
-		}
-		log = rt.db.openSlot()
-	}
-}
-
-// pollSlot is poll with one slot. It returns nil when polling is over.
-func (rt *realtime) pollSlot(log *slot) error {
-	defer log.close()
-	for wait := time.Duration(0); rt.pause(rt.ctx, wait); {
-		if rt.stopPolling() {
-			return nil
-		}
-		if rt.publicationChanged() {
-			rt.resubscribe()
-		}
-		changes := log.next(maxChanges)
-		delivered, err := rt.deliverAll(changes)
-		switch {
-		case err != nil:
-			return err
-		case delivered:
-			wait = 0
-		case len(changes) > 0:
-			wait = rt.timing.Poll + rt.between(rt.timing.Poll/2, rt.timing.Poll)
-		default:
-			wait = rt.timing.PollIdle
-		}
-	}
-	return nil
-}
-
-// stopPolling reports whether there has been no subscription for so long that
-// the poller ends. The next subscription starts another one.
-func (rt *realtime) stopPolling() bool {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	if len(rt.subs) > 0 || time.Since(rt.asleep) < rt.timing.SlotIdle {
-		return false
-	}
-	rt.polling = false
-	return true
-}
-
 // deliverAll sends changes to their subscribers: all of them, or with an error
-// none. The query of a poll gives all of its changes or fails.
-func (rt *realtime) deliverAll(changes []walChange) (delivered bool, err error) {
-	var all []delivery
+// none. The query of a poll gives all of its changes or fails. Over the limit
+// of events the server reads the log all the same, and sends nothing.
+func (p *poller) deliverAll(changes []walChange) (delivered bool, err error) {
+	var all []found
 	for _, c := range changes {
-		if !c.table.published.Load() || rt.faults.changeDropped() {
+		if !c.table.published.Load() || p.rt.faults.changeDropped(c.table) {
 			continue
 		}
-		deliveries, err := rt.match(c)
+		deliveries, err := p.rt.match(c)
 		if err != nil {
 			return false, err
 		}
-		all = append(all, deliveries...)
+		all = append(all, found{c.table, deliveries})
 	}
-	for _, d := range all {
-		d.send()
+	if err := p.rt.faults.failedPoll(len(all)); err != nil {
+		return false, err
 	}
-	return len(all) > 0, nil
+	if p.rt.overLimit(all) {
+		return false, nil
+	}
+	for _, f := range all {
+		if len(f.deliveries) > 0 && p.ctx.Err() == nil {
+			p.take(f)
+			delivered = true
+		}
+	}
+	if p.rt.faults.mixesPolls() {
+		p.mix()
+	}
+	return delivered, nil
+}
+
+// overLimit reports whether what a poll gave is discarded, and counts it
+// otherwise: each subscriber of each change.
+func (rt *realtime) overLimit(all []found) bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.rate.exceeded(time.Now()) || rt.faults.rateExceeded() {
+		return true
+	}
+	for _, f := range all {
+		for _, d := range f.deliveries {
+			rt.rate.add(len(d.subs))
+		}
+	}
+	return false
+}
+
+// found is a change in the log, and what is to be sent of it.
+type found struct {
+	table      *table
+	deliveries []delivery
 }
 
 // delivery is one change in one form for some subscriptions.
@@ -110,6 +88,7 @@ func (rt *realtime) match(c walChange) (deliveries []delivery, err error) {
 		return nil, nil
 	}
 	change := newChange(c)
+	change.tooLarge = change.tooLarge || rt.faults.changeTruncated(c.table)
 	for _, role := range slices.Sorted(maps.Keys(groups)) {
 		forRole, err := rt.matchRole(change, role, groups[role])
 		if err != nil {
@@ -207,8 +186,8 @@ func (t *table) selection(names []string) []bool {
 
 // send puts the change into the mailbox of each channel's socket: one message
 // a channel, with the ids of all of its bindings that match, the last one
-// first.
-func (d delivery) send() {
+// first. One that comes late misses the channels that have ended meanwhile.
+func (d delivery) send(late bool) {
 	var channels []*channel
 	bindings := map[*channel][]*subscription{}
 	for _, s := range d.subs {
@@ -223,6 +202,11 @@ func (d delivery) send() {
 		for i, s := range bindings[ch] {
 			ids[i] = s.id
 		}
-		ch.conn.push(phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: appendPayload(d.data, ids)})
+		frame, binary := ch.conn.encode(phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: appendPayload(d.data, ids)})
+		ch.conn.post(len(frame), func() {
+			if !late || !ch.ended {
+				ch.conn.write(frame, binary)
+			}
+		})
 	}
 }

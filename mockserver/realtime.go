@@ -3,7 +3,6 @@ package mockserver
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +32,8 @@ type realtime struct {
 	timing   Timing
 	log      *slog.Logger
 	started  time.Time
+	seed     uint64
+	chance   *chance
 	sent     frameLog
 	faults   faults
 
@@ -42,13 +43,14 @@ type realtime struct {
 
 	mu      sync.Mutex
 	closed  bool
-	random  *rand.Rand
 	opened  int // sockets, ever
 	conns   []*conn
 	members map[world][]*channel
 	subs    map[*table][]*subscription // in the order in which they were made
-	polling bool
-	asleep  time.Time // since when there is no subscription
+	poller  *poller                    // nil: nobody reads the log
+	pollers int                        // ever
+	asleep  time.Time                  // since when there is no subscription
+	rate    rateCounter                // of changes that were sent
 
 	republished bool      // the publication has changed since it was looked at
 	checked     time.Time // when it was
@@ -64,7 +66,7 @@ type world struct {
 func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 	rt := &realtime{
 		db: db, verifier: v, policy: cfg.Channels, timing: cfg.Timing.withDefaults(), log: cfg.Logger,
-		started: time.Now(), random: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)),
+		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
 		members: map[world][]*channel{}, subs: map[*table][]*subscription{},
 	}
 	if rt.policy == nil {
@@ -73,6 +75,7 @@ func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 	if rt.log == nil {
 		rt.log = slog.New(slog.DiscardHandler)
 	}
+	rt.rate = rateCounter{limit: cfg.MaxEventsPerSecond, tick: rt.timing.RateTick, started: rt.started}
 	rt.ctx, rt.stop = context.WithCancel(context.Background())
 	return rt
 }
@@ -96,16 +99,6 @@ func (rt *realtime) enter() bool {
 	}
 	rt.wg.Add(1)
 	return true
-}
-
-// between returns a random time from low to high.
-func (rt *realtime) between(low, high time.Duration) time.Duration {
-	if high <= low {
-		return low
-	}
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	return low + time.Duration(rt.random.Int64N(int64(high-low)))
 }
 
 // pause waits for d, or less when ctx or the server ends, which it reports as

@@ -100,6 +100,8 @@ func (cfg Config) check() error {
 		return fmt.Errorf("mockserver: Config.TokenLifetime is %v, less than a second", cfg.TokenLifetime)
 	case cfg.MaxRows < 0:
 		return fmt.Errorf("mockserver: Config.MaxRows is %d", cfg.MaxRows)
+	case !(cfg.MaxEventsPerSecond >= 0):
+		return fmt.Errorf("mockserver: Config.MaxEventsPerSecond is %v", cfg.MaxEventsPerSecond)
 	case cfg.InMemory && cfg.Addr != "":
 		return errors.New("mockserver: Config.InMemory and Config.Addr are both set")
 	}

@@ -133,10 +133,14 @@ func (ch *channel) subscribeIn(d time.Duration) {
 // that the channel has, or none of them, and says which.
 func (ch *channel) subscribeNow() {
 	rt := ch.conn.rt
-	if message := rt.faults.failedSubscription(); message != "" {
+	message := rt.faults.failedSubscription()
+	if rt.faults.databaseDown() > 0 {
+		message = `{:error, "Too many database timeouts"}`
+	}
+	if message != "" {
 		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, message)
 		if !isParameterError(message) {
-			ch.subscribeIn(max(1, rt.between(rt.timing.RetryMin, rt.timing.RetryMax)))
+			ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.RetryMin, rt.timing.RetryMax)))
 		}
 		return
 	}
@@ -150,6 +154,9 @@ func (ch *channel) subscribeNow() {
 		ch.lossy = false
 	}
 	rt.replace(ch, subs)
+	if rt.faults.subscribedSilently() {
+		return
+	}
 	ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, phoenix.MessageSubscribed)
 }
 
@@ -286,13 +293,11 @@ func (rt *realtime) replace(ch *channel, subs []*subscription) {
 		return
 	}
 	rt.remove(ch)
+	if len(subs) > 0 && rt.poller == nil {
+		rt.startPoller()
+	}
 	for _, s := range subs {
 		rt.subs[s.table] = append(rt.subs[s.table], s)
-	}
-	if len(rt.subs) > 0 && !rt.polling {
-		rt.polling = true
-		rt.wg.Add(1)
-		go rt.poll(rt.db.openSlot()) // ends with rt.ctx, or when there has been no subscription for a while
 	}
 }
 

@@ -31,6 +31,10 @@ type Timing struct {
 	// that the database failed is tried again; 5 s and 10 s.
 	RetryMin, RetryMax time.Duration
 
+	// RateTick is how often the server looks at its rates of events, whose limits
+	// hold until the next time; 5 s.
+	RateTick time.Duration
+
 	// IdleTimeout closes a socket, with code 1000, that has sent nothing for so
 	// long; 60 s.
 	IdleTimeout time.Duration
@@ -54,7 +58,7 @@ func Fast() Timing {
 		RefuseDelay: time.Millisecond, JoinErrorDelay: time.Millisecond,
 		ResubscribeMin: time.Millisecond, ResubscribeMax: 3 * time.Millisecond,
 		RetryMin: 5 * time.Millisecond, RetryMax: 10 * time.Millisecond,
-		Publication: 10 * time.Millisecond,
+		RateTick: 20 * time.Millisecond, Publication: 10 * time.Millisecond,
 	}
 }
 
@@ -75,6 +79,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.ResubscribeMax, 3 * time.Second},
 		{&t.RetryMin, 5 * time.Second},
 		{&t.RetryMax, 10 * time.Second},
+		{&t.RateTick, 5 * time.Second},
 		{&t.Publication, time.Minute},
 		{&t.SlotIdle, 10 * time.Minute},
 	} {
@@ -83,6 +88,7 @@ func (t Timing) withDefaults() Timing {
 		}
 		*f.field = max(*f.field, 0)
 	}
+	t.RateTick = max(t.RateTick, time.Millisecond)
 	t.Poll, t.PollIdle = max(t.Poll, leastPoll), max(t.PollIdle, leastPoll)
 	if t.IdleTimeout == 0 {
 		t.IdleTimeout = time.Minute

@@ -182,9 +182,17 @@ func (ch *channel) accessToken(payload []byte) {
 		return
 	}
 	rt := ch.conn.rt
+	if message := rt.faults.refusedToken(); message != "" {
+		ch.shutdown(message)
+		return
+	}
 	who, err := rt.bearer(token)
 	if err != nil {
 		ch.shutdown(err.systemText())
+		return
+	}
+	if ch.config.private && rt.faults.databaseDown() > 0 {
+		ch.shutdown(noDatabase)
 		return
 	}
 	if ch.config.private && !rt.mayUse(ch.name, who.claims) {
@@ -194,7 +202,7 @@ func (ch *channel) accessToken(payload []byte) {
 	ch.who = who
 	ch.watchToken()
 	if len(ch.config.bindings) > 0 {
-		ch.subscribeIn(rt.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax))
+		ch.subscribeIn(ch.conn.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax))
 	}
 }
 

@@ -1,0 +1,54 @@
+package mockserver
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// chance is a source of what is left to chance, repeatable from a seed. Each
+// goroutine that draws has one of its own, so that what one draws does not
+// depend on when another one did. It is safe for concurrent use all the same.
+type chance struct {
+	mu sync.Mutex
+	r  *rand.Rand
+}
+
+// The streams of a seed. A socket's is streamSockets and its number.
+const (
+	streamFaults = iota
+	streamPollers
+	streamSockets = 1 << 32
+)
+
+// newChance returns one stream of those that a seed has.
+func newChance(seed, stream uint64) *chance {
+	return &chance{r: rand.New(rand.NewPCG(seed, stream))}
+}
+
+// between returns a random time from low to high.
+func (c *chance) between(low, high time.Duration) time.Duration {
+	if high <= low {
+		return low
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return low + time.Duration(c.r.Int64N(int64(high-low)))
+}
+
+// shuffled returns n indexes in an order that is not theirs, if there is
+// another.
+func (c *chance) shuffled(n int) []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	order := c.r.Perm(n)
+	for i, at := range order {
+		if i != at {
+			return order
+		}
+	}
+	for i := range order {
+		order[i] = (i + 1) % n
+	}
+	return order
+}

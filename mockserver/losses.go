@@ -1,0 +1,105 @@
+package mockserver
+
+import "time"
+
+// The methods that follow lose changes in the ways in which the real server
+// does. Where it says that nothing tells of it, channels stay joined and no
+// message is sent. All of them return at once, and what is committed after they
+// have returned is lost. They are safe for concurrent use.
+
+// DelaySlot makes the slot that the log is read with come d after the workers
+// have started, which the first subscription does, and the first one after
+// StopWorkers or Timing.SlotIdle. "Subscribed to PostgreSQL" does not wait for
+// it. What is committed meanwhile is lost and nothing tells of it, as with a
+// real server that starts while a transaction is open.
+func (s *Server) DelaySlot(d time.Duration) {
+	f := &s.realtime.faults
+	f.set(func() { f.slotDelay = max(d, 0) })
+}
+
+// LoseSlot drops the slot that the log is read with, and what has not been read
+// yet with it. The next one is made after d and begins there; at once where d
+// is 0. Nothing tells of it. A real server's slot is gone when its connection
+// is, or when another server takes it over.
+func (s *Server) LoseSlot(d time.Duration) { s.realtime.loseSlot(d) }
+
+// FailPolls makes the next n looks at the log that find something fail, as one
+// does when a filter, a policy or a cast raises an error, or a column is gone:
+// what they found is lost, and the slot is, until another one is made after 0.1
+// to 5 s (1 to 50 times Timing.Poll). Nothing tells of it. A negative n is until
+// further notice, which is n = 0.
+func (s *Server) FailPolls(n int) {
+	f := &s.realtime.faults
+	f.set(func() { f.polls = budget(n) })
+}
+
+// RestartDatabase has the database away for d. The slot is lost; the server
+// tries to make another one after growing pauses of 0.1 to 5 s, and after the
+// sixth attempt that failed it does what StopWorkers does, so that a long
+// absence is never made up for. Nothing tells of it.
+//
+// Meanwhile the REST API answers 503, joins are refused as
+// UnableToConnectToProject, private channels are closed when another token
+// comes, and subscriptions fail and are tried again after Timing.RetryMin to
+// RetryMax. The methods of Server that write go on, as
+// if they had been right before.
+func (s *Server) RestartDatabase(d time.Duration) {
+	f := &s.realtime.faults
+	f.set(func() { f.down = time.Now().Add(d) })
+	s.realtime.loseSlot(0)
+}
+
+// StopWorkers ends the workers that read the log, as when they crash or are
+// moved to another region. Nobody hears of any change any more and nothing tells
+// of it, until somebody subscribes: a join, another token, or another attempt of
+// a subscription that failed. The workers then start anew, as with
+// RestartWorkers.
+func (s *Server) StopWorkers() {
+	rt := s.realtime
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.stopPoller()
+}
+
+// RestartWorkers starts the workers anew, which deletes all subscriptions:
+// channels stay joined and hear of no change any more until they join again or
+// send another token. Nothing tells of it.
+func (s *Server) RestartWorkers() {
+	rt := s.realtime
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.stopPoller()
+	if !rt.closed {
+		rt.asleep = time.Now()
+		rt.startPoller()
+	}
+}
+
+// ExceedRate discards row changes for d, and for 5 s (Timing.RateTick) at
+// least, as the server does that sends more events per second than the project
+// may have. Nothing tells of it. See Config.MaxEventsPerSecond, too.
+func (s *Server) ExceedRate(d time.Duration) {
+	f := &s.realtime.faults
+	f.set(func() { f.over = time.Now().Add(max(d, s.realtime.timing.RateTick)) })
+}
+
+// LimitBacklog kills sockets, without a close frame, for which more bytes wait
+// than that, as the real server does with those that are read too slowly; 0:
+// 50 MB, which is the real server's.
+func (s *Server) LimitBacklog(bytes int) {
+	f := &s.realtime.faults
+	f.set(func() { f.backlog = max(bytes, 0) })
+}
+
+// ExpireTokens closes every channel as if its token had expired at this moment,
+// the system message "Token has expired 0 seconds ago" first. The sockets stay.
+// The tokens themselves are as good as before.
+func (s *Server) ExpireTokens() { s.CloseChannels("Token has expired 0 seconds ago") }
+
+// RefuseTokens closes the next n channels that are sent another token, with the
+// message, which says why, before that. A negative n is until further notice,
+// which is n = 0.
+func (s *Server) RefuseTokens(message string, n int) {
+	f := &s.realtime.faults
+	f.set(func() { f.tokens, f.tokenMessage = budget(n), message })
+}

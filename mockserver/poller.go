@@ -1,0 +1,214 @@
+package mockserver
+
+import (
+	"context"
+	"time"
+)
+
+// maxFailures is how many attempts to make a slot may fail in a row before the
+// poller gives up for good.
+const maxFailures = 6
+
+// poller reads the log and sends what it finds to the subscribers, in one order
+// for all tables. There is one from the first subscription on until there has
+// been none for a while; where there is none, nobody hears of any change.
+//
+// Its slot is a temporary one, which is lost with all that is in it when the
+// query fails or the connection does. The next one begins with what is
+// committed after it was made. Nobody is told.
+type poller struct {
+	rt     *realtime
+	ctx    context.Context // ends with the server, or when the poller is stopped
+	stop   context.CancelFunc
+	wake   chan struct{} // holds a value when there is something to do at once
+	chance *chance
+
+	// Under rt.mu:
+	log    *slot     // nil: there is none
+	reopen time.Time // when one is to be made, where there is none
+
+	// Of the poller's goroutine:
+	failures int           // attempts to make a slot, in a row
+	backoff  time.Duration // after the last failure
+	line     line
+}
+
+// startPoller begins to read what is committed from now on. Whoever had
+// subscribed before is forgotten: workers that start delete all subscriptions.
+// The caller holds mu.
+func (rt *realtime) startPoller() {
+	rt.pollers++
+	p := &poller{rt: rt, wake: make(chan struct{}, 1), chance: newChance(rt.seed, streamPollers+uint64(rt.pollers)<<8)}
+	p.ctx, p.stop = context.WithCancel(rt.ctx)
+	p.reopen = time.Now().Add(rt.faults.lateSlot())
+	p.makeSlot()
+	rt.poller = p
+	clear(rt.subs)
+	rt.wg.Add(1)
+	go p.run() // ends with p.ctx, when it gives up, or when there has been no subscription for a while
+}
+
+// stopPoller ends the poller at once, if there is one. Subscriptions stay, and
+// nobody serves them. The caller holds mu.
+func (rt *realtime) stopPoller() {
+	if p := rt.poller; p != nil {
+		rt.poller = nil
+		p.drop()
+		p.stop()
+	}
+}
+
+// run is the poller's goroutine.
+func (p *poller) run() {
+	defer p.rt.wg.Done()
+	defer p.end()
+	for wait := time.Duration(0); p.rest(wait); {
+		if p.retire() {
+			return
+		}
+		if p.rt.publicationChanged() {
+			p.rt.resubscribe()
+		}
+		more := false
+		if wait, more = p.look(); !more {
+			return
+		}
+		wait = p.line.until(wait)
+	}
+}
+
+// end leaves nothing behind.
+func (p *poller) end() {
+	p.rt.mu.Lock()
+	defer p.rt.mu.Unlock()
+	p.leave()
+	p.drop()
+}
+
+// rest waits for d, or until there is something to do. It reports false when
+// the poller is to end.
+func (p *poller) rest(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.wake:
+	case <-p.ctx.Done():
+	}
+	return p.ctx.Err() == nil
+}
+
+// retire ends the poller if there has been no subscription for long, which it
+// reports. The next subscription starts another one.
+func (p *poller) retire() bool {
+	p.rt.mu.Lock()
+	defer p.rt.mu.Unlock()
+	if len(p.rt.subs) > 0 || time.Since(p.rt.asleep) < p.rt.timing.SlotIdle {
+		return false
+	}
+	p.leave()
+	return true
+}
+
+// leave leaves the server without a poller. The caller holds rt.mu.
+func (p *poller) leave() {
+	if p.rt.poller == p {
+		p.rt.stopPoller()
+	}
+}
+
+// look reads the log once and returns how long to wait before the next look.
+// It reports false when the poller gives up.
+func (p *poller) look() (wait time.Duration, more bool) {
+	p.release()
+	log, wait, more := p.slot()
+	if log == nil {
+		return wait, more
+	}
+	changes := log.next(maxChanges)
+	delivered, err := p.deliverAll(changes)
+	timing := p.rt.timing
+	switch {
+	case err != nil:
+		p.rt.log.Warn("the poll failed; changes are lost", "error", err)
+		p.rt.loseSlot(p.chance.between(timing.Poll, 50*timing.Poll))
+		return 0, true
+	case delivered:
+		return 0, true
+	case len(changes) > 0:
+		return timing.Poll + p.chance.between(timing.Poll/2, timing.Poll), true
+	}
+	return timing.PollIdle, true
+}
+
+// slot returns the slot, or makes one if it is time to. Without one it returns
+// how long to wait, and false when it has failed too often.
+func (p *poller) slot() (log *slot, wait time.Duration, more bool) {
+	p.rt.mu.Lock()
+	defer p.rt.mu.Unlock()
+	if p.log == nil && !p.makeSlot() {
+		if p.failures++; p.failures > maxFailures {
+			p.leave()
+			return nil, 0, false
+		}
+		poll := p.rt.timing.Poll
+		p.backoff = p.chance.between(poll, min(3*max(p.backoff, poll), 50*poll))
+		p.reopen = time.Now().Add(p.backoff)
+	}
+	if p.log != nil {
+		p.failures, p.backoff = 0, 0
+	}
+	return p.log, time.Until(p.reopen), true
+}
+
+// makeSlot makes a slot if it is time to, and reports false if the database
+// does not answer. The caller holds rt.mu.
+func (p *poller) makeSlot() bool {
+	if time.Now().Before(p.reopen) {
+		return true
+	}
+	if p.rt.faults.databaseDown() > 0 {
+		return false
+	}
+	p.log = p.rt.db.openSlot()
+	return true
+}
+
+// drop loses the slot, if there is one. The caller holds rt.mu.
+func (p *poller) drop() {
+	if p.log != nil {
+		p.log.close()
+		p.log = nil
+	}
+}
+
+// loseSlot drops the slot, with what is in it, and has another one made after
+// d: at once for 0. Where there is none already, the next one does not come
+// earlier than it would have.
+func (rt *realtime) loseSlot(d time.Duration) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	p := rt.poller
+	if p == nil {
+		return
+	}
+	from := time.Now().Add(d)
+	if p.log != nil || from.After(p.reopen) {
+		p.drop()
+		p.reopen = from
+		p.makeSlot()
+	}
+	rt.wakePoller()
+}
+
+// wakePoller has the poller look at once at what has changed. The caller holds
+// mu.
+func (rt *realtime) wakePoller() {
+	if rt.poller == nil {
+		return
+	}
+	select {
+	case rt.poller.wake <- struct{}{}:
+	default:
+	}
+}
