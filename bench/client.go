@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// result is what a client's process prints when it has the stream. The Node
+// client prints the same.
+type result struct {
+	Events  int     `json:"events"`
+	Seconds float64 `json:"seconds"` // from before it connects to the last event
+	CPU     float64 `json:"cpu"`     // seconds, in the same time
+	Allocs  float64 `json:"allocs"`  // in the same time; 0: not known
+	Peak    float64 `json:"peak"`    // MiB of memory, the most there were
+	Decodes bool    `json:"decodes"`
+	sums
+	P50 float64 `json:"p50"` // microseconds from the server's write; 0: not measured
+	P99 float64 `json:"p99"`
+}
+
+// clients are the loops by name, in the order of a round. "realtime-js" is a
+// program of its own.
+var clients = []struct {
+	name string
+	run  func(url string, m *meter) error
+}{
+	{"read", readLoop},
+	{"reader", readerLoop},
+	{"goccy", goccyLoop},
+	{"realtime-js", nil},
+	{"gapless", gaplessLoop},
+}
+
+// meter counts what comes.
+type meter struct {
+	want      int
+	got       int
+	decodes   bool
+	sums      sums
+	latencies []int64 // nanoseconds; nil: not measured
+}
+
+// event takes an event that was decoded.
+func (m *meter) event(o *Order) error {
+	m.got++
+	if m.latencies != nil {
+		m.latencies = append(m.latencies, time.Now().UnixNano()-o.SentAt)
+	}
+	return m.sums.add(o.ID, string(o.Total))
+}
+
+func (m *meter) done() bool { return m.got == m.want }
+
+// runClient runs a client in this process and prints its result.
+func runClient(name, url string, events int, paced bool) error {
+	m := &meter{want: events}
+	if paced {
+		m.latencies = make([]int64, 0, events)
+	}
+	for _, c := range clients {
+		if c.name != name {
+			continue
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		began, cpu := time.Now(), cpuTime()
+		if err := c.run(url, m); err != nil {
+			return err
+		}
+		r := result{Events: m.got, Seconds: time.Since(began).Seconds(), CPU: (cpuTime() - cpu).Seconds(), Decodes: m.decodes, sums: m.sums}
+		runtime.ReadMemStats(&after)
+		r.Allocs, r.Peak = float64(after.Mallocs-before.Mallocs), peakMemory()
+		if len(m.latencies) > 0 {
+			slices.Sort(m.latencies)
+			r.P50, r.P99 = percentile(m.latencies, 50), percentile(m.latencies, 99)
+		}
+		return json.NewEncoder(os.Stdout).Encode(r)
+	}
+	return fmt.Errorf("no client %q", name)
+}
+
+func percentile(sorted []int64, p int) float64 {
+	return float64(sorted[(len(sorted)-1)*p/100]) / 1000
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for no argument that is right
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// peakMemory reads the high-water mark of this program's memory. That of
+// getrusage is no less than what the process before exec had.
+func peakMemory() float64 {
+	status, _ := os.ReadFile("/proc/self/status") // 0 where there is none
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kb, _ := strconv.Atoi(strings.TrimSpace(rest[:strings.IndexByte(rest+"k", 'k')]))
+	return float64(kb) / 1024
+}
