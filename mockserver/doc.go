@@ -89,8 +89,8 @@
 //     filters but full text search and those for arrays and ranges; no embedded
 //     tables, JSON paths, aggregates, PUT, CSV, or calls of functions. What is
 //     not there is answered with an error that says so.
-//   - Of the Auth API there are sign-in with a password, refresh, the user and
-//     logout. A refresh token is good once, without the ten seconds of grace
+//   - Of the Auth API there are sign-in with a password, refresh, the user,
+//     logout, and the making and removing of users by the service. A refresh token is good once, without the ten seconds of grace
 //     that Supabase gives.
 //   - Of Realtime there are postgres_changes and broadcasts in text frames; no
 //     presence, no binary broadcasts, no broadcasts over HTTP or from the
