@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/backend"
 )
 
 // ChannelPolicy says whether somebody may use a private channel, as the
@@ -27,6 +29,7 @@ func defaultPolicy(_ string, claims Claims) bool {
 // them and waits.
 type realtime struct {
 	db       *database
+	backend  backend.Database // nil: db is the database
 	verifier *verifier
 	policy   ChannelPolicy
 	timing   Timing
@@ -46,12 +49,13 @@ type realtime struct {
 	opened  int // sockets, ever
 	conns   []*conn
 	members map[world][]*channel
-	subs    map[*table][]*subscription // in the order in which they were made
-	poller  *poller                    // nil: nobody reads the log
-	pollers int                        // ever
-	asleep  time.Time                  // since when there is no subscription
-	rate    rateCounter                // of changes that were sent
+	subs    map[any][]*subscription // by subscription.on, in the order in which they were made
+	poller  *poller                 // nil: nobody reads the log
+	pollers int                     // ever
+	asleep  time.Time               // since when there is no subscription
+	rate    rateCounter             // of changes that were sent
 
+	publication string    // of the backend's database, at the last look; empty: there was none
 	republished bool      // the publication has changed since it was looked at
 	checked     time.Time // when it was
 }
@@ -67,7 +71,7 @@ func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 	rt := &realtime{
 		db: db, verifier: v, policy: cfg.Channels, timing: cfg.Timing.withDefaults(), log: cfg.Logger,
 		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
-		members: map[world][]*channel{}, subs: map[*table][]*subscription{},
+		members: map[world][]*channel{}, subs: map[any][]*subscription{},
 	}
 	if rt.policy == nil {
 		rt.policy = defaultPolicy
