@@ -278,7 +278,7 @@ func rtDescribe(c *cacheCall) (any, error) {
 	}
 	return map[string]any{
 		"version": 1, "schema": t.schema, "table": t.name, "key": key, "columns": columns,
-		"published": t.published.Load(), "rls": t.rls, "identity": "dfin"[t.identity : t.identity+1],
+		"published": t.published.Load(), "rls": t.rls.Load(), "identity": "dfin"[t.identity : t.identity+1],
 	}, nil
 }
 

@@ -204,6 +204,17 @@ func (rt *realtime) loseSlot(d time.Duration) {
 	rt.wakePoller()
 }
 
+// mend makes the slot that is missing, if there is a poller.
+func (rt *realtime) mend() {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if p := rt.poller; p != nil && p.log == nil {
+		p.reopen = time.Now()
+		p.makeSlot()
+		rt.wakePoller()
+	}
+}
+
 // wakePoller has the poller look at once at what has changed. The caller holds
 // mu.
 func (rt *realtime) wakePoller() {

@@ -172,6 +172,7 @@ func (ch *channel) subscribeNow() {
 	if rt.faults.subscribedSilently() {
 		return
 	}
+	ch.told = true
 	ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, phoenix.MessageSubscribed)
 }
 

@@ -58,6 +58,7 @@ type channel struct {
 	who       bearer
 	ended     bool
 	fresh     bool        // begin has not run yet
+	told      bool        // the client was told that it is subscribed
 	lossy     bool        // the next subscriptions begin with what is committed after them
 	subscribe *time.Timer // the next attempt to subscribe, or nil
 	expiry    *time.Timer // of the token, or nil
