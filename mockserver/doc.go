@@ -76,7 +76,7 @@
 //
 // # What is not
 //
-//   - There is no SQL: no triggers, functions, views, foreign keys, checks, or
+//   - There is no SQL: no triggers or functions but those in Go, no views, foreign keys, checks, or
 //     unique constraints but the primary key; a domain does not check, and no
 //     column is computed.
 //   - Text is ordered by its bytes. Intervals, ranges, network addresses, money

@@ -91,6 +91,10 @@ type Table struct {
 	// methods is the role postgres without claims. Nil: there is no trigger.
 	BeforeInsert func(tx *FuncTx, fresh Row) (Row, error)
 	BeforeUpdate func(tx *FuncTx, old, fresh Row) (Row, error)
+	// AfterChange is called when a row has been written, with INSERT, UPDATE or
+	// DELETE, and the rows after and before it, nil where there is none. In all
+	// else it is as the triggers above.
+	AfterChange func(tx *FuncTx, operation string, after, before Row) error
 
 	// Rows are there from the start, as if committed long ago: they never come
 	// out of the socket, and no trigger is called for them.
@@ -165,6 +169,7 @@ type table struct {
 
 	beforeInsert func(tx *FuncTx, fresh Row) (Row, error)
 	beforeUpdate func(tx *FuncTx, old, fresh Row) (Row, error)
+	afterChange  func(tx *FuncTx, operation string, after, before Row) error
 
 	published atomic.Bool
 	index     int // in database.tables
@@ -189,7 +194,7 @@ func (t *table) column(name string) (int, error) {
 func newTable(spec Table) (*table, error) {
 	t := &table{
 		schema: spec.Schema, name: spec.Name, identity: spec.ReplicaIdentity,
-		beforeInsert: spec.BeforeInsert, beforeUpdate: spec.BeforeUpdate,
+		beforeInsert: spec.BeforeInsert, beforeUpdate: spec.BeforeUpdate, afterChange: spec.AfterChange,
 	}
 	if t.schema == "" {
 		t.schema = "public"
