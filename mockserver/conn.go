@@ -112,9 +112,6 @@ func (rt *realtime) admit(r *http.Request) (phoenix.Version, bearer, *refusal) {
 	if no := rt.faults.refusedUpgrade(); no != nil {
 		return 0, bearer{}, no
 	}
-	if rt.faults.restarting() {
-		return 0, bearer{}, &refusal{status: http.StatusServiceUnavailable, text: "the server is restarting", plain: true}
-	}
 	if rt.faults.joinsExceeded() {
 		return 0, bearer{}, &refusal{status: http.StatusTooManyRequests, text: "Too many joins per second"}
 	}
@@ -125,7 +122,7 @@ func (rt *realtime) admit(r *http.Request) (phoenix.Version, bearer, *refusal) {
 	who, err := rt.connectionBearer(key)
 	switch {
 	case err == nil:
-		return version, who, nil
+		return version, who, rt.full()
 	case err.fault == tokenExpiry:
 		return 0, bearer{}, &refusal{status: http.StatusInternalServerError, text: "Error connecting to Realtime"}
 	}
@@ -239,6 +236,9 @@ func (c *conn) forget() {
 	c.rt.mu.Lock()
 	defer c.rt.mu.Unlock()
 	c.rt.conns = without(c.rt.conns, c)
+	if c.joined {
+		c.rt.users--
+	}
 }
 
 // heard notes that something came in.

@@ -254,10 +254,8 @@ func (r *restRequest) window() (offset, limit int, err error) {
 	if last < math.MaxInt {
 		limit = last - first + 1
 	}
-	for _, most := range []int{r.server.maxRows, r.server.restFaults.maxRows()} {
-		if most > 0 {
-			limit = min(limit, most)
-		}
+	if r.server.maxRows > 0 {
+		limit = min(limit, r.server.maxRows)
 	}
 	return first, limit, nil
 }
