@@ -14,11 +14,11 @@ import (
 )
 
 // authAPI is the part of the Auth API (GoTrue) that a client of Realtime
-// needs: sign-in, refresh, sign-out.
+// needs: sign-in, refresh, sign-out, and the making of users.
 type authAPI struct {
 	server   *Server
 	lifetime time.Duration
-	users    []*account
+	users    accounts
 	sessions *sessionStore
 	routes   *http.ServeMux
 }
@@ -33,29 +33,32 @@ type account struct {
 func newAuthAPI(s *Server, cfg Config) (*authAPI, error) {
 	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, sessions: newSessionStore(), routes: http.NewServeMux()}
 	for i, u := range cfg.Users {
-		checked, err := a.newAccount(u)
+		checked, err := newAccount(u)
+		if err == nil && !a.users.add(checked) {
+			err = errors.New("its Email or Phone is another user's, or its ID")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("mockserver: Config.Users[%d]: %w", i, err)
 		}
-		a.users = append(a.users, checked)
 	}
 	a.routes.HandleFunc("POST /auth/v1/token", a.token)
 	a.routes.HandleFunc("GET /auth/v1/user", a.user)
 	a.routes.HandleFunc("POST /auth/v1/logout", a.logout)
 	a.routes.HandleFunc("GET /auth/v1/health", a.health)
+	a.routes.HandleFunc("POST /auth/v1/admin/users", a.admin(a.createUser))
+	a.routes.HandleFunc("GET /auth/v1/admin/users/{id}", a.admin(a.oneUser))
+	a.routes.HandleFunc("DELETE /auth/v1/admin/users/{id}", a.admin(a.deleteUser))
 	return a, nil
 }
 
 // newAccount checks a user and fills in what it leaves out.
-func (a *authAPI) newAccount(u User) (*account, error) {
+func newAccount(u User) (*account, error) {
 	u.Email = strings.ToLower(u.Email)
 	switch {
 	case u.Email == "" && u.Phone == "":
 		return nil, errors.New("it has neither Email nor Phone")
 	case u.Password == "":
 		return nil, errors.New("it has no Password")
-	case u.Email != "" && a.find(u.Email, "") != nil, u.Phone != "" && a.find("", u.Phone) != nil:
-		return nil, errors.New("its Email or Phone is another user's, too")
 	}
 	if u.ID == "" {
 		u.ID = newUUID()
@@ -86,7 +89,7 @@ func newUUID() string {
 
 // find returns the user of an email or phone number.
 func (a *authAPI) find(email, phone string) *account {
-	for _, u := range a.users {
+	for _, u := range a.users.list() {
 		if email != "" && u.Email == strings.ToLower(email) || phone != "" && u.Phone == phone {
 			return u
 		}
@@ -252,7 +255,7 @@ func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *account, se
 		writeAuthError(w, http.StatusForbidden, "bad_jwt", "invalid JWT: "+err.Error())
 		return nil, ""
 	}
-	for _, u := range a.users {
+	for _, u := range a.users.list() {
 		if claims["sub"] == u.ID {
 			session, _ := claims["session_id"].(string)
 			return u, session

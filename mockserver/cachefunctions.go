@@ -1,30 +1,36 @@
 package mockserver
 
 import (
+	"cmp"
 	"crypto/md5"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
-// InstallCache adds to a Config what the SQL that a table cache uses would add
-// to a database: the table rt_mark and the functions rt_describe, rt_chunk,
-// rt_digest and rt_keys, in the schema public. Functions of other names that
+// InstallCache adds to a Config what install.sql of package cache/sql adds to a
+// database: the table rt_mark and the functions rt_describe, rt_chunk, rt_digest
+// and rt_keys, in the schema public, for the roles authenticated, service_role
+// and those of more, such as anon with anon.sql. Functions of other names that
 // cfg has are kept.
-func InstallCache(cfg *Config) {
+func InstallCache(cfg *Config, more ...string) {
 	cfg.Tables = append(slices.Clip(cfg.Tables), markTable())
 	functions := maps.Clone(cfg.Functions)
 	if functions == nil {
 		functions = map[string]Function{}
 	}
-	functions["rt_describe"] = declared("rt_describe", rtDescribe, "rel")
-	functions["rt_chunk"] = declared("rt_chunk", rtChunk, "rel", "key", "cols", "after", "lim", "mark")
-	functions["rt_digest"] = declared("rt_digest", rtDigest, "rel", "key", "version", "buckets", "mark")
-	functions["rt_keys"] = declared("rt_keys", rtKeys, "rel", "key", "version", "buckets", "wanted", "mark")
+	roles := append([]string{"authenticated", "service_role"}, more...)
+	add := func(name string, f func(*cacheCall) (any, error), required int, params ...string) {
+		functions[name] = declared(name, roles, f, required, params)
+	}
+	scope := []string{"rel", "key", "version", "filter", "after", "upto", "lim", "within_bits", "within", "mark"}
+	add("rt_describe", rtDescribe, 1, "rel")
+	add("rt_chunk", rtChunk, 2, "rel", "key", "cols", "filter", "after", "upto", "lim", "mark")
+	add("rt_digest", rtDigest, 2, append(slices.Clip(scope), "bits")...)
+	add("rt_keys", rtKeys, 2, scope...)
 	cfg.Functions = functions
 }
 
@@ -42,11 +48,12 @@ func markTable() Table {
 		Name: "rt_mark",
 		Columns: []Column{
 			{Name: "id", Type: "uuid", Default: func() any { return newUUID() }},
-			{Name: "owner", Type: "uuid"},
+			{Name: "owner", Type: "text"},
 			{Name: "seq", Type: "int8", NotNull: true, Default: func() any { return 0 }},
 			{Name: "at", Type: "timestamptz", NotNull: true, Default: func() any { return time.Now() }},
 		},
 		PrimaryKey: []string{"id"},
+		Grants:     map[string][]string{"authenticated": {"*"}},
 		RLS:        true, Select: own, Insert: own, Update: own, Delete: own,
 		BeforeInsert: insertMark, BeforeUpdate: updateMark,
 	}
@@ -78,190 +85,6 @@ func updateMark(_ *FuncTx, old, _ Row) (Row, error) {
 	return Row{"id": old["id"], "owner": old["owner"], "seq": old["seq"].(int64) + 1, "at": time.Now()}, nil
 }
 
-// declared makes a function of one that is declared with arguments of these
-// names, none of which has a default.
-func declared(name string, f func(*cacheCall) (any, error), params ...string) Function {
-	return func(tx *FuncTx, args map[string]json.RawMessage) (any, error) {
-		c := &cacheCall{tx: tx, args: args}
-		for _, param := range params {
-			if _, given := args[param]; !given || len(args) != len(params) {
-				return nil, noFunction("", name, args)
-			}
-		}
-		if err := c.findTable(); err != nil {
-			return nil, err
-		}
-		return f(c)
-	}
-}
-
-// cacheCall is a call of one of the functions.
-type cacheCall struct {
-	tx    *FuncTx
-	args  map[string]json.RawMessage
-	table *table
-}
-
-// arg reads an argument; null leaves v as it is.
-func (c *cacheCall) arg(name string, v any) error {
-	if err := json.Unmarshal(c.args[name], v); err != nil {
-		return errf(codeBadText, "argument %s cannot be read: %v", name, err)
-	}
-	return nil
-}
-
-// findTable reads the argument rel as a regclass: a name with or without a
-// schema, either of them perhaps in double quotes, else in lower case.
-func (c *cacheCall) findTable() error {
-	var rel string
-	if err := c.arg("rel", &rel); err != nil {
-		return err
-	}
-	schema, name := "public", ""
-	parts := identifiers(rel)
-	switch len(parts) {
-	case 1:
-		name = parts[0]
-	case 2:
-		schema, name = parts[0], parts[1]
-	}
-	t, ok := c.tx.tx.db.table(schema, name)
-	if !ok {
-		return errf(codeUndefinedTable, "relation %q does not exist", rel)
-	}
-	c.table = t
-	return nil
-}
-
-// identifiers splits a name at its dots, and reads each part.
-func identifiers(s string) (parts []string) {
-	for s != "" {
-		part, rest := "", ""
-		if quoted, ok := strings.CutPrefix(s, `"`); ok {
-			part, rest = unquoteIdentifier(quoted)
-		} else {
-			i := strings.IndexByte(s+".", '.')
-			part, rest = strings.ToLower(s[:i]), s[i:]
-		}
-		parts, s = append(parts, part), strings.TrimPrefix(rest, ".")
-	}
-	return parts
-}
-
-// unquoteIdentifier reads up to the closing quote.
-func unquoteIdentifier(s string) (name, rest string) {
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] != '"':
-			name += s[i : i+1]
-		case strings.HasPrefix(s[i:], `""`):
-			name += `"`
-			i++
-		default:
-			return name, s[i+1:]
-		}
-	}
-	return name, ""
-}
-
-// columns reads an argument that names columns.
-func (c *cacheCall) columns(arg string) ([]int, error) {
-	var names []string
-	if err := c.arg(arg, &names); err != nil {
-		return nil, err
-	}
-	if names == nil {
-		return nil, nil
-	}
-	columns := make([]int, 0, len(names))
-	for _, name := range names {
-		i, err := c.table.column(name)
-		if err != nil {
-			return nil, err
-		}
-		columns = append(columns, i)
-	}
-	return columns, nil
-}
-
-// key reads the argument key.
-func (c *cacheCall) key() ([]int, error) {
-	key, err := c.columns("key")
-	if err == nil && len(key) == 0 {
-		err = errf(codeBadParameter, "key must name columns")
-	}
-	return key, err
-}
-
-// mark updates the mark, if there is one that the caller may update, and
-// returns its number then.
-func (c *cacheCall) mark() (any, error) {
-	var id *string
-	if err := c.arg("mark", &id); err != nil || id == nil {
-		return nil, err
-	}
-	where := Row{"id": *id}
-	if n, err := c.tx.Update("rt_mark", Row{"at": time.Now()}, where); err != nil || n == 0 {
-		return nil, err
-	}
-	marks, err := c.tx.tx.find(c.markTable(), where)
-	if err != nil || len(marks) == 0 {
-		return nil, err
-	}
-	return marks[0].row[c.markTable().byName["seq"]], nil
-}
-
-func (c *cacheCall) markTable() *table {
-	t, _ := c.tx.tx.db.table("public", "rt_mark")
-	return t
-}
-
-// rows returns the rows that the caller sees, in the order of the key.
-func (c *cacheCall) rows(key, columns []int) ([]row, error) {
-	rows, err := c.tx.tx.selectAs(c.table, columns)
-	if err == nil && !slices.Equal(key, c.table.pk) {
-		slices.SortStableFunc(rows, func(a, b row) int { return c.table.compareKeys(key, a, b) })
-	}
-	return rows, err
-}
-
-// compareKeys orders two rows by some columns, NULL last.
-func (t *table) compareKeys(key []int, a, b row) int {
-	for _, i := range key {
-		if n := (boundOrder{column: i}).compare(t, a[i], b[i]); n != 0 {
-			return n
-		}
-	}
-	return 0
-}
-
-// keyText returns the texts of the key of a row.
-func (c *cacheCall) keyText(key []int, r row) []string {
-	texts := make([]string, len(key))
-	for i, column := range key {
-		if text := c.text(column, r); text != nil {
-			texts[i] = *text
-		}
-	}
-	return texts
-}
-
-// text returns to_jsonb(column) #>> '{}'.
-func (c *cacheCall) text(column int, r row) *string {
-	if r[column] == nil {
-		return nil
-	}
-	raw := jsonbText(c.table.columns[column].typ.json(r[column]))
-	s, isString := text(raw)
-	switch {
-	case string(raw) == "null":
-		return nil
-	case !isString:
-		s = string(raw)
-	}
-	return &s
-}
-
 // rtDescribe tells what a table is.
 func rtDescribe(c *cacheCall) (any, error) {
 	type column struct {
@@ -278,26 +101,16 @@ func rtDescribe(c *cacheCall) (any, error) {
 	}
 	return map[string]any{
 		"version": 1, "schema": t.schema, "table": t.name, "key": key, "columns": columns,
-		"published": t.published.Load(), "rls": t.rls, "identity": "dfin"[t.identity : t.identity+1],
+		"published": t.published.Load(), "rls": t.rls.Load(), "identity": "dfin"[t.identity : t.identity+1],
 	}, nil
 }
 
-// rtChunk reads a page and then marks.
+// rtChunk reads rows and then marks.
 func rtChunk(c *cacheCall) (any, error) {
 	key, err := c.key()
 	if err != nil {
 		return nil, err
 	}
-	page, err := c.page(key)
-	if err != nil {
-		return nil, err
-	}
-	seq, err := c.mark()
-	return map[string]any{"rows": page, "seq": seq}, err
-}
-
-// page reads the rows behind the key after.
-func (c *cacheCall) page(key []int) ([]json.RawMessage, error) {
 	columns, err := c.columns("cols")
 	if err != nil {
 		return nil, err
@@ -306,50 +119,19 @@ func (c *cacheCall) page(key []int) ([]json.RawMessage, error) {
 		columns, _ = c.table.columnsNamed(nil)
 	}
 	columns = slices.Compact(slices.Sorted(slices.Values(append(columns, key...))))
-	after, err := c.after(key)
+	rows, last, err := c.rows(key, columns)
 	if err != nil {
 		return nil, err
 	}
-	var limit *int
-	if err := c.arg("lim", &limit); err != nil {
-		return nil, err
+	page := make([]json.RawMessage, len(rows))
+	for i, r := range rows {
+		page[i] = c.object(columns, r)
 	}
-	if limit != nil && *limit < 0 {
-		return nil, errf("2201W", "LIMIT must not be negative")
-	}
-	rows, err := c.rows(key, columns)
-	page := []json.RawMessage{}
-	for _, r := range rows {
-		if limit != nil && len(page) >= *limit {
-			break
-		}
-		if after == nil || c.table.compareKeys(key, r, after) > 0 {
-			page = append(page, c.object(columns, r))
-		}
-	}
-	return page, err
+	seq, err := c.mark()
+	return map[string]any{"last": last, "rows": page, "seq": seq}, err
 }
 
-// after reads the argument after: a row that has the key. Nil: there is none.
-func (c *cacheCall) after(key []int) (row, error) {
-	var texts []string
-	if err := c.arg("after", &texts); err != nil || texts == nil {
-		return nil, err
-	}
-	if len(texts) != len(key) {
-		return nil, errf(codeBadParameter, "after has %d values and key %d columns", len(texts), len(key))
-	}
-	after := make(row, len(c.table.columns))
-	for i, column := range key {
-		var err error
-		if after[column], err = c.table.columns[column].typ.parse(texts[i]); err != nil {
-			return nil, c.table.badValue(column, err)
-		}
-	}
-	return after, nil
-}
-
-// object writes some columns of a row as jsonb.
+// object writes some columns of a row as PostgREST sends them.
 func (c *cacheCall) object(columns []int, r row) json.RawMessage {
 	b := []byte{'{'}
 	for n, i := range columns {
@@ -361,105 +143,125 @@ func (c *cacheCall) object(columns []int, r row) json.RawMessage {
 			b = append(b, "null"...)
 			continue
 		}
-		b = append(b, jsonbText(c.table.columns[i].typ.json(r[i]))...)
+		b = append(b, c.table.columns[i].typ.json(r[i])...)
 	}
 	return append(b, '}')
 }
 
-// digested is a row as rt_digest and rt_keys have it.
-type digested struct {
-	key     []string
-	version *string
-	bucket  uint32
-	sum     uint64
+// hashedRow is a row as rt_digest and rt_keys have it: its slot follows from
+// the key alone, its sum from the key and the version.
+type hashedRow struct {
+	key  []*string
+	slot uint32
+	sum  uint64
 }
 
-// digest reads the rows and sorts them into buckets. A row's bucket follows
-// from its key alone, and its sum from the key and the version.
-func (c *cacheCall) digest() ([]digested, error) {
+// hashed returns the rows that a call is about, and are in one of the buckets
+// that it asks for.
+func (c *cacheCall) hashed() (found []hashedRow, last []*string, err error) {
 	key, err := c.key()
 	if err != nil {
+		return nil, nil, err
+	}
+	version, err := c.columns("version")
+	if err != nil {
+		return nil, nil, err
+	}
+	within, err := c.within()
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, last, err := c.rows(key, append(slices.Clip(key), version...))
+	for _, r := range rows {
+		h := hashedRow{key: c.textsOf(key, r)}
+		packed := pack(nil, h.key)
+		keySum, rowSum := md5.Sum(packed), md5.Sum(pack(packed, c.textsOf(version, r)))
+		h.slot, h.sum = binary.BigEndian.Uint32(keySum[:]), binary.BigEndian.Uint64(rowSum[:])
+		if within(h.slot) {
+			found = append(found, h)
+		}
+	}
+	return found, last, err
+}
+
+// pack appends texts so that no two lists of them come out alike.
+func pack(b []byte, texts []*string) []byte {
+	for _, text := range texts {
+		if text == nil {
+			b = append(b, '-')
+			continue
+		}
+		b = fmt.Appendf(b, "%d:%s", len(*text), *text)
+	}
+	return b
+}
+
+// depth reads an argument that is a number of bits.
+func (c *cacheCall) depth(arg string, bits *int) (int, error) {
+	if err := c.arg(arg, &bits); err != nil {
+		return 0, err
+	}
+	if bits == nil || *bits < 0 || *bits > 31 {
+		return 0, errf(codeBadParameter, "a bucket is of 0 to 31 bits")
+	}
+	return *bits, nil
+}
+
+// within reads which buckets are asked for.
+func (c *cacheCall) within() (func(slot uint32) bool, error) {
+	var buckets []uint32
+	if err := c.arg("within", &buckets); err != nil {
 		return nil, err
 	}
-	version, err := c.version()
+	if buckets == nil {
+		return func(uint32) bool { return true }, nil
+	}
+	bits, err := c.depth("within_bits", nil)
 	if err != nil {
 		return nil, err
 	}
-	var buckets int32
-	if err := c.arg("buckets", &buckets); err != nil {
-		return nil, err
+	wanted := map[uint32]bool{}
+	for _, b := range buckets {
+		wanted[b] = true
 	}
-	if buckets <= 0 {
-		return nil, errf(codeBadParameter, "buckets must be positive")
-	}
-	rows, err := c.rows(key, append(slices.Clip(key), version...))
-	all := make([]digested, len(rows))
-	for i, r := range rows {
-		d := digested{key: c.keyText(key, r)}
-		versionText := ""
-		for _, column := range version {
-			if d.version = c.text(column, r); d.version != nil {
-				versionText = *d.version
-			}
-		}
-		joined := strings.Join(d.key, "\x1f")
-		keySum, rowSum := md5.Sum([]byte(joined)), md5.Sum([]byte(joined+"\x1e"+versionText))
-		d.bucket = binary.BigEndian.Uint32(keySum[:]) % uint32(buckets)
-		d.sum = binary.BigEndian.Uint64(rowSum[:])
-		all[i] = d
-	}
-	return all, err
-}
-
-// version reads the argument version: one column or none.
-func (c *cacheCall) version() ([]int, error) {
-	var name *string
-	if err := c.arg("version", &name); err != nil || name == nil {
-		return nil, err
-	}
-	i, err := c.table.column(*name)
-	return []int{i}, err
+	return func(slot uint32) bool { return wanted[slot>>(32-bits)] }, nil
 }
 
 // rtDigest counts and sums the rows of each bucket.
 func rtDigest(c *cacheCall) (any, error) {
-	rows, err := c.digest()
+	bits, err := c.depth("bits", new(int))
+	if err != nil {
+		return nil, err
+	}
+	rows, last, err := c.hashed()
 	if err != nil {
 		return nil, err
 	}
 	counts, sums := map[uint32]int{}, map[uint32]uint64{}
 	for _, r := range rows {
-		counts[r.bucket]++
-		sums[r.bucket] ^= r.sum
+		bucket := r.slot >> (32 - bits)
+		counts[bucket]++
+		sums[bucket] ^= r.sum
 	}
 	buckets := [][]any{}
 	for _, b := range slices.Sorted(maps.Keys(counts)) {
 		buckets = append(buckets, []any{b, counts[b], fmt.Sprintf("%016x", sums[b])})
 	}
 	seq, err := c.mark()
-	return map[string]any{"rows": len(rows), "buckets": buckets, "seq": seq}, err
+	return map[string]any{"buckets": buckets, "last": last, "seq": seq}, err
 }
 
-// rtKeys lists the keys and versions of the rows in some buckets.
+// rtKeys lists the keys and sums of the rows in some buckets, by slot.
 func rtKeys(c *cacheCall) (any, error) {
-	rows, err := c.digest()
+	rows, last, err := c.hashed()
 	if err != nil {
 		return nil, err
 	}
-	var wanted []uint32
-	if err := c.arg("wanted", &wanted); err != nil {
-		return nil, err
-	}
-	keys, versions := [][]string{}, []*string{}
+	slices.SortStableFunc(rows, func(a, b hashedRow) int { return cmp.Compare(a.slot, b.slot) })
+	keys := [][]any{}
 	for _, r := range rows {
-		if slices.Contains(wanted, r.bucket) {
-			keys, versions = append(keys, r.key), append(versions, r.version)
-		}
+		keys = append(keys, []any{r.key, fmt.Sprintf("%016x", r.sum)})
 	}
-	result := map[string]any{"keys": keys, "versions": versions}
-	if !present(c.args["version"]) {
-		result["versions"] = nil
-	}
-	result["seq"], err = c.mark()
-	return result, err
+	seq, err := c.mark()
+	return map[string]any{"keys": keys, "last": last, "seq": seq}, err
 }

@@ -112,6 +112,9 @@ func (rt *realtime) admit(r *http.Request) (phoenix.Version, bearer, *refusal) {
 	if no := rt.faults.refusedUpgrade(); no != nil {
 		return 0, bearer{}, no
 	}
+	if rt.faults.restarting() {
+		return 0, bearer{}, &refusal{status: http.StatusServiceUnavailable, text: "the server is restarting", plain: true}
+	}
 	if rt.faults.joinsExceeded() {
 		return 0, bearer{}, &refusal{status: http.StatusTooManyRequests, text: "Too many joins per second"}
 	}

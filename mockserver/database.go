@@ -138,7 +138,7 @@ func (db *database) canWrite(role string, t *table) bool {
 // now may be read under the claims: the row that others see. It is false where there is no such row,
 // for every role, and true for any key where the table has no RLS.
 func (db *database) visible(t *table, key []any, claims Claims) bool {
-	if !t.rls {
+	if !t.rls.Load() {
 		return true
 	}
 	e, ok := db.visibleRows(t).get(t, key)
@@ -147,7 +147,7 @@ func (db *database) visible(t *table, key []any, claims Claims) bool {
 
 // allowed asks a policy about a row.
 func (t *table) allowed(p Policy, claims Claims, r row) bool {
-	if !t.rls || bypassesRLS(roleOf(claims)) {
+	if !t.rls.Load() || bypassesRLS(roleOf(claims)) {
 		return true
 	}
 	return p != nil && p(claims, t.goRow(r))

@@ -85,7 +85,7 @@
 //
 // # What is not
 //
-//   - There is no SQL: no triggers, functions, views, foreign keys, checks, or
+//   - There is no SQL: no triggers or functions but those in Go, no views, foreign keys, checks, or
 //     unique constraints but the primary key; a domain does not check, and no
 //     column is computed.
 //   - Text is ordered by its bytes. Intervals, ranges, network addresses, money
@@ -98,8 +98,8 @@
 //     filters but full text search and those for arrays and ranges; no embedded
 //     tables, JSON paths, aggregates, PUT, CSV, or calls of functions. What is
 //     not there is answered with an error that says so.
-//   - Of the Auth API there are sign-in with a password, refresh, the user and
-//     logout. A refresh token is good once, without the ten seconds of grace
+//   - Of the Auth API there are sign-in with a password, refresh, the user,
+//     logout, and the making and removing of users by the service. A refresh token is good once, without the ten seconds of grace
 //     that Supabase gives.
 //   - Of Realtime there is no presence yet.
 //   - A stored message is dropped when there are more than 100,000, or 64 MiB of

@@ -164,6 +164,23 @@ func (f *faults) maxBacklog() int {
 // The methods that follow make Realtime fail as it does in practice. All of
 // them return at once and are safe for concurrent use.
 
+// Heal ends every fault that is in force, with those of the REST API, hidden
+// rows (HideRows) and commits (HideCommits). What has happened stays: what was
+// lost is lost, sockets and channels that were ended do not come back, and a
+// channel that was left deaf stays so until it joins again. But a slot that was
+// still to come is made at once. Changes and requests
+// that are held up come when they were to.
+func (s *Server) Heal() {
+	s.realtime.faults.set(func() { s.realtime.faults.faultState = faultState{} })
+	s.realtime.mend()
+	s.FaultREST()
+	s.LimitRows(0)
+	s.db.reveal()
+	for _, t := range s.db.all() {
+		t.hidden.Store(nil)
+	}
+}
+
 // Sockets returns how many sockets are open.
 func (s *Server) Sockets() int { return len(s.realtime.sockets()) }
 
@@ -196,6 +213,34 @@ func (s *Server) Drain() {
 		}
 		c.close(websocket.StatusServiceRestart)
 	})
+}
+
+// Restart drains the server, as Drain does, and has it away for d: meanwhile
+// upgrades are refused with 503, and joins of sockets that are still there as
+// RealtimeRestarting. Nothing is kept: the log is read again from the first
+// subscription on that comes after that.
+func (s *Server) Restart(d time.Duration) {
+	rt := s.realtime
+	rt.faults.set(func() { rt.faults.draining = time.Now().Add(d) })
+	s.StopWorkers()
+	rt.unsubscribeAll()
+	s.Drain()
+}
+
+// BlockSockets holds up every socket that is open for d: it neither reads,
+// answers nor sends, as while a join takes long or fails. What comes meanwhile
+// waits, in order.
+func (s *Server) BlockSockets(d time.Duration) {
+	s.realtime.onSockets(func(c *conn) { c.rt.pause(c.ctx, d) })
+}
+
+// LimitJoins has the project over its limit of joins per second for d:
+// upgrades are refused with 429, and joins as ClientJoinRateLimitReached, after
+// Timing.JoinErrorDelay, behind which the server closes the socket with code
+// 1001.
+func (s *Server) LimitJoins(d time.Duration) {
+	f := &s.realtime.faults
+	f.set(func() { f.crowded = time.Now().Add(d) })
 }
 
 // MuteHeartbeats leaves heartbeats unanswered, as a connection does that is
@@ -245,6 +290,26 @@ func (s *Server) DelayJoins(d time.Duration) {
 func (s *Server) DelaySubscribed(d time.Duration) {
 	f := &s.realtime.faults
 	f.set(func() { f.subscribed = d })
+}
+
+// OmitSubscribed makes the next n subscriptions without a word: changes come,
+// and the message "Subscribed to PostgreSQL" never does. A negative n is until
+// further notice, which is n = 0.
+func (s *Server) OmitSubscribed(n int) {
+	f := &s.realtime.faults
+	f.set(func() { f.silent = budget(n) })
+}
+
+// RepeatSubscribed sends "Subscribed to PostgreSQL" once more on every channel
+// that was sent it before. Nothing is lost.
+func (s *Server) RepeatSubscribed() {
+	s.realtime.onSockets(func(c *conn) {
+		for _, ch := range c.channels {
+			if ch.told {
+				ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, phoenix.MessageSubscribed)
+			}
+		}
+	})
 }
 
 // FailSubscriptions answers the next n attempts to subscribe to changes with

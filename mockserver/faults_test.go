@@ -294,3 +294,124 @@ func TestFaultsUnderLoad(t *testing.T) {
 		require.NoError(t, s.Close())
 	})
 }
+
+// The node goes, and comes back without a memory.
+func TestC75Restart(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		s.Restart(10 * time.Second)
+		require.Contains(t, c.next().Payload, "Server requested disconnect")
+		require.Equal(t, websocket.StatusServiceRestart, c.closed())
+		_, refused := dialSocket(t, s, "?apikey="+s.AnonKey(), nil)
+		require.Equal(t, 503, refused.StatusCode)
+		require.NoError(t, s.Insert("orders", mockserver.Row{"id": 1}))
+		time.Sleep(10 * time.Second)
+		c = open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		insert(t, s, 2)
+		c.gets(2)
+	})
+}
+
+func TestC75KillWithoutACloseFrame(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		s.KillSockets()
+		require.Equal(t, websocket.StatusCode(-1), c.closed())
+		synctest.Wait()
+		require.Zero(t, s.Sockets())
+	})
+}
+
+// While a socket is held up nothing comes of it, and then all of it in order.
+func TestFaultBlockSockets(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		s.BlockSockets(5 * time.Second)
+		insert(t, s, 1)
+		c.silent(time.Second)
+		c.send(0, 2, "phoenix", "heartbeat", "{}")
+		c.silent(3900 * time.Millisecond)
+		c.change()
+		require.Equal(t, "phoenix", c.next().Topic)
+	})
+}
+
+func TestFaultLimitJoins(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		s.LimitJoins(7 * time.Second)
+		_, refused := dialSocket(t, s, "?apikey="+s.AnonKey(), nil)
+		require.Equal(t, 429, refused.StatusCode)
+		require.JSONEq(t, `{"error":"Too many joins per second"}`, body(t, refused))
+		c.join(1, "realtime:a", `{}`, "") // 2 s later, since a refusal takes that long
+		require.Contains(t, c.next().Payload, "ClientJoinRateLimitReached: Too many joins per second")
+		require.Equal(t, websocket.StatusGoingAway, c.closed())
+		open(t, s, phoenix.V2).subscribed(1, "realtime:a", ordersBinding, "")
+	})
+}
+
+func TestFaultsOfSubscribed(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		s.OmitSubscribed(1)
+		c.join(1, "realtime:a", `{"postgres_changes":`+ordersBinding+`}`, "")
+		c.next()
+		c.silent(10 * time.Second)
+		insert(t, s, 1)
+		c.gets(1)
+		s.RepeatSubscribed() // not to who was not told
+		c.silent(time.Second)
+		c.subscribed(2, "realtime:b", ordersBinding, "")
+		s.RepeatSubscribed()
+		m := c.next()
+		require.Equal(t, "realtime:b", m.Topic)
+		require.Contains(t, m.Payload, phoenix.MessageSubscribed)
+		insert(t, s, 2)
+		c.gets(2, 2)
+	})
+}
+
+// Whatever is in force, Heal ends it.
+func TestHeal(t *testing.T) {
+	owned := mockserver.Table{
+		Name: "owned", Columns: []mockserver.Column{{Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}, RLS: true,
+		Select: func(mockserver.Claims, mockserver.Row) bool { return true },
+		Rows:   []mockserver.Row{{"id": 1}},
+	}
+	bubble(t, mockserver.Config{Tables: []mockserver.Table{orders, owned}}, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		for _, fault := range []func(){
+			func() { s.RefuseUpgrades(500, "", -1) }, func() { s.LimitJoins(time.Hour) }, func() { s.MuteHeartbeats(true) },
+			func() { s.RefuseJoins("QueryCanceled: …", -1) }, func() { s.IgnoreJoins(-1) }, func() { s.DelayJoins(time.Minute) },
+			func() { s.DelaySubscribed(time.Minute) }, func() { s.OmitSubscribed(-1) }, func() { s.FailSubscriptions("x", -1) },
+			func() { s.RefuseTokens("x", -1) }, func() { s.LimitBacklog(1) }, func() { s.FailPolls(-1) }, func() { s.ExceedRate(time.Hour) },
+			func() { s.DropChanges(-1) }, func() { s.TruncateChanges(-1) }, func() { s.DuplicateChanges(-1) }, func() { s.ReorderChanges(-1) },
+			func() { s.DelayChanges(time.Minute) }, func() { s.RestartDatabase(4 * time.Second) }, func() { s.LoseSlot(time.Hour) },
+			func() { s.FaultREST(mockserver.RESTFault{Status: 500}) }, func() { s.LimitRows(1) }, func() { s.HideCommits(time.Hour, -1) },
+			func() { require.NoError(t, s.HideRows("owned", mockserver.Row{"id": 1})) },
+			func() { require.NoError(t, s.Insert("owned", mockserver.Row{"id": 2})) }, // which is hidden by HideCommits
+		} {
+			fault()
+		}
+		s.Heal()
+		restCall{path: "owned", as: "anon", want: `[{"id":1},{"id":2}]`}.check(t, s)
+		insert(t, s, 1)
+		insert(t, s, 2)
+		for _, id := range []string{`"id":1`, `"id":2`} {
+			got, _ := c.change()
+			require.Contains(t, string(got.Data.Record), id)
+			require.Empty(t, got.Data.Errors)
+		}
+		c.send(0, 9, "phoenix", "heartbeat", "{}")
+		require.Equal(t, "phoenix", c.next().Topic)
+		open(t, s, phoenix.V2).subscribed(1, "realtime:b", ordersBinding, "")
+		user := s.Sign(mockserver.Claims{"role": "authenticated", "exp": time.Now().Add(time.Hour).Unix()})
+		c.send(1, 10, "realtime:a", "access_token", `{"access_token":"`+user+`"}`)
+		require.Contains(t, c.next().Payload, phoenix.MessageSubscribed)
+	})
+}

@@ -160,7 +160,7 @@ func (v view) newRecord() []byte {
 // more.
 func (v view) oldRecord() []byte {
 	return v.object(func(i int) []byte {
-		if v.op == "DELETE" && v.table.rls && !slices.Contains(v.table.pk, i) {
+		if v.op == "DELETE" && v.table.rls.Load() && !slices.Contains(v.table.pk, i) {
 			return nil
 		}
 		return v.small(v.old[i])

@@ -16,18 +16,7 @@ const maxChanges = 100
 // deliverAll sends changes to their subscribers: all of them, or with an error
 // none. The query of a poll gives all of its changes or fails. Over the limit
 // of events the server reads the log all the same, and sends nothing.
-func (p *poller) deliverAll(changes []walChange) (delivered bool, err error) {
-	var all []found
-	for _, c := range changes {
-		if !c.table.published.Load() || p.rt.faults.changeDropped(c.table) {
-			continue
-		}
-		deliveries, err := p.rt.match(c)
-		if err != nil {
-			return false, err
-		}
-		all = append(all, found{c.table, deliveries})
-	}
+func (p *poller) deliverAll(all []found) (delivered bool, err error) {
 	if err := p.rt.faults.failedPoll(len(all)); err != nil {
 		return false, err
 	}
@@ -64,8 +53,43 @@ func (rt *realtime) overLimit(all []found) bool {
 
 // found is a change in the log, and what is to be sent of it.
 type found struct {
-	table      *table
+	table      *table // nil: of a database that the server does not hold itself
 	deliveries []delivery
+}
+
+// changeLog is what a poller reads.
+type changeLog interface {
+	// next takes changes in commit order: whole transactions, up to and with the
+	// one in which max changes are reached. It returns how many it took, and
+	// those of them that are published. With an error they are lost.
+	next(max int) (taken int, all []found, err error)
+	// ready reports whether what is committed from now on will be read.
+	ready() bool
+	// close gives up what has not been read. Twice is fine.
+	close()
+}
+
+// slotLog reads the log of the server's own database.
+type slotLog struct {
+	*slot
+	rt *realtime
+}
+
+func (l slotLog) ready() bool { return true }
+
+func (l slotLog) next(max int) (taken int, all []found, err error) {
+	changes := l.slot.next(max)
+	for _, c := range changes {
+		if !c.table.published.Load() || l.rt.faults.changeDropped(c.table) {
+			continue
+		}
+		deliveries, err := l.rt.match(c)
+		if err != nil {
+			return len(changes), nil, err
+		}
+		all = append(all, found{c.table, deliveries})
+	}
+	return len(changes), all, nil
 }
 
 // delivery is one change in one form for some subscriptions.

@@ -24,7 +24,7 @@ type poller struct {
 	chance *chance
 
 	// Under rt.mu:
-	log    *slot     // nil: there is none
+	log    changeLog // nil: there is none
 	reopen time.Time // when one is to be made, where there is none
 
 	// Of the poller's goroutine:
@@ -125,8 +125,11 @@ func (p *poller) look() (wait time.Duration, more bool) {
 	if log == nil {
 		return wait, more
 	}
-	changes := log.next(maxChanges)
-	delivered, err := p.deliverAll(changes)
+	taken, all, err := log.next(maxChanges)
+	delivered := false
+	if err == nil {
+		delivered, err = p.deliverAll(all)
+	}
 	timing := p.rt.timing
 	switch {
 	case err != nil:
@@ -135,7 +138,7 @@ func (p *poller) look() (wait time.Duration, more bool) {
 		return 0, true
 	case delivered:
 		return 0, true
-	case len(changes) > 0:
+	case taken > 0:
 		return timing.Poll + p.chance.between(timing.Poll/2, timing.Poll), true
 	}
 	return timing.PollIdle, true
@@ -143,7 +146,7 @@ func (p *poller) look() (wait time.Duration, more bool) {
 
 // slot returns the slot, or makes one if it is time to. Without one it returns
 // how long to wait, and false when it has failed too often.
-func (p *poller) slot() (log *slot, wait time.Duration, more bool) {
+func (p *poller) slot() (log changeLog, wait time.Duration, more bool) {
 	p.rt.mu.Lock()
 	defer p.rt.mu.Unlock()
 	if p.log == nil && !p.makeSlot() {
@@ -170,7 +173,7 @@ func (p *poller) makeSlot() bool {
 	if p.rt.faults.databaseDown() > 0 {
 		return false
 	}
-	p.log = p.rt.db.openSlot()
+	p.log = p.rt.openLog()
 	return true
 }
 
@@ -199,6 +202,17 @@ func (rt *realtime) loseSlot(d time.Duration) {
 		p.makeSlot()
 	}
 	rt.wakePoller()
+}
+
+// mend makes the slot that is missing, if there is a poller.
+func (rt *realtime) mend() {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if p := rt.poller; p != nil && p.log == nil {
+		p.reopen = time.Now()
+		p.makeSlot()
+		rt.wakePoller()
+	}
 }
 
 // wakePoller has the poller look at once at what has changed. The caller holds

@@ -1,6 +1,10 @@
 package mockserver
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Resubscribe does what the server does when the tables of the publication
 // have changed: it deletes all subscriptions, and makes them anew after
@@ -49,6 +53,9 @@ func (rt *realtime) publicationChanged() bool {
 	if time.Since(rt.checked) < rt.timing.Publication {
 		return false
 	}
+	if rt.backend != nil {
+		rt.noticePublication()
+	}
 	changed := rt.republished
 	rt.checked, rt.republished = time.Now(), false
 	return changed
@@ -60,7 +67,7 @@ func (rt *realtime) unsubscribeAll() (channels []*channel) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	seen := map[*channel]bool{}
-	for _, t := range rt.db.all() {
+	for _, t := range rt.subscribedTables() {
 		for _, s := range rt.subs[t] {
 			if !seen[s.ch] {
 				seen[s.ch] = true
@@ -71,6 +78,18 @@ func (rt *realtime) unsubscribeAll() (channels []*channel) {
 	clear(rt.subs)
 	rt.asleep = time.Now()
 	return channels
+}
+
+// subscribedTables returns the keys of subs, those of tables in their order.
+// The caller holds mu.
+func (rt *realtime) subscribedTables() (keys []any) {
+	for _, t := range rt.db.all() {
+		keys = append(keys, t)
+	}
+	if rt.backend != nil {
+		keys = slices.Collect(maps.Keys(rt.subs))
+	}
+	return keys
 }
 
 // loseUntil subscribes after d, to changes that are committed after that.

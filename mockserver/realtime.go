@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/backend"
 )
 
 // ChannelPolicy says whether somebody may use a private channel for
@@ -28,6 +30,7 @@ func defaultPolicy(_ string, claims Claims) bool {
 // them and waits.
 type realtime struct {
 	db       *database
+	backend  backend.Database // nil: db is the database
 	verifier *verifier
 	policy   ChannelPolicy
 	messages MessagePolicies
@@ -55,11 +58,12 @@ type realtime struct {
 	conns   []*conn
 	users   int // of them, those that have, or had, a channel
 	members map[world][]*channel
-	subs    map[*table][]*subscription // in the order in which they were made
-	poller  *poller                    // nil: nobody reads the log
-	pollers int                        // ever
-	asleep  time.Time                  // since when there is no subscription
+	subs    map[any][]*subscription // by subscription.on, in the order in which they were made
+	poller  *poller                 // nil: nobody reads the log
+	pollers int                     // ever
+	asleep  time.Time               // since when there is no subscription
 
+	publication string    // of the backend's database, at the last look; empty: there was none
 	republished bool      // the publication has changed since it was looked at
 	checked     time.Time // when it was
 }
@@ -76,7 +80,7 @@ func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 		db: db, verifier: v, policy: cfg.Channels, messages: cfg.Messages,
 		timing: cfg.Timing.withDefaults(), limits: cfg.Limits, log: cfg.Logger,
 		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
-		members: map[world][]*channel{}, subs: map[*table][]*subscription{},
+		members: map[world][]*channel{}, subs: map[any][]*subscription{},
 	}
 	if rt.policy == nil {
 		rt.policy = defaultPolicy

@@ -44,12 +44,23 @@ type RESTFault struct {
 // faults that fit a request, the first one that is not used up meets it, and
 // no other. Requests that wait end with Close.
 func (s *Server) FaultREST(faults ...RESTFault) {
-	var stale time.Duration
-	for _, f := range faults {
-		stale = max(stale, f.Stale)
-	}
-	s.db.keepPast(stale)
 	s.restFaults.set(faults)
+	s.db.keepPast(s.restFaults.stale())
+}
+
+// addRESTFault makes requests go wrong that meet no other fault.
+func (s *Server) addRESTFault(fault RESTFault) {
+	s.restFaults.add(fault)
+	s.db.keepPast(s.restFaults.stale())
+}
+
+// LimitRows makes one answer of the REST API hold no more than n rows, as with
+// a project whose setting db-max-rows is lower than one thinks; 0: as many as
+// Config.MaxRows says.
+func (s *Server) LimitRows(n int) {
+	s.restFaults.mu.Lock()
+	defer s.restFaults.mu.Unlock()
+	s.restFaults.rows = max(n, 0)
 }
 
 // restFaults is what FaultREST has asked for.
@@ -57,19 +68,59 @@ type restFaults struct {
 	mu   sync.Mutex
 	list []RESTFault
 	left []budget // by fault
+	rows int      // the most that one answer holds; 0: no limit
 }
 
 func (f *restFaults) set(faults []RESTFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.list = slices.Clone(faults)
-	f.left = make([]budget, len(faults))
-	for i, fault := range faults {
-		f.left[i] = budget(fault.Times)
-		if fault.Times == 0 {
-			f.left[i] = -1
-		}
+	f.list, f.left = nil, nil
+	for _, fault := range faults {
+		f.append(fault)
 	}
+}
+
+// maxRESTFaults bounds how many faults are kept that were added one by one.
+const maxRESTFaults = 100
+
+// add puts a fault behind the others. Those that are used up are forgotten,
+// and the oldest when there are too many.
+func (f *restFaults) add(fault RESTFault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := 0; i < len(f.list); {
+		if f.left[i] == 0 || len(f.list) >= maxRESTFaults {
+			f.list, f.left = slices.Delete(f.list, i, i+1), slices.Delete(f.left, i, i+1)
+			continue
+		}
+		i++
+	}
+	f.append(fault)
+}
+
+// append is add under mu.
+func (f *restFaults) append(fault RESTFault) {
+	left := budget(fault.Times)
+	if left == 0 {
+		left = -1
+	}
+	f.list, f.left = append(f.list, fault), append(f.left, left)
+}
+
+// stale returns how far back reads go.
+func (f *restFaults) stale() (most time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, fault := range f.list {
+		most = max(most, fault.Stale)
+	}
+	return most
+}
+
+func (f *restFaults) maxRows() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rows
 }
 
 // take returns the fault that a request meets, or nil.

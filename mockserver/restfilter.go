@@ -109,7 +109,7 @@ func (c *condition) bindPattern(value string) error {
 		flags = "(?is)"
 	}
 	if strings.HasSuffix(c.op, "like") {
-		value = "^" + likePattern(strings.ReplaceAll(value, "*", "%")) + "$"
+		value = "^" + likePattern(value) + "$"
 	}
 	pattern, err := regexp.Compile(flags + value)
 	if err != nil {

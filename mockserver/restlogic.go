@@ -99,6 +99,9 @@ func (r *queryReader) operand(n *restNode, within bool) (err error) {
 	default:
 		n.value, r.rest = r.rest, ""
 	}
+	if strings.HasSuffix(n.op, "like") {
+		n.value = strings.ReplaceAll(n.value, "*", "%")
+	}
 	if n.op == "is" {
 		n.value = strings.ToLower(n.value)
 		switch n.value {

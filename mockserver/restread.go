@@ -254,8 +254,10 @@ func (r *restRequest) window() (offset, limit int, err error) {
 	if last < math.MaxInt {
 		limit = last - first + 1
 	}
-	if r.server.maxRows > 0 {
-		limit = min(limit, r.server.maxRows)
+	for _, most := range []int{r.server.maxRows, r.server.restFaults.maxRows()} {
+		if most > 0 {
+			limit = min(limit, most)
+		}
 	}
 	return first, limit, nil
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// LoadSchema reads a Config from JSON: its Tables and Users. Members that it
+// LoadSchema reads a Config from JSON: its Tables, Users and Channels. Members that it
 // does not know are errors. Users without an id get one. What is wrong with a
 // table, New says.
 //
@@ -37,7 +37,11 @@ import (
 //	    "email": "ann@example.com",
 //	    "password": "secret",
 //	    "claims": {"app_metadata": {"team": "red"}}
-//	  }]
+//	  }],
+//	  "channels": [
+//	    {"topic": "room:*"},
+//	    {"topic": "user:{sub}", "roles": ["authenticated"]}
+//	  ]
 //	}
 //
 // A column's type may also be described by "domain" (the base type) or
@@ -47,6 +51,10 @@ import (
 // is true, false, or an object of columns and the claims that they must equal,
 // where "app_metadata.team" is the claim team within app_metadata. A table
 // may be "unpublished".
+//
+// The channels are the private ones that may be used, by users and the service
+// unless "roles" names others. A topic may end in *, which is anything, and
+// {sub} in it is the claim sub. Without the member every channel may be used.
 func LoadSchema(r io.Reader) (Config, error) {
 	dec := json.NewDecoder(r)
 	dec.DisallowUnknownFields()
@@ -65,6 +73,7 @@ func LoadSchema(r io.Reader) (Config, error) {
 		}
 		cfg.Tables = append(cfg.Tables, spec)
 	}
+	cfg.Channels = channelPolicy(file.Channels)
 	for _, u := range file.Users {
 		if u.ID == "" {
 			u.ID = newUUID()
@@ -75,8 +84,9 @@ func LoadSchema(r io.Reader) (Config, error) {
 }
 
 type schemaFile struct {
-	Tables []schemaTable `json:"tables"`
-	Users  []schemaUser  `json:"users"`
+	Tables   []schemaTable   `json:"tables"`
+	Users    []schemaUser    `json:"users"`
+	Channels []schemaChannel `json:"channels"`
 }
 
 type schemaTable struct {

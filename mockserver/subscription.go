@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -24,6 +25,16 @@ type subscription struct {
 	filters []predicate
 	columns []string  // selected, sorted; nil: all
 	from    time.Time // changes committed before are not delivered; zero: all that are polled are
+
+	bound *backend.Subscription // of a database that the server does not hold itself, or nil
+}
+
+// on returns what the subscription is on: the key of realtime.subs.
+func (s *subscription) on() any {
+	if s.bound != nil {
+		return s.bound.Table
+	}
+	return s.table
 }
 
 // wants reports whether a change is one for the subscription, filters and
@@ -149,6 +160,10 @@ func (ch *channel) subscribeNow() {
 		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, err.Error())
 		return
 	}
+	if !rt.awake() {
+		ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax)))
+		return
+	}
 	if ch.lossy {
 		ignoreBefore(time.Now(), subs)
 		ch.lossy = false
@@ -157,6 +172,7 @@ func (ch *channel) subscribeNow() {
 	if rt.faults.subscribedSilently() {
 		return
 	}
+	ch.told = true
 	ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, phoenix.MessageSubscribed)
 }
 
@@ -165,6 +181,9 @@ func (ch *channel) subscribeNow() {
 func ignoreBefore(at time.Time, subs []*subscription) {
 	for _, s := range subs {
 		s.from = at.Truncate(time.Microsecond)
+		if s.bound != nil {
+			s.bound.From = s.from
+		}
 	}
 }
 
@@ -227,6 +246,9 @@ func conditionName(code string) string {
 // bind makes the subscriptions of one binding: one for each published table
 // that its names fit.
 func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err *Error) {
+	if ch.conn.rt.backend != nil {
+		return ch.bindBackend(order, p)
+	}
 	schema, name := namePattern(p.schema), namePattern(p.table)
 	for _, t := range ch.conn.rt.db.all() {
 		if !t.published.Load() || !schema.matches(t.schema) || !name.matches(t.name) {
@@ -297,7 +319,7 @@ func (rt *realtime) replace(ch *channel, subs []*subscription) {
 		rt.startPoller()
 	}
 	for _, s := range subs {
-		rt.subs[s.table] = append(rt.subs[s.table], s)
+		rt.subs[s.on()] = append(rt.subs[s.on()], s)
 	}
 }
 
@@ -324,7 +346,7 @@ func (rt *realtime) remove(ch *channel) {
 }
 
 // subscribed returns the subscriptions on a table.
-func (rt *realtime) subscribed(t *table) []*subscription {
+func (rt *realtime) subscribed(t any) []*subscription {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	return rt.subs[t]

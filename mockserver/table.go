@@ -91,6 +91,10 @@ type Table struct {
 	// methods is the role postgres without claims. Nil: there is no trigger.
 	BeforeInsert func(tx *FuncTx, fresh Row) (Row, error)
 	BeforeUpdate func(tx *FuncTx, old, fresh Row) (Row, error)
+	// AfterChange is called when a row has been written, with INSERT, UPDATE or
+	// DELETE, and the rows after and before it, nil where there is none. In all
+	// else it is as the triggers above.
+	AfterChange func(tx *FuncTx, operation string, after, before Row) error
 
 	// Rows are there from the start, as if committed long ago: they never come
 	// out of the socket, and no trigger is called for them.
@@ -148,7 +152,7 @@ func (c tableColumn) next() any {
 // never changed once it is in a rowSet.
 type row []any
 
-// table is a table of the database. Everything but published and rows is fixed.
+// table is a table of the database. What is atomic, and rows, may change.
 type table struct {
 	schema, name    string
 	columns         []tableColumn
@@ -157,12 +161,15 @@ type table struct {
 	identity        ReplicaIdentity
 	identityColumns []int // of IdentityIndex
 
-	rls                                bool
-	selects, inserts, updates, deletes Policy
-	grants                             map[string][]bool // by column; nil: everybody may
+	rls                                atomic.Bool
+	policies                           atomic.Pointer[Policies]
+	hidden                             atomic.Pointer[map[int]any] // the values of rows that HideRows hides
+	selects, inserts, updates, deletes Policy                      // ask policies and hidden
+	grants                             map[string][]bool           // by column; nil: everybody may
 
 	beforeInsert func(tx *FuncTx, fresh Row) (Row, error)
 	beforeUpdate func(tx *FuncTx, old, fresh Row) (Row, error)
+	afterChange  func(tx *FuncTx, operation string, after, before Row) error
 
 	published atomic.Bool
 	index     int // in database.tables
@@ -187,8 +194,7 @@ func (t *table) column(name string) (int, error) {
 func newTable(spec Table) (*table, error) {
 	t := &table{
 		schema: spec.Schema, name: spec.Name, identity: spec.ReplicaIdentity,
-		rls: spec.RLS, selects: spec.Select, inserts: spec.Insert, updates: spec.Update, deletes: spec.Delete,
-		beforeInsert: spec.BeforeInsert, beforeUpdate: spec.BeforeUpdate,
+		beforeInsert: spec.BeforeInsert, beforeUpdate: spec.BeforeUpdate, afterChange: spec.AfterChange,
 	}
 	if t.schema == "" {
 		t.schema = "public"
@@ -197,6 +203,8 @@ func newTable(spec Table) (*table, error) {
 		return nil, errors.New("mockserver: a table has no name")
 	}
 	t.published.Store(!spec.Unpublished)
+	t.rls.Store(spec.RLS)
+	t.setPolicies(Policies{spec.Select, spec.Insert, spec.Update, spec.Delete})
 	if err := t.init(spec); err != nil {
 		return nil, fmt.Errorf("mockserver: table %s: %w", t.fullName(), err)
 	}
@@ -223,7 +231,7 @@ func (t *table) init(spec Table) (err error) {
 	if err := t.initIdentity(spec); err != nil {
 		return err
 	}
-	if !t.rls && (t.selects != nil || t.inserts != nil || t.updates != nil || t.deletes != nil) {
+	if !spec.RLS && (spec.Select != nil || spec.Insert != nil || spec.Update != nil || spec.Delete != nil) {
 		return errors.New("it has policies, but RLS is off, so they would never be asked")
 	}
 	return t.initGrants(spec.Grants)

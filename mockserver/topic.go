@@ -61,6 +61,7 @@ type channel struct {
 	replayed  map[string]bool // their ids: they are not delivered live
 	ended     bool
 	fresh     bool        // begin has not run yet
+	told      bool        // the client was told that it is subscribed
 	lossy     bool        // the next subscriptions begin with what is committed after them
 	subscribe *time.Timer // the next attempt to subscribe, or nil
 	expiry    *time.Timer // of the token, or nil

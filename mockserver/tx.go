@@ -304,6 +304,23 @@ func (tx *Tx) apply(c txChange) error {
 	}
 	tx.sets[c.table.index] = set
 	tx.changes = append(tx.changes, c)
+	return tx.afterChange(c)
+}
+
+// afterChange calls the table's trigger.
+func (tx *Tx) afterChange(c txChange) error {
+	if c.table.afterChange == nil {
+		return nil
+	}
+	written := func(r row) Row {
+		if r == nil {
+			return nil
+		}
+		return c.table.goRow(r)
+	}
+	if err := c.table.afterChange(&FuncTx{tx}, c.op, written(c.new.row), written(c.old.row)); err != nil {
+		return raised(err)
+	}
 	return nil
 }
 

@@ -20,6 +20,22 @@ type pastRows struct {
 	until time.Time
 }
 
+// HideCommits makes the next n commits visible to others only after d, while
+// Realtime may deliver their changes at once: PostgreSQL logs a commit before
+// other transactions see it, by microseconds as a rule and for much longer where
+// it waits for a synchronous replica. Under row level security the INSERT of a
+// row that is not visible yet is lost for good. REST requests that write are
+// answered when others see what they did; the methods of Server do not wait. A
+// negative n is until further notice, which is n = 0.
+func (s *Server) HideCommits(d time.Duration, n int) { s.db.hideCommits(d, n) }
+
+// reveal makes every commit visible.
+func (db *database) reveal() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.hides, db.hidden = 0, nil
+}
+
 // hideCommits makes the next n commits invisible to others for d.
 func (db *database) hideCommits(d time.Duration, n int) {
 	db.mu.Lock()

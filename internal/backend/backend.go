@@ -1,0 +1,91 @@
+// Package backend is what the mock server needs of a database that it does not
+// hold itself. Package mockserver/postgres has one.
+package backend
+
+import (
+	"context"
+	"time"
+)
+
+// Caller is on whose behalf something is done in the database.
+type Caller struct {
+	Role   string
+	Claims map[string]any
+}
+
+// Filter is one condition of a binding: "column=not.op.value".
+type Filter struct {
+	Column string
+	Op     string
+	Value  string // of in: an array literal
+	Negate bool
+}
+
+// Binding is what a client subscribes to. Schema and Table are names as it
+// gave them, in which % and _ are wildcards, or * for all.
+type Binding struct {
+	Event         string // INSERT, UPDATE, DELETE, or * for all
+	Schema, Table string
+	Filters       []Filter
+	Columns       []string // selected; nil: all
+}
+
+// Subscription is a binding on one table. Only Owner and From are set after
+// it was made, and not while it is in use.
+type Subscription struct {
+	Owner any       // of the server
+	From  time.Time // changes committed before are not delivered; zero: all that are read are
+
+	Table   uint32 // by which the server finds the subscriptions of a change
+	Event   string
+	Caller  Caller
+	Columns []string // selected, sorted; nil: all
+	State   any      // of the database
+}
+
+// Error is what PostgreSQL says to a statement that it refuses.
+type Error struct {
+	Code, Message, Detail, Hint string
+}
+
+// Error is the message and the SQLSTATE.
+func (e *Error) Error() string { return e.Message + " [" + e.Code + "]" }
+
+// Delivery is one change in one form for some subscriptions.
+type Delivery struct {
+	Data []byte // the value of "data" of the message
+	Subs []*Subscription
+}
+
+// Change is a row change that somebody may be subscribed to.
+type Change struct {
+	Deliveries []Delivery
+}
+
+// Subscribers returns the subscriptions on a table, in the order in which they
+// were made.
+type Subscribers func(table uint32) []*Subscription
+
+// Log is a reader of what is committed, from when it was opened on.
+type Log interface {
+	// Next takes changes in commit order: whole transactions, up to and with
+	// the one in which about max changes are reached. It does not wait for
+	// changes, but for the database, which is asked who may see them. With an
+	// error all that the log has not given is lost, and it is of no more use.
+	Next(ctx context.Context, max int, subs Subscribers) ([]Change, error)
+	// Close gives up what has not been read. Twice is fine.
+	Close()
+}
+
+// Database is a project's database. It is safe for concurrent use.
+type Database interface {
+	// Subscribe makes the subscriptions of a binding: one for each published
+	// table that its names fit, in the order of their names. The error is an
+	// *Error where PostgreSQL refuses.
+	Subscribe(ctx context.Context, who Caller, b Binding) ([]*Subscription, error)
+	// OpenLog opens a log, which waits for the transactions that are under way.
+	OpenLog(ctx context.Context) (Log, error)
+	// Publication returns a text that changes with the tables of the
+	// publication.
+	Publication(ctx context.Context) (string, error)
+}

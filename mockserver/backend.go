@@ -1,0 +1,168 @@
+package mockserver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/backend"
+)
+
+// databasePatience is how long a question to the backend's database may take,
+// which is what the real server gives one.
+const databasePatience = 15 * time.Second
+
+// bindBackend is bind with the backend's database.
+func (ch *channel) bindBackend(order int, p bindingParams) (subs []*subscription, refused *Error) {
+	rt := ch.conn.rt
+	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
+	defer cancel()
+	b := backend.Binding{Event: p.event, Schema: p.schema, Table: p.table, Columns: p.columns}
+	for _, f := range p.filters {
+		b.Filters = append(b.Filters, backend.Filter{Column: f.column, Op: f.op, Value: f.value, Negate: f.negate})
+	}
+	bound, err := rt.backend.Subscribe(ctx, backend.Caller{Role: roleOf(ch.who.claims), Claims: ch.who.claims}, b)
+	if err != nil {
+		return nil, backendError(err)
+	}
+	for _, s := range bound {
+		own := &subscription{ch: ch, order: order, id: ch.config.bindings[order].id, bound: s}
+		s.Owner = own
+		subs = append(subs, own)
+	}
+	return subs, nil
+}
+
+// backendError returns the error of a backend as PostgreSQL's.
+func backendError(err error) *Error {
+	var pg *backend.Error
+	if errors.As(err, &pg) {
+		return &Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}
+	}
+	return errf("08006", "%v", err)
+}
+
+// awake reports whether changes that are committed from now on will be
+// delivered. A server that was idle wakes up.
+func (rt *realtime) awake() bool {
+	if rt.backend == nil {
+		return true
+	}
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.closed {
+		return true // and nothing matters
+	}
+	if rt.poller == nil {
+		rt.asleep = time.Now()
+		rt.startPoller()
+	}
+	return rt.poller.log != nil && rt.poller.log.ready()
+}
+
+// openLog opens what a poller reads. The caller holds mu.
+func (rt *realtime) openLog() changeLog {
+	if rt.backend == nil {
+		return slotLog{rt.db.openSlot(), rt}
+	}
+	return rt.openBackendLog()
+}
+
+// noticePublication compares the publication's tables with those at the last
+// check. The caller holds mu.
+func (rt *realtime) noticePublication() {
+	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
+	defer cancel()
+	rt.mu.Unlock()
+	now, err := rt.backend.Publication(ctx)
+	rt.mu.Lock()
+	if err != nil {
+		rt.log.Warn("the publication cannot be read", "error", err)
+		return
+	}
+	rt.republished = rt.republished || rt.publication != "" && rt.publication != now
+	rt.publication = now
+}
+
+// backendLog is a log of the backend's database. Opening one waits for the
+// transactions that are under way, so a goroutine does, which close ends.
+type backendLog struct {
+	rt     *realtime
+	ctx    context.Context
+	cancel context.CancelFunc
+	opened chan struct{} // closed when log or err is set
+	log    backend.Log
+	err    error
+}
+
+func (rt *realtime) openBackendLog() *backendLog {
+	l := &backendLog{rt: rt, opened: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancel(rt.ctx)
+	rt.wg.Add(1)
+	go l.open()
+	return l
+}
+
+// open opens the log, and closes it when the log's time is over.
+func (l *backendLog) open() {
+	defer l.rt.wg.Done()
+	l.log, l.err = l.rt.backend.OpenLog(l.ctx)
+	close(l.opened)
+	l.rt.mu.Lock()
+	l.rt.wakePoller()
+	l.rt.mu.Unlock()
+	<-l.ctx.Done()
+	if l.err == nil {
+		l.log.Close()
+	}
+}
+
+func (l *backendLog) close() { l.cancel() }
+
+func (l *backendLog) ready() bool {
+	select {
+	case <-l.opened:
+		return l.err == nil
+	default:
+		return false
+	}
+}
+
+// next implements changeLog.
+func (l *backendLog) next(max int) (taken int, all []found, err error) {
+	select {
+	case <-l.opened:
+	default:
+		return 0, nil, nil
+	}
+	if l.err != nil {
+		return 0, nil, l.err
+	}
+	changes, err := l.log.Next(l.ctx, max, l.subscribers)
+	for _, c := range changes {
+		if !l.rt.faults.changeDropped(nil) {
+			all = append(all, found{deliveries: deliveriesOf(c)})
+		}
+	}
+	return len(changes), all, err
+}
+
+func (l *backendLog) subscribers(table uint32) []*backend.Subscription {
+	subs := l.rt.subscribed(table)
+	bound := make([]*backend.Subscription, len(subs))
+	for i, s := range subs {
+		bound[i] = s.bound
+	}
+	return bound
+}
+
+func deliveriesOf(c backend.Change) (deliveries []delivery) {
+	for _, d := range c.Deliveries {
+		own := delivery{data: d.Data, subs: make([]*subscription, len(d.Subs))}
+		for i, s := range d.Subs {
+			own.subs[i] = s.Owner.(*subscription)
+		}
+		deliveries = append(deliveries, own)
+	}
+	return deliveries
+}
