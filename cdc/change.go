@@ -225,6 +225,15 @@ const (
 	// Undecodable: a frame or a payload that may have held a change could not
 	// be read.
 	Undecodable
+	// MarkLost: of numbered marks that a table cache writes into the stream, one
+	// did not come: changes beside it may have been lost without a word.
+	MarkLost
+	// Silent: what a table cache wrote did not come, for longer than a change
+	// takes.
+	Silent
+	// Suspended: the process was stopped for a while, as on a laptop whose lid
+	// was closed.
+	Suspended
 )
 
 // String returns the reason in words.
@@ -246,6 +255,12 @@ func (r GapReason) String() string {
 		return "queue overflow"
 	case Undecodable:
 		return "undecodable message"
+	case MarkLost:
+		return "a mark was lost"
+	case Silent:
+		return "a mark did not come"
+	case Suspended:
+		return "the process was suspended"
 	}
 	return fmt.Sprintf("GapReason(%d)", uint8(r))
 }

@@ -15,12 +15,10 @@ import (
 // joinConfig is the payload of a join, as the server understands it.
 type joinConfig struct {
 	private  bool
-	ack      bool            // broadcasts are answered
-	self     bool            // broadcasts come back to their sender
-	replay   json.RawMessage // what old broadcasts are asked for; nil: the key is not there
-	ready    bool            // to be told that messages of the database are delivered
+	ack      bool // broadcasts are answered
+	self     bool // broadcasts come back to their sender
+	replay   bool // old broadcasts are asked for
 	presence bool
-	key      string // of presence
 	bindings []binding
 	token    string // empty without hasToken
 	hasToken bool   // or else that of the connection is taken
@@ -55,12 +53,10 @@ func parseJoin(payload []byte) (cfg joinConfig, reason string) {
 			return cfg, "UnknownErrorOnChannel: no function clause matching in Access.get/3"
 		}
 		cfg.ack, cfg.self = flexibleBool(broadcast["ack"]), flexibleBool(broadcast["self"])
-		cfg.replay = broadcast["replay"]
-		cfg.ready = present(broadcast["replication_ready"]) && string(broadcast["replication_ready"]) != "false"
+		_, cfg.replay = broadcast["replay"]
 	}
 	presence, _ := object(config["presence"])
 	cfg.presence = flexibleBool(presence["enabled"])
-	cfg.key = presenceKey(presence["key"])
 	cfg.private = flexibleBool(config["private"])
 	cfg.bindings, reason = parseBindings(config["postgres_changes"])
 	return cfg, reason
@@ -180,7 +176,7 @@ func (c *conn) join(old *channel, m phoenix.Message) {
 
 // accept makes the channel one of the socket and answers its join.
 func (c *conn) accept(ch *channel, m phoenix.Message) {
-	c.countUser()
+	c.joined = true
 	c.channels = append(c.channels, ch)
 	c.rt.attach(ch)
 	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, ch.config.echo()))
@@ -216,31 +212,24 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 	if reason == "" {
 		reason = c.rt.joinFault()
 	}
-	if reason == "" {
-		reason = c.overLimit()
-	}
 	if reason != "" {
 		return nil, reason
 	}
 	who, err := c.joinBearer(config)
-	if err != nil {
-		return nil, err.joinReason()
-	}
-	if c.rt.faults.databaseDown() > 0 {
-		return nil, "UnableToConnectToProject: " + noDatabase
-	}
-	may := c.rt.readRights(name, config, who.claims)
 	switch {
-	case may.none():
+	case err != nil:
+		return nil, err.joinReason()
+	case c.rt.faults.databaseDown() > 0:
+		return nil, "UnableToConnectToProject: " + noDatabase
+	case config.private && !c.rt.mayUse(name, who.claims):
 		return nil, "Unauthorized: " + notPermitted + name
-	case config.replay != nil && !config.private:
+	case config.replay && !config.private:
 		return nil, "UnableToReplayMessages: Replay is not allowed for public channels"
 	}
-	ch = &channel{
+	return &channel{
 		conn: c, topic: m.Topic, name: name, joinRef: m.JoinRef,
-		config: config, who: who, rights: may, fresh: true,
-	}
-	return ch, ch.prepareReplay()
+		config: config, who: who, fresh: true,
+	}, ""
 }
 
 // joinFault returns the reason to refuse a join that has nothing to do with it.

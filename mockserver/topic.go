@@ -56,9 +56,6 @@ type channel struct {
 	config  joinConfig
 
 	who       bearer
-	rights    rights          // of who
-	replays   []storedMessage // to be sent when the join has been answered
-	replayed  map[string]bool // their ids: they are not delivered live
 	ended     bool
 	fresh     bool        // begin has not run yet
 	told      bool        // the client was told that it is subscribed
@@ -92,14 +89,10 @@ func (ch *channel) begin() {
 		return
 	}
 	ch.fresh = false
-	ch.replay()
 	if len(ch.config.bindings) > 0 {
 		ch.subscribeIn(ch.conn.rt.timing.Subscribed + ch.conn.rt.faults.subscribedDelay() - settleTime)
 	}
-	if ch.config.ready {
-		ch.system(phoenix.ExtensionSystem, phoenix.StatusOK, "Replication connection established")
-	}
-	if ch.config.presence && ch.rights.presence {
+	if ch.config.presence {
 		ch.push(phoenix.EventPresenceState, []byte("{}"))
 	}
 }
@@ -203,16 +196,11 @@ func (ch *channel) accessToken(payload []byte) {
 		ch.shutdown(noDatabase)
 		return
 	}
-	may := rt.readRights(ch.name, ch.config, who.claims)
-	switch {
-	case may.none():
+	if ch.config.private && !rt.mayUse(ch.name, who.claims) {
 		ch.shutdown(notPermitted + ch.name)
 		return
-	case may.lost(ch.rights):
-		ch.shutdown("You no longer have permission to read from this Channel topic: " + ch.name)
-		return
 	}
-	ch.who, ch.rights = who, may
+	ch.who = who
 	ch.watchToken()
 	if len(ch.config.bindings) > 0 {
 		ch.subscribeIn(ch.conn.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax))

@@ -1,0 +1,185 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// AnyTable is a *Table of any type.
+type AnyTable interface {
+	marker() *Marker
+	beginCut(ctx context.Context) (cutter, error)
+}
+
+// cutter is a Table that takes part in a cut.
+type cutter interface {
+	table() any
+	// view returns the view at the mark of that number, once it has come.
+	view(ctx context.Context, seq int64) (any, error)
+	end()
+}
+
+// A Snapshot is what several Tables had at one and the same mark: one consistent
+// state of the database. Cut makes it. It never changes.
+type Snapshot struct{ views map[any]any }
+
+// Cut returns the content of several Tables as it was at one position in the
+// log of the database, so that what one transaction did to them is in all of
+// them or in none. The Tables must have the same Marker: ErrNoMarker otherwise.
+//
+// It waits until all of them are Synced, and then for one mark. It returns
+// ctx's error, or the one that a Run ended with. When changes may have been
+// lost in between it begins anew.
+func Cut(ctx context.Context, tables ...AnyTable) (*Snapshot, error) {
+	for {
+		s, err := cutOnce(ctx, tables)
+		if !errors.Is(err, errEpochOver) {
+			return s, err
+		}
+	}
+}
+
+func cutOnce(ctx context.Context, tables []AnyTable) (*Snapshot, error) {
+	s := &Snapshot{views: map[any]any{}}
+	if len(tables) == 0 {
+		return s, nil
+	}
+	marker := tables[0].marker()
+	var parts []cutter
+	defer func() {
+		for _, p := range parts {
+			p.end()
+		}
+	}()
+	for _, t := range tables {
+		if t.marker() != marker || marker == nil {
+			return nil, ErrNoMarker
+		}
+		part, err := t.beginCut(ctx)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	id, err := marker.row(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seq, err := marker.write(ctx, id)
+	switch {
+	case errors.Is(err, errMarkGone), temporary(err):
+		return nil, errors.Join(errEpochOver, sleep(ctx, retryMin))
+	case err != nil:
+		return nil, err
+	}
+	for _, p := range parts {
+		view, err := p.view(ctx, seq)
+		if err != nil {
+			return nil, err
+		}
+		s.views[p.table()] = view
+	}
+	return s, nil
+}
+
+// In returns what a Table of the cut had; the zero View for any other.
+func (t *Table[K, T]) In(s *Snapshot) View[K, T] {
+	v, _ := s.views[t].(View[K, T])
+	return v
+}
+
+func (t *Table[K, T]) marker() *Marker { return t.opts.marker }
+
+// cutting is a Table's part in a cut: the views at the marks that have come
+// since it began, among which is the one that is wanted.
+type cutting[K comparable, T any] struct {
+	*Table[K, T]
+	epoch uint64
+	once  sync.Once
+	more  chan struct{} // capacity 1
+
+	mu    sync.Mutex
+	views map[int64]View[K, T]
+	over  bool
+}
+
+func (t *Table[K, T]) beginCut(ctx context.Context) (cutter, error) {
+	c := &cutting[K, T]{Table: t, more: make(chan struct{}, 1), views: map[int64]View[K, T]{}}
+	for {
+		if err := t.WaitSynced(ctx); err != nil {
+			return nil, err
+		}
+		began := false
+		err := t.do(ctx, func() {
+			if began = t.status.Phase == Synced; began {
+				c.epoch = t.core.pos.Epoch
+				t.marks.cuts = append(t.marks.cuts, c)
+			}
+		})
+		if err != nil || began {
+			return c, err
+		}
+	}
+}
+
+func (c *cutting[K, T]) table() any { return c.Table }
+
+func (c *cutting[K, T]) view(ctx context.Context, seq int64) (any, error) {
+	for {
+		c.mu.Lock()
+		v, there := c.views[seq]
+		over := c.over
+		c.mu.Unlock()
+		switch {
+		case there:
+			return v, nil
+		case over:
+			return nil, errEpochOver
+		}
+		select {
+		case <-c.more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-c.Table.over:
+			return nil, c.endError()
+		}
+	}
+}
+
+// end takes the part out. A loop that is gone has none.
+func (c *cutting[K, T]) end() {
+	c.once.Do(func() {
+		_ = c.do(context.Background(), func() { c.marks.endCut(c) })
+	})
+}
+
+// take is given the view at a mark.
+func (c *cutting[K, T]) take(seq int64, v View[K, T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v.pos.Epoch == c.epoch && v.phase == Synced {
+		c.views[seq] = v
+	} else {
+		c.over = true
+	}
+	signal(c.more)
+}
+
+// passed gives the view at a mark to those who wait for one.
+func (m *marks[K, T]) passed(seq int64, v View[K, T]) {
+	for _, c := range m.cuts {
+		c.take(seq, v)
+	}
+}
+
+func (m *marks[K, T]) endCut(c *cutting[K, T]) {
+	kept := m.cuts[:0]
+	for _, other := range m.cuts {
+		if other != c {
+			kept = append(kept, other)
+		}
+	}
+	clear(m.cuts[len(kept):])
+	m.cuts = kept
+}

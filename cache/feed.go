@@ -1,0 +1,198 @@
+package cache
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/gapless-go/gapless/cdc"
+)
+
+// FeedOption is a choice about a feed of changes.
+type FeedOption func(*feedOptions)
+
+type feedOptions struct {
+	initial  bool
+	buffered int
+	full     Overflow
+}
+
+// WithInitial makes a feed begin with the rows that are there, as Inserts of
+// CauseSnapshot in no particular order, and a value with InitialEnd behind
+// them.
+func WithInitial() FeedOption { return func(o *feedOptions) { o.initial = true } }
+
+// Buffered makes a feed tell of every change, up to n of which may wait. What
+// happens to a consumer that falls further behind, full says: with Fail it gets
+// ErrOverflow and has to begin anew; with Conflate those that wait become one
+// for each row, and so do all that come until it has taken everything. There is
+// no way to make the Table wait, as all of its readers would wait with it.
+//
+// Without Buffered a feed always conflates: of several changes of one row that
+// wait it tells the sum, so that it never holds more than one for each row.
+func Buffered(n int, full Overflow) FeedOption {
+	return func(o *feedOptions) { o.buffered, o.full = max(n, 1), full }
+}
+
+// feed is what waits for one consumer. The Table adds to it, in the order of
+// the changes; the consumer's own goroutine takes.
+type feed[K comparable, T any] struct {
+	equal func(a, b T) bool
+	limit int // 0: conflate
+	full  Overflow
+
+	mu    sync.Mutex
+	queue []Change[K, T] // with a limit
+	keys  []K            // without: in the order of their first change
+	sums  map[K]Change[K, T]
+	err   error
+	ready chan struct{} // capacity 1
+}
+
+func newFeed[K comparable, T any](equal func(a, b T) bool, o feedOptions) *feed[K, T] {
+	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, sums: map[K]Change[K, T]{}, ready: make(chan struct{}, 1)}
+}
+
+// add adds changes, and reports whether the feed is still wanted.
+func (f *feed[K, T]) add(changes []Change[K, T]) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.err != nil:
+		return false
+	case f.limit == 0, len(f.keys) > 0:
+		f.conflateAll(changes)
+	case len(f.queue)+len(changes) > f.limit && f.full == Conflate:
+		f.conflateAll(f.queue)
+		f.conflateAll(changes)
+		f.queue = nil
+	case len(f.queue)+len(changes) > f.limit:
+		f.queue, f.err = nil, ErrOverflow
+	default:
+		f.queue = append(f.queue, changes...)
+	}
+	signal(f.ready)
+	return f.err == nil
+}
+
+func (f *feed[K, T]) conflateAll(changes []Change[K, T]) {
+	for _, c := range changes {
+		f.conflate(c)
+	}
+}
+
+func (f *feed[K, T]) conflate(c Change[K, T]) {
+	first, waits := f.sums[c.Key]
+	if !waits {
+		f.sums[c.Key] = c
+		f.keys = append(f.keys, c.Key)
+		return
+	}
+	if sum, any := fold(first, c, f.equal); any {
+		f.sums[c.Key] = sum
+	} else {
+		delete(f.sums, c.Key) // its place in keys is passed over, and bounded by compact
+		f.compact()
+	}
+}
+
+// compact drops the places of changes that came to nothing, when they are most.
+func (f *feed[K, T]) compact() {
+	if len(f.keys) < 64 || len(f.keys) < 2*len(f.sums) {
+		return
+	}
+	kept, seen := f.keys[:0], make(map[K]bool, len(f.sums))
+	for _, k := range f.keys {
+		if _, waits := f.sums[k]; waits && !seen[k] {
+			kept, seen[k] = append(kept, k), true
+		}
+	}
+	clear(f.keys[len(kept):])
+	f.keys = kept
+}
+
+// take returns what waits, and the error that the feed has ended with.
+func (f *feed[K, T]) take() ([]Change[K, T], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.queue
+	for _, k := range f.keys {
+		if c, waits := f.sums[k]; waits {
+			out = append(out, c)
+			delete(f.sums, k)
+		}
+	}
+	f.queue, f.keys = nil, nil
+	return out, f.err
+}
+
+// end makes the feed end behind what waits. The first reason counts.
+func (f *feed[K, T]) end(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+	signal(f.ready)
+}
+
+// Changes is the feed of net changes: who starts from nothing, or with
+// WithInitial, and carries out every change has at any time a state that the
+// cache had, and the last of them when it has taken everything. The changes of
+// a feed come in one order; by default those of one row that wait are told as
+// one, see Buffered.
+//
+// It ends with ctx's error; with ErrOverflow; or, when Run has returned, with
+// its error, behind all changes. The loop blocks while there is nothing to
+// tell. Each call is a feed of its own, which begins when it is iterated.
+func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2[Change[K, T], error] {
+	var o feedOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return func(yield func(Change[K, T], error) bool) {
+		f := newFeed[K](t.core.equal, o)
+		view := t.attach(f)
+		defer f.end(errStopped)
+		if o.initial && !initial(view, yield) {
+			return
+		}
+		for {
+			changes, err := f.take()
+			for _, c := range changes {
+				if !yield(c, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(Change[K, T]{}, err)
+				return
+			}
+			if len(changes) > 0 {
+				continue
+			}
+			select {
+			case <-f.ready:
+			case <-ctx.Done():
+				yield(Change[K, T]{}, ctx.Err())
+				return
+			}
+		}
+	}
+}
+
+func initial[K comparable, T any](view View[K, T], yield func(Change[K, T], error) bool) bool {
+	for k, row := range view.All() {
+		if !yield(Change[K, T]{Op: cdc.Insert, Key: k, New: row, Cause: CauseSnapshot, Pos: view.Pos()}, nil) {
+			return false
+		}
+	}
+	return yield(Change[K, T]{InitialEnd: true, Pos: view.Pos()}, nil)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

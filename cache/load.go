@@ -1,0 +1,159 @@
+package cache
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gapless-go/gapless/internal/postgrest"
+)
+
+// maxOpen is how many pages may wait for their mark.
+const maxOpen = 16
+
+// loadAll reads the whole table and makes the cache equal to it, or, if it is
+// not whole, as much as the cache may hold. A row that an event told of
+// meanwhile is what the event says. With a Marker, a page is merged when the
+// stream has come to where the table was when it was read; the next ones are
+// read meanwhile.
+func (t *Table[K, T]) loadAll(ctx context.Context, do how, whole bool) (f found, err error) {
+	select {
+	case t.loading <- struct{}{}: // one at a time: a load marks what it has seen
+		defer func() { <-t.loading }()
+	case <-ctx.Done():
+		return f, ctx.Err()
+	}
+	all, err := t.startLoad(ctx)
+	if err != nil {
+		return f, err
+	}
+	defer all.over.Store(true)
+	open, err := t.loadPages(ctx, do, whole, &f)
+	if err == nil {
+		err = t.atMark(ctx, 0, func() {
+			if whole {
+				f.add(t.core.endLoad(all, do))
+			}
+			t.ready.read(t.now())
+		})
+	}
+	for _, h := range open { // then f is not the loop's any more
+		err = errors.Join(err, t.await(ctx, h))
+	}
+	return f, err
+}
+
+// startLoad begins a load, and the read that finds out in the end what is not
+// there.
+func (t *Table[K, T]) startLoad(ctx context.Context) (all *read, err error) {
+	err = t.do(ctx, func() {
+		all = t.core.startLoad(t.now())
+		t.note(func(s *Status) { s.Loaded, s.Total = 0, 0 })
+	})
+	return all, err
+}
+
+// loadPages reads the pages of a load. Those that it returns may wait for their
+// mark still.
+func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *found) (open []*held, err error) {
+	rows := 0
+	for after := []string(nil); ; {
+		h, p, err := t.loadPage(ctx, after, do, f)
+		if err != nil {
+			return open, err
+		}
+		if open = append(open, h); len(open) > maxOpen {
+			if err := t.await(ctx, open[0]); err != nil {
+				return open[1:], err
+			}
+			open = open[1:]
+		}
+		rows += len(p.rows)
+		switch max := t.opts.maxRows; {
+		case p.last == nil: // a short page is not the last: the server has a limit of its own
+			return open, nil
+		case max.limit > 0 && max.full == Fail && rows > max.limit:
+			return open, t.source.fail(ErrTooManyRows)
+		case !whole && rows >= max.limit:
+			return open, nil
+		}
+		after = p.last
+	}
+}
+
+// loadPage reads a page, which is merged later.
+func (t *Table[K, T]) loadPage(ctx context.Context, after []string, do how, f *found) (h *held, p page[K, T], err error) {
+	rd, err := t.reading(ctx, func() (err error) {
+		p, err = t.source.page(ctx, after, t.opts.pageSize, t.opts.marker.known())
+		return err
+	})
+	if err != nil {
+		return nil, p, err
+	}
+	h, err = t.holdJob(ctx, p.seq, func() {
+		f.add(t.core.merge(rd, p.keys, p.rows, do))
+		rd.over.Store(true)
+		t.note(func(s *Status) {
+			s.Loaded += len(p.rows)
+			s.Total = max(s.Total, p.total, s.Loaded)
+		})
+	})
+	return h, p, err
+}
+
+// reading makes a read of the table, again and again until it succeeds, and
+// returns what is known of the time of the one that did.
+func (t *Table[K, T]) reading(ctx context.Context, get func() error) (rd *read, err error) {
+	err = t.again(ctx, func() error {
+		if rd != nil {
+			rd.over.Store(true)
+		}
+		if err := t.do(ctx, func() { rd = t.core.request(t.now()) }); err != nil {
+			return err
+		}
+		return get()
+	})
+	if err != nil && rd != nil {
+		rd.over.Store(true)
+	}
+	return rd, err
+}
+
+// readKeys reads some rows by their keys and merges them.
+func (t *Table[K, T]) readKeys(ctx context.Context, keys []K, do how) (f found, err error) {
+	var p page[K, T]
+	rd, err := t.reading(ctx, func() (err error) {
+		p, err = t.source.byKeys(ctx, keys)
+		return err
+	})
+	if err != nil {
+		return f, err
+	}
+	defer rd.over.Store(true)
+	err = t.atMark(ctx, 0, func() {
+		f.add(t.core.merge(rd, p.keys, p.rows, do))
+		f.add(t.core.absent(rd, without(keys, p.keys), do))
+	})
+	return f, err
+}
+
+// without returns the keys that are not among the others.
+func without[K comparable](keys, others []K) []K {
+	found := make(map[K]bool, len(others))
+	for _, k := range others {
+		found[k] = true
+	}
+	var rest []K
+	for _, k := range keys {
+		if !found[k] {
+			rest = append(rest, k)
+		}
+	}
+	return rest
+}
+
+// smallerPage reports whether a page of fewer rows may succeed where this one
+// was too large, or took too long.
+func smallerPage(err error) bool {
+	var e *postgrest.Error
+	return errors.Is(err, postgrest.ErrTooLarge) || errors.As(err, &e) && e.Code == "57014"
+}

@@ -1,0 +1,100 @@
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/postgrest"
+	"github.com/gapless-go/gapless/realtime"
+)
+
+// markTable is the table of marks, which package sql makes.
+const markTable = "rt_mark"
+
+// Marker writes marks into the stream of changes: it updates a row of its own
+// in the table rt_mark, and the Tables that have the Marker wait for that
+// change to come. What the database did before a mark has come when the mark
+// has. See WithMarker.
+//
+// A Marker is for any number of Tables of one client, and is what makes one
+// consistent Cut of them possible. It is safe for concurrent use.
+type Marker struct {
+	api  postgrest.Table
+	lock chan struct{} // capacity 1; holds id
+	id   string        // of the row; empty: there is none yet
+}
+
+// NewMarker makes a Marker that acts as the client does. The database must have
+// what package sql installs, and the client must be signed in, or use the
+// service key: a mark belongs to a user. It makes no request until a Table
+// with the Marker is run.
+func NewMarker(client *realtime.Client) *Marker {
+	return &Marker{lock: make(chan struct{}, 1), api: postgrest.Table{
+		Client: client, Schema: "public", Name: markTable, Key: []string{"id"}}}
+}
+
+// row returns the id of the Marker's row, which it inserts if there is none.
+func (m *Marker) row(ctx context.Context) (string, error) {
+	select {
+	case m.lock <- struct{}{}:
+		defer func() { <-m.lock }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if m.id != "" {
+		return m.id, nil
+	}
+	row, err := m.api.Insert(ctx, struct{}{})
+	if err != nil {
+		return "", fmt.Errorf("cache: a marker needs the table public.%s of package sql, and a user: %w", markTable, err)
+	}
+	m.id = row.Key[0]
+	return m.id, nil
+}
+
+// known returns the id of the row, empty if there is none or no Marker.
+func (m *Marker) known() string {
+	if m == nil {
+		return ""
+	}
+	m.lock <- struct{}{}
+	defer func() { <-m.lock }()
+	return m.id
+}
+
+// forget has the next call of row make another one.
+func (m *Marker) forget(id string) {
+	m.lock <- struct{}{}
+	defer func() { <-m.lock }()
+	if m.id == id {
+		m.id = ""
+	}
+}
+
+// write writes a mark and returns its number, which is one more than that of
+// the mark before in the order of their commits.
+func (m *Marker) write(ctx context.Context, id string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	row, err := m.api.Update(ctx, []string{id}, map[string]any{"at": time.Now().UTC()})
+	switch {
+	case errors.Is(err, postgrest.ErrNoRow):
+		m.forget(id)
+		return 0, errMarkGone
+	case err != nil:
+		return 0, err
+	}
+	return markNumber(row.JSON)
+}
+
+// markNumber reads the number of a mark.
+func markNumber(row []byte) (int64, error) {
+	var mark struct{ Seq *int64 }
+	if err := json.Unmarshal(row, &mark); err != nil || mark.Seq == nil {
+		return 0, errors.New("cache: a mark without a number")
+	}
+	return *mark.Seq, nil
+}

@@ -1,0 +1,217 @@
+package cache
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/channel"
+)
+
+// Option is a choice about a Table.
+type Option func(*options) error
+
+type options struct {
+	schema      string
+	primaryKey  []string // empty: the table's
+	columns     []string
+	filter      cdc.Filter
+	topic       string
+	channel     []channel.Option
+	pageSize    int
+	settle      time.Duration
+	marker      *Marker
+	canary      time.Duration
+	markTimeout time.Duration
+	version     []string
+	verifyEvery time.Duration
+	verifyBy    Check
+	keep        time.Duration
+	perKey      int
+	maxRows     struct {
+		limit int
+		full  Overflow
+	}
+	checkpoint Checkpoint
+	saveEvery  time.Duration
+}
+
+func defaults() options {
+	return options{schema: "public", pageSize: 1000, settle: 2 * time.Second,
+		canary: time.Hour, markTimeout: 10 * time.Second, saveEvery: time.Minute}
+}
+
+// narrowed reports whether rows may come into the cache's part of the table, or
+// leave it, without an insert or a delete.
+func (o *options) narrowed() bool { return !o.filter.IsZero() || o.maxRows.full == Evict }
+
+// WithSchema names the schema of the table. Default: public.
+func WithSchema(name string) Option {
+	return func(o *options) error { o.schema = name; return notEmpty("schema", name) }
+}
+
+// WithPrimaryKey names the columns of the table's primary key, in any order.
+// Without it, it is what the project says of the table; a project that does not
+// tell the client's role is taken to have the column id.
+func WithPrimaryKey(columns ...string) Option {
+	return func(o *options) error {
+		o.primaryKey = columns
+		return notEmpty("primary key", columns...)
+	}
+}
+
+// WithColumns has only these columns read and streamed. Those of the primary
+// key always are. Default: all that the role may read.
+func WithColumns(columns ...string) Option {
+	return func(o *options) error { o.columns = columns; return notEmpty("columns", columns...) }
+}
+
+// WithFilter has only the rows that meet the filter in the cache. The server
+// does not tell of a row that an UPDATE takes out of the filter, nor, if the
+// filter is on other columns than those of the replica identity, of a DELETE:
+// such rows stay in the cache until they are found by Verify or the next load.
+func WithFilter(f cdc.Filter) Option {
+	return func(o *options) error { o.filter = f; return f.Err() }
+}
+
+// WithChannel names the topic of the channel that the changes come by, and says
+// how to join it, such as channel.Private. Every Table needs a topic of its
+// own. Default: a public channel with a topic of the table's name and some
+// random letters.
+func WithChannel(topic string, opts ...channel.Option) Option {
+	return func(o *options) error {
+		o.topic, o.channel = topic, opts
+		return notEmpty("topic", topic)
+	}
+}
+
+// WithPageSize is how many rows a page of the load asks for. The server may
+// have a lower limit of its own. Default 1000.
+func WithPageSize(rows int) Option {
+	return func(o *options) error { o.pageSize = rows; return atLeast("a page of rows", rows, 1) }
+}
+
+// WithSettle is how long a transaction may be in the database's log, and so in
+// the stream, before a reader of the table sees it. It is usually far less than
+// a millisecond; with synchronous replication, it is as long as a commit waits
+// for the standby. Default 2 s.
+func WithSettle(d time.Duration) Option {
+	return func(o *options) error { o.settle = d; return atLeast("a settle time", d, 0) }
+}
+
+// WithMarker makes the Table exact: see the package's documentation. Tables of
+// one client may share a Marker.
+func WithMarker(m *Marker) Option {
+	return func(o *options) error {
+		o.marker = m
+		if m == nil {
+			return fmt.Errorf("cache: WithMarker(nil)")
+		}
+		return nil
+	}
+}
+
+// WithCanary has a mark written every so often, though nothing waits for one. A
+// mark that does not come shows that changes may not come either: that is a gap
+// in at most every+timeout, and a loss of marks one at once. Losses that come
+// between two marks and spare both are not seen; the server's rate limit loses
+// five seconds and more. It costs an update and a change for every mark.
+// Default: a mark every hour, and a timeout of 10 s for all marks. It needs
+// WithMarker.
+func WithCanary(every, timeout time.Duration) Option {
+	return func(o *options) error {
+		o.canary, o.markTimeout = every, timeout
+		if err := atLeast("a canary every", every, 100*time.Millisecond); err != nil {
+			return err
+		}
+		return atLeast("a canary's timeout", timeout, 100*time.Millisecond)
+	}
+}
+
+// WithVersion names columns that change whenever a row does: a number that a
+// trigger counts, or a time that one sets to clock_timestamp(). now() is when the
+// transaction began, and not enough. T must have fields for them. See ByKeys and
+// ByDigest.
+func WithVersion(columns ...string) Option {
+	return func(o *options) error { o.version = columns; return notEmpty("version", columns...) }
+}
+
+// WithVerify has the cache verified and repaired every d, so that no divergence
+// lives for longer than that. Default: never. Without a choice of check it is
+// that of Table.Verify.
+func WithVerify(d time.Duration, check ...Check) Option {
+	return func(o *options) error {
+		o.verifyEvery, o.verifyBy = d, checkUnset
+		if len(check) > 0 {
+			o.verifyBy = check[0]
+		}
+		return atLeast("a verification every", d, time.Second)
+	}
+}
+
+// checkUnset is the best check, which is not known yet.
+const checkUnset Check = 255
+
+// WithHistory keeps what rows were, for AsOf: versions that were replaced up to
+// keep ago, by the database's clock, and of each row no more than perKey,
+// the present one included.
+func WithHistory(keep time.Duration, perKey int) Option {
+	return func(o *options) error {
+		o.keep, o.perKey = keep, perKey
+		if err := atLeast("a history of", keep, time.Millisecond); err != nil {
+			return err
+		}
+		return atLeast("versions per key", perKey, 2)
+	}
+}
+
+// WithMaxRows bounds the cache. When there are more rows, Fail ends Run with
+// ErrTooManyRows, and Evict removes rows that were not read lately: then the
+// cache holds a part of the table, Get does not find the others, and Fetch
+// does. Default: no bound.
+func WithMaxRows(n int, full Overflow) Option {
+	return func(o *options) error {
+		o.maxRows.limit, o.maxRows.full = n, full
+		if full != Fail && full != Evict {
+			return fmt.Errorf("cache: WithMaxRows knows Fail and Evict")
+		}
+		return atLeast("rows", n, 1)
+	}
+}
+
+// WithCheckpoint has the rows saved every so often, and when Run ends, and read
+// back when a Table of the same table, options and T is run: it then serves
+// them at once, in the phase Stale, and reads from the table what has changed.
+// T must come out of encoding/json as it went in; Status.CheckpointErr tells if
+// it does not, or if saving fails. every 0 is a minute.
+func WithCheckpoint(c Checkpoint, every time.Duration) Option {
+	return func(o *options) error {
+		o.checkpoint = c
+		if every != 0 {
+			o.saveEvery = every
+		}
+		if c == nil {
+			return fmt.Errorf("cache: WithCheckpoint(nil)")
+		}
+		return atLeast("a checkpoint every", o.saveEvery, 100*time.Millisecond)
+	}
+}
+
+func notEmpty(what string, names ...string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("cache: no %s", what)
+	}
+	for _, name := range names {
+		if name == "" {
+			return fmt.Errorf("cache: an empty name in %s", what)
+		}
+	}
+	return nil
+}
+
+func atLeast[N int | time.Duration](what string, n, least N) error {
+	if n < least {
+		return fmt.Errorf("cache: %s: %v is less than %v", what, n, least)
+	}
+	return nil
+}

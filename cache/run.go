@@ -1,0 +1,364 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/postgrest"
+)
+
+const (
+	// maxBatch is how many changes are applied before what they made is
+	// published, if so many wait.
+	maxBatch       = 256
+	retryMin       = 250 * time.Millisecond
+	retryMax       = 15 * time.Second
+	requestTimeout = 60 * time.Second
+)
+
+// runner is Run at work on one channel. The loop owns the core: it applies the
+// stream and does the jobs that others send it. All that waits for the network
+// is done by the keepers, one after the other: each belongs to an epoch and
+// ends with it.
+//
+//	pump ──changes──▶ loop ◀──jobs── keeper (load, rows in doubt, verification), marks, callers
+type runner[K comparable, T any] struct {
+	*Table[K, T]
+	markID  string // empty without a Marker
+	changes chan cdc.Change
+	failed  chan error    // capacity 1: why a keeper gave up
+	doubt   chan struct{} // capacity 1: there may be a key in doubt
+	suspect chan struct{} // capacity 1: something does not fit
+
+	// These are the loop's.
+	endEpoch context.CancelFunc
+	keepers  sync.WaitGroup
+	previous chan struct{} // closed when the last keeper has ended
+}
+
+// Run follows the table until ctx ends, and returns its error, or until the
+// table cannot be followed: it or a column does not exist, the role may not
+// read it, it is not in the publication, the key function or T does not fit it,
+// the token source has failed for good. What passes is tried again for ever,
+// with backoff; Status tells of it. A Table is run once.
+func (t *Table[K, T]) Run(ctx context.Context) error {
+	t.mu.Lock()
+	first := t.run.CompareAndSwap(false, true)
+	t.mu.Unlock()
+	if !first {
+		return ErrRunning
+	}
+	err := t.follow(ctx)
+	t.finish(err)
+	return err
+}
+
+// follow prepares and then lives from channel to channel.
+func (t *Table[K, T]) follow(ctx context.Context) error {
+	saved, err := t.restore()
+	if err != nil {
+		return err
+	}
+	if err := t.again(ctx, func() error { return t.source.open(ctx, t.opts.marker != nil) }); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var saving sync.WaitGroup
+	saving.Go(func() { t.saveNowAndThen(ctx, saved) }) // ends with ctx; waited for below
+	defer saving.Wait()
+	defer stop()
+	for {
+		if err := t.stream(ctx); !errors.Is(err, errRejoin) {
+			return err
+		}
+	}
+}
+
+// stream lives as long as one channel. Its error is errRejoin if another one is
+// needed.
+func (t *Table[K, T]) stream(ctx context.Context) error {
+	r := &runner[K, T]{Table: t, changes: make(chan cdc.Change), failed: make(chan error, 1),
+		doubt: make(chan struct{}, 1), suspect: make(chan struct{}, 1), endEpoch: func() {}, previous: closed()}
+	if t.opts.marker != nil {
+		err := t.again(ctx, func() (err error) { r.markID, err = t.opts.marker.row(ctx); return err })
+		if err != nil {
+			return err
+		}
+	}
+	ch, err := t.client.Channel(t.opts.topic, t.opts.channel...)
+	if err != nil {
+		return err
+	}
+	sub, err := ch.Subscribe(r.bindings()...)
+	if err != nil {
+		return err
+	}
+	inner, stop := context.WithCancel(ctx)
+	streamed := make(chan error, 1)
+	go func() { streamed <- r.pump(inner, sub) }() // until inner ends, or the stream; waited for below
+	err = r.loop(inner, streamed)
+	stop()
+	r.endEpoch()
+	r.keepers.Wait()
+	<-streamed
+	r.marks.begin(0)
+	r.step(gapOpened)
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = ch.Leave(leaving) // it is over in any case
+	return err
+}
+
+// bindings are the table, and the row of marks: in one subscription, as the
+// order of its changes is what marks are about.
+func (r *runner[K, T]) bindings() []channel.Binding {
+	b := []channel.Binding{{Schema: r.opts.schema, Table: r.name, Filter: r.opts.filter, Columns: r.opts.columns}}
+	if r.markID != "" {
+		b = append(b, channel.Binding{Schema: "public", Table: markTable, Filter: cdc.Eq("id", r.markID), Columns: []string{"seq"}})
+	}
+	return b
+}
+
+func closed() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// pump hands the stream to the loop.
+func (r *runner[K, T]) pump(ctx context.Context, sub *channel.Subscription) error {
+	for c, err := range sub.Changes(ctx) {
+		if err != nil {
+			return err
+		}
+		select {
+		case r.changes <- c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// loop applies what comes until something ends it.
+func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
+	ticker := time.NewTicker(clockEvery)
+	defer ticker.Stop()
+	clock := newClock(time.Now())
+	for {
+		select {
+		case c := <-r.changes:
+			if err := r.takeBatch(ctx, c); err != nil {
+				return err
+			}
+		case job := <-r.jobs:
+			r.core.wall = time.Now().UnixMilli()
+			job()
+			r.publish()
+		case <-ticker.C:
+			if clock.jumped(time.Now()) {
+				r.lost(cdc.Gap{Since: clock.before, Reason: cdc.Suspended})
+				return errRejoin
+			}
+		case err := <-r.failed:
+			if errors.Is(err, errRejoin) {
+				r.lost(cdc.Gap{Since: time.Now().Add(-maxLate * r.opts.markTimeout), Reason: cdc.Silent})
+			}
+			return err
+		case err := <-streamed:
+			streamed <- err // stream waits for it, too
+			return err
+		}
+	}
+}
+
+// takeBatch takes a value of the stream, and those that are there already, and
+// publishes what they change at once.
+func (r *runner[K, T]) takeBatch(ctx context.Context, c cdc.Change) error {
+	r.core.wall = time.Now().UnixMilli()
+	defer r.publish()
+	for n := 0; ; n++ {
+		if err := r.take(ctx, c); err != nil || n == maxBatch {
+			return err
+		}
+		select {
+		case c = <-r.changes:
+		default:
+			return nil
+		}
+	}
+}
+
+func (r *runner[K, T]) take(ctx context.Context, c cdc.Change) error {
+	switch {
+	case c.Gap != nil:
+		r.gap(ctx, *c.Gap)
+		return nil
+	case c.Binding == 1:
+		return r.takeMark(ctx, c)
+	}
+	now := r.now()
+	e, err := r.decode(c)
+	switch {
+	case errors.Is(err, errUnknownRow): // nothing says which row it is of
+		r.gap(ctx, cdc.Gap{Since: time.Now(), Until: time.Now(), Reason: cdc.Undecodable, Err: err})
+		return nil
+	case err != nil:
+		return err
+	}
+	if r.core.apply(now, e, r.status.Phase == Synced) {
+		signal(r.suspect)
+	}
+	if r.opts.maxRows.full == Fail && r.opts.maxRows.limit > 0 && r.core.rows.Len() > r.opts.maxRows.limit {
+		return r.source.fail(ErrTooManyRows)
+	}
+	if _, doubtful := r.core.dirty[e.key]; doubtful {
+		signal(r.doubt)
+	}
+	r.ready.event(now, e.committed)
+	r.lastEvent, r.lastCommit = time.Now(), c.Committed
+	return nil
+}
+
+// takeMark takes a mark: what waits for it is done now, at its place in the
+// stream.
+func (r *runner[K, T]) takeMark(ctx context.Context, c cdc.Change) error {
+	if c.Op != cdc.Update {
+		return nil // the row is gone, which its next update will show
+	}
+	seq, err := markNumber(c.Record)
+	if err != nil {
+		return r.source.fail(err)
+	}
+	before := r.marks.at
+	if !r.marks.came(seq, r.now()) {
+		r.gap(ctx, cdc.Gap{Since: before, Until: time.Now(), Reason: cdc.MarkLost})
+		r.marks.seen = seq
+		return nil
+	}
+	r.marks.release()
+	if len(r.marks.cuts) > 0 {
+		r.publish()
+		r.marks.passed(seq, r.View())
+	}
+	return nil
+}
+
+// gap ends the epoch, and begins another one if the stream is whole again.
+func (r *runner[K, T]) gap(ctx context.Context, g cdc.Gap) {
+	r.lost(g)
+	if !g.Open() {
+		r.step(gapClosed)
+		r.beginEpoch(ctx)
+	}
+}
+
+// lost notes a gap. Open ones are counted when they close.
+func (r *runner[K, T]) lost(g cdc.Gap) {
+	r.endEpoch()
+	r.step(gapOpened)
+	r.note(func(s *Status) {
+		if s.LastGap = g; !g.Open() {
+			s.Gaps++
+		}
+	})
+}
+
+// beginEpoch starts a keeper, which begins when the one before has ended.
+func (r *runner[K, T]) beginEpoch(ctx context.Context) {
+	r.core.begin(r.now())
+	r.marks.begin(0)
+	r.ready = catchUp{}
+	ctx, r.endEpoch = context.WithCancel(ctx)
+	before, done := r.previous, make(chan struct{})
+	r.previous = done
+	first := r.core.pos.Epoch == 1 && r.core.rows.Len() == 0
+	var both sync.WaitGroup
+	both.Go(func() { r.report(ctx, func() error { return r.keep(ctx, first) }, before) })
+	if r.markID != "" {
+		both.Go(func() { r.report(ctx, func() error { return r.writeMarks(ctx, r.markID) }, before) })
+	}
+	r.keepers.Go(func() { both.Wait(); close(done) })
+}
+
+// report does a keeper's work and tells the loop how it failed.
+func (r *runner[K, T]) report(ctx context.Context, work func() error, before chan struct{}) {
+	<-before
+	if err := work(); err != nil && ctx.Err() == nil {
+		select {
+		case r.failed <- err:
+		default: // the first counts
+		}
+	}
+}
+
+// do has the loop do a job, and waits for it. While there is no loop, as
+// before Run and between channels, it waits for that, too.
+func (t *Table[K, T]) do(ctx context.Context, job func()) error {
+	done := make(chan struct{})
+	select {
+	case t.jobs <- func() { defer close(done); job() }:
+		<-done // the loop finishes what it has taken
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.over:
+		return t.endError()
+	}
+}
+
+// again does something that needs the network until it succeeds, or fails for
+// a reason that does not pass.
+func (t *Table[K, T]) again(ctx context.Context, try func() error) error {
+	for n := 0; ; n++ {
+		err := try()
+		switch {
+		case err == nil:
+			t.trouble(nil)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !temporary(err):
+			return t.source.fail(err)
+		}
+		t.trouble(err)
+		if err := sleep(ctx, max(backoff.Full(n, retryMin, retryMax), retryAfter(err))); err != nil {
+			return err
+		}
+	}
+}
+
+// trouble notes why a request is being made again.
+func (t *Table[K, T]) trouble(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.status.Trouble != err {
+		t.status.Trouble = err
+		t.signal()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// retryAfter is what the server asked for.
+func retryAfter(err error) time.Duration {
+	var e *postgrest.Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}

@@ -1,0 +1,213 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/postgrest"
+	"github.com/gapless-go/gapless/realtime"
+)
+
+// source reads the table over the project's REST API (PostgREST). open makes
+// it usable.
+type source[K comparable, T any] struct {
+	api     postgrest.Table
+	schema  string
+	key     func(T) K
+	codec   *postgrest.KeyCodec[K]
+	columns []cdc.Column // with their types, as far as they are known
+	facts   facts
+}
+
+// facts are what the database says of the table; the zero value if nobody can
+// tell.
+type facts struct {
+	level3 bool // the functions of package sql are there
+	rls    bool // known to be on
+	noRLS  bool // known to be off
+}
+
+// page is some rows of a table, in the order of its primary key.
+type page[K comparable, T any] struct {
+	rows  []T
+	keys  []K
+	last  []string // the key of the last row, as text; nil: the end
+	total int      // of the rows, in a first page; -1: unknown
+	seq   int64    // of the mark that was written with it; 0: none was
+}
+
+func newSource[K comparable, T any](client *realtime.Client, table string, o options, key func(T) K) (source[K, T], error) {
+	filter, err := o.filter.Query()
+	if err != nil {
+		return source[K, T]{}, err
+	}
+	s := source[K, T]{schema: o.schema, key: key, api: postgrest.Table{
+		Client: client, Schema: o.schema, Name: table, Columns: o.columns, Filter: filter, Total: true}}
+	if len(o.primaryKey) > 0 {
+		err = s.setKey(o.primaryKey)
+	}
+	return s, err
+}
+
+// setKey makes the columns of the key known.
+func (s *source[K, T]) setKey(columns []string) (err error) {
+	s.api.Key = columns
+	if s.codec, err = postgrest.NewKeyCodec[K](columns); err != nil {
+		return s.disagree("%v", err)
+	}
+	return nil
+}
+
+// open finds out what the table is, and holds the options against it.
+func (s *source[K, T]) open(ctx context.Context, marked bool) error {
+	if marked {
+		if known, err := s.askDatabase(ctx); known || err != nil {
+			return err
+		}
+	}
+	d, err := s.api.Describe(ctx)
+	switch {
+	case errors.Is(err, postgrest.ErrNotDescribed):
+		if s.codec == nil {
+			return s.setKey([]string{"id"})
+		}
+		return nil
+	case err != nil:
+		return err
+	}
+	for _, c := range d.Columns {
+		s.columns = append(s.columns, cdc.Column{Name: c.Name, Type: typeName(c.Type)})
+	}
+	return s.checkKey(d.Key, false)
+}
+
+// checkKey holds the primary key that the table has against the one that was
+// asked for. ordered says that it is in the order of its index, in which it is
+// best read.
+func (s *source[K, T]) checkKey(has []string, ordered bool) error {
+	asked := s.api.Key
+	switch {
+	case len(has) == 0 && len(asked) == 0:
+		return s.disagree("the table has none: a cache needs one, or WithPrimaryKey for a view")
+	case len(has) == 0:
+		return nil // of a view nobody can tell
+	case len(asked) == 0:
+		return s.setKey(has)
+	case !slices.Equal(slices.Sorted(slices.Values(has)), slices.Sorted(slices.Values(asked))):
+		return s.disagree("the table's is (%s)", strings.Join(has, ", "))
+	case ordered:
+		return s.setKey(has)
+	}
+	return nil
+}
+
+// page reads at most n rows behind a key; behind none from the beginning. If
+// the database can, it writes a mark behind the reading in the same
+// transaction.
+func (s *source[K, T]) page(ctx context.Context, after []string, n int, mark string) (page[K, T], error) {
+	if mark != "" && s.facts.level3 {
+		return s.chunk(ctx, after, n, mark)
+	}
+	p, err := s.api.Page(ctx, after, n)
+	for ; err != nil && smallerPage(err) && n > 1; p, err = s.api.Page(ctx, after, n) {
+		n = max(n/4, 1)
+	}
+	if err != nil {
+		return page[K, T]{}, err
+	}
+	rows, keys, err := s.decode(p.Rows)
+	return page[K, T]{rows: rows, keys: keys, last: p.Last, total: p.Total}, err
+}
+
+// byKeys reads rows by their keys. Those that are not there, or that the role
+// may not see, are not in the result.
+func (s *source[K, T]) byKeys(ctx context.Context, keys []K) (page[K, T], error) {
+	texts := make([][]string, len(keys))
+	for i, k := range keys {
+		var err error
+		if texts[i], err = s.codec.Encode(k); err != nil {
+			return page[K, T]{}, s.disagree("%v", err)
+		}
+	}
+	p, err := s.api.ByKeys(ctx, texts)
+	if err != nil {
+		return page[K, T]{}, err
+	}
+	rows, found, err := s.decode(p.Rows)
+	return page[K, T]{rows: rows, keys: found}, err
+}
+
+func (s *source[K, T]) decode(raw []postgrest.Row) (rows []T, keys []K, err error) {
+	rows, keys = make([]T, len(raw)), make([]K, len(raw))
+	for i := range raw {
+		if rows[i], keys[i], err = s.row(&raw[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return rows, keys, nil
+}
+
+// row decodes a row, and holds the key function against its primary key: two
+// rows of one key would be one in the cache, in silence.
+func (s *source[K, T]) row(raw *postgrest.Row) (row T, k K, err error) {
+	event, err := cdc.As[T](cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Record: raw.JSON, Columns: s.columns})
+	if err != nil {
+		return row, k, err
+	}
+	k = s.key(event.New)
+	if !s.codec.Check(k, raw.Key) {
+		return row, k, s.disagree("the key function makes %v of a row whose key is (%s)", k, strings.Join(raw.Key, ", "))
+	}
+	return event.New, k, nil
+}
+
+func (s *source[K, T]) disagree(format string, args ...any) error {
+	return &KeyError{Schema: s.schema, Table: s.api.Name, Columns: s.api.Key, Reason: fmt.Sprintf(format, args...)}
+}
+
+// fail names the table in an error that is not one of those that do.
+func (s *source[K, T]) fail(err error) error {
+	var key *KeyError
+	var table *TableError
+	var decode *cdc.DecodeError
+	if errors.As(err, &key) || errors.As(err, &table) || errors.As(err, &decode) {
+		return err
+	}
+	return &TableError{Schema: s.schema, Table: s.api.Name, Err: err}
+}
+
+// typeName returns pg_type.typname for the name that a type has in SQL, which
+// is what the description of the API has.
+func typeName(sql string) string {
+	if element, isArray := strings.CutSuffix(sql, "[]"); isArray {
+		return "_" + typeName(element)
+	}
+	if name, ok := typeNames[sql]; ok {
+		return name
+	}
+	return sql
+}
+
+var typeNames = map[string]string{
+	"smallint": "int2", "integer": "int4", "bigint": "int8", "real": "float4", "double precision": "float8",
+	"boolean": "bool", "character varying": "varchar", "character": "bpchar", "bit varying": "varbit",
+	"timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
+	"time with time zone": "timetz", "time without time zone": "time",
+}
+
+// temporary reports whether a read may succeed later.
+func temporary(err error) bool {
+	var e *postgrest.Error
+	return errors.As(err, &e) && e.Temporary()
+}
+
+// narrow is the source for keys and some columns alone.
+func (s *source[K, T]) narrow(columns []string) *source[K, T] {
+	n := *s
+	n.api.Columns = append(slices.Clone(s.api.Key), columns...)
+	return &n
+}

@@ -1,0 +1,264 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/realtime"
+)
+
+var timeType = reflect.TypeFor[time.Time]()
+
+// Table is a copy of a table, or of some of its rows and columns, that keeps
+// itself equal to it. New makes one; Run does all of its work. Every method is
+// safe for concurrent use.
+//
+// Reads never wait: they are answered from the last published view, also while
+// the connection is down; Status tells how fresh that is. Each read is of one
+// view. Rows are values; what they point to is shared and must not be changed.
+type Table[K comparable, T any] struct {
+	name    string
+	opts    options
+	client  *realtime.Client
+	source  source[K, T]
+	version versions[T]
+	born    time.Time
+	run     atomic.Bool
+	jobs    chan func()   // for the loop
+	loading chan struct{} // capacity 1: held by who reads the whole table
+	over    chan struct{} // closed when Run has returned
+
+	// These are the loop's own.
+	core                  core[K, T]
+	marks                 marks[K, T]
+	ready                 catchUp // how the stream is catching up with what was read
+	lastEvent, lastCommit time.Time
+	eventsAtVerify        uint64
+
+	view atomic.Pointer[View[K, T]]
+
+	mu      sync.Mutex
+	feeds   map[*feed[K, T]]struct{}
+	flights map[K]*flight[T]
+	status  Status
+	ended   bool
+	err     error         // what Run returned, once ended
+	changed chan struct{} // closed and replaced when a phase or a view does; nil if nobody waits
+}
+
+// New makes the cache of a table: of its rows as T (see cdc.As), by the key
+// that the function finds in a row. The key must be made of the columns of the
+// primary key and of nothing else, each of which T must have.
+//
+// New starts nothing and connects to nothing. The error is a *cdc.TypeError for
+// a T or a key that columns do not fit into, or says which option is wrong.
+func New[K comparable, T any](client *realtime.Client, table string, key func(T) K, opts ...Option) (*Table[K, T], error) {
+	o := defaults()
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(notEmpty("table", table), cdc.CheckType[T]()); err != nil {
+		return nil, err
+	}
+	o.topic = cmp.Or(o.topic, "cache:"+table+":"+strings.ToLower(rand.Text()[:8]))
+	t := &Table[K, T]{name: table, opts: o, client: client, born: time.Now(),
+		jobs: make(chan func()), loading: make(chan struct{}, 1), over: make(chan struct{}),
+		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
+	t.core = newCore[K, T](key, o.settle)
+	t.core.bound.limit, t.core.bound.full = o.maxRows.limit, o.maxRows.full
+	if o.keep > 0 {
+		t.core.history = &history[K, T]{keep: o.keep.Milliseconds(), perKey: o.perKey}
+	}
+	t.marks.on, t.marks.wanted = o.marker != nil, make(chan struct{}, 1)
+	t.view.Store(&View[K, T]{})
+	var err error
+	if t.source, err = newSource[K, T](client, table, o, key); err == nil {
+		t.version, err = newVersions[T](o.version)
+	}
+	if t.opts.verifyBy == checkUnset {
+		t.opts.verifyBy = t.bestCheck()
+	}
+	return t, err
+}
+
+// now is the moment on the core's clock, which does not go back.
+func (t *Table[K, T]) now() moment { return time.Since(t.born) + 1 }
+
+// View returns the present content.
+func (t *Table[K, T]) View() View[K, T] { return *t.view.Load() }
+
+// Get returns a row of the present view. It takes no lock.
+func (t *Table[K, T]) Get(k K) (T, bool) { return t.view.Load().get(k) }
+
+// All returns the rows of the present view, in no particular order. It goes on
+// to be of that view while the Table changes.
+func (t *Table[K, T]) All() iter.Seq2[K, T] { return t.View().All() }
+
+// Len returns how many rows the present view has.
+func (t *Table[K, T]) Len() int { return t.view.Load().Len() }
+
+// Phase returns the present phase. It takes no lock.
+func (t *Table[K, T]) Phase() Phase { return t.view.Load().phase }
+
+// Status returns the present one.
+func (t *Table[K, T]) Status() Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.status
+}
+
+// WaitSynced blocks until the Table is Synced, which it may no longer be when
+// the caller looks. It returns ctx's error, joined with the reason for which
+// the table cannot be read at the moment, or the error that Run ended with. A
+// Table that nobody runs is never synced.
+func (t *Table[K, T]) WaitSynced(ctx context.Context) error {
+	return t.wait(ctx, func() bool { return t.status.Phase == Synced })
+}
+
+// WaitFor blocks until the row of a key is as wanted: ok is given the row, and
+// whether there is one, of each view in turn, though not of views that were
+// followed by another at once. It returns ctx's error, or the one that Run
+// ended with.
+func (t *Table[K, T]) WaitFor(ctx context.Context, k K, ok func(row T, there bool) bool) error {
+	return t.wait(ctx, func() bool { return ok(t.Get(k)) })
+}
+
+// wait blocks until so, which is asked under mu after every change.
+func (t *Table[K, T]) wait(ctx context.Context, so func() bool) error {
+	for {
+		t.mu.Lock()
+		done, ended, err, trouble := so(), t.ended, t.err, t.status.Trouble
+		if t.changed == nil {
+			t.changed = make(chan struct{})
+		}
+		changed := t.changed
+		t.mu.Unlock()
+		switch {
+		case done:
+			return nil
+		case ended:
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), trouble)
+		}
+	}
+}
+
+// publish makes what the core has visible, all at once, and tells the feeds.
+func (t *Table[K, T]) publish() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	net := t.core.drain()
+	if len(net) > 0 || t.core.pos.Epoch != t.view.Load().pos.Epoch {
+		t.view.Store(t.core.publish(t.status.Phase))
+		for f := range t.feeds {
+			if !f.add(net) {
+				delete(t.feeds, f)
+			}
+		}
+	}
+	s := &t.status
+	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), len(t.core.dirty), t.core.pos.Epoch
+	s.Events, s.Contradictions, s.Repaired, s.Evicted = t.core.counts.events, t.core.counts.contradictions, t.core.counts.repaired, t.core.counts.evicted
+	s.LastEvent, s.LastCommit, s.LastMark, s.MarkRTT = t.lastEvent, t.lastCommit, t.marks.at, t.marks.rtt
+	t.signal()
+}
+
+// publish returns the present content.
+func (c *core[K, T]) publish(p Phase) *View[K, T] {
+	v := &View[K, T]{rows: c.rows.publish(), pos: c.pos, phase: p, marks: c.bound.evicts()}
+	for _, x := range c.indexes {
+		v.indexes = append(v.indexes, x.publish())
+	}
+	if c.history != nil {
+		v.past, v.since = c.history.past.publish(), c.history.since()
+	} else {
+		v.since = math.MaxInt64
+	}
+	return v
+}
+
+// step moves the phase, of the view and of the status alike. What has changed
+// is published before.
+func (t *Table[K, T]) step(s step) {
+	t.publish()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := t.status.Phase.next(s)
+	if next == t.status.Phase {
+		return
+	}
+	t.status.Phase = next
+	view := *t.view.Load()
+	view.phase = next
+	t.view.Store(&view)
+	t.signal()
+}
+
+// attach adds a feed and returns the view behind which it begins.
+func (t *Table[K, T]) attach(f *feed[K, T]) View[K, T] {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		f.end(t.err)
+	} else {
+		t.feeds[f] = struct{}{}
+	}
+	return t.View()
+}
+
+// note changes the status.
+func (t *Table[K, T]) note(change func(*Status)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.status)
+	t.signal()
+}
+
+// signal wakes those who wait. It is called under mu.
+func (t *Table[K, T]) signal() {
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}
+
+// finish ends the feeds and those who wait.
+func (t *Table[K, T]) finish(err error) {
+	t.step(gapOpened)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended, t.err = true, err
+	for f := range t.feeds {
+		f.end(err)
+	}
+	clear(t.feeds)
+	close(t.over)
+	t.signal()
+}
+
+// endError is what Run returned.
+func (t *Table[K, T]) endError() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+// String names the table.
+func (t *Table[K, T]) String() string { return fmt.Sprintf("%s.%s", t.opts.schema, t.name) }

@@ -1,0 +1,134 @@
+package cache
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+)
+
+// versions reads the columns of WithVersion from a row.
+type versions[T any] struct {
+	columns []string
+	fields  [][]int // of T, for each column
+}
+
+// newVersions finds the fields of T that the columns go into.
+func newVersions[T any](columns []string) (versions[T], error) {
+	v := versions[T]{columns: columns}
+	t := reflect.TypeFor[T]()
+	for _, column := range columns {
+		if t.Kind() != reflect.Struct {
+			return v, &cdc.TypeError{GoType: t.String(), Reason: "WithVersion needs a struct"}
+		}
+		index := fieldFor(t, column)
+		if index == nil {
+			return v, &cdc.TypeError{GoType: t.String(), Reason: fmt.Sprintf("no field for the column %q of WithVersion", column)}
+		}
+		v.fields = append(v.fields, index)
+	}
+	return v, nil
+}
+
+// fieldFor returns the index of the field that a column goes into, by the rules
+// of cdc.As; nil if there is none.
+func fieldFor(t reflect.Type, column string) []int {
+	for _, f := range reflect.VisibleFields(t) {
+		if f.IsExported() && !f.Anonymous && isFor(f, column) && !throughPointer(t, f.Index) {
+			return f.Index
+		}
+	}
+	return nil
+}
+
+func isFor(f reflect.StructField, column string) bool {
+	for _, key := range []string{"db", "json"} {
+		name, _, _ := strings.Cut(f.Tag.Get(key), ",")
+		switch name {
+		case "":
+		case "-":
+			return false
+		default:
+			return name == column
+		}
+	}
+	fold := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
+	return fold(f.Name) == fold(column)
+}
+
+// throughPointer reports whether a field is in a struct that is embedded by
+// pointer, which may be nil.
+func throughPointer(t reflect.Type, index []int) bool {
+	for _, i := range index[:len(index)-1] {
+		if t = t.Field(i).Type; t.Kind() == reflect.Pointer {
+			return true
+		}
+	}
+	return false
+}
+
+// same reports whether two rows have the same version.
+func (v *versions[T]) same(a, b T) bool {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	for _, index := range v.fields {
+		if !reflect.DeepEqual(x.FieldByIndex(index).Interface(), y.FieldByIndex(index).Interface()) {
+			return false
+		}
+	}
+	return true
+}
+
+// texts returns the version as the database has it: to_jsonb(column) #>> '{}'.
+// nil is a null.
+func (v *versions[T]) texts(row T) []*string {
+	x := reflect.ValueOf(&row).Elem()
+	texts := make([]*string, len(v.fields))
+	for i, index := range v.fields {
+		texts[i] = textOf(x.FieldByIndex(index))
+	}
+	return texts
+}
+
+// textOf writes a value. Where it is not as the database writes it, such as a
+// time in a database whose zone is not UTC, its digest never agrees, which
+// costs the reading of the rows and nothing else.
+func textOf(v reflect.Value) *string {
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	var text string
+	switch x := v.Interface().(type) {
+	case time.Time:
+		text = x.UTC().Format("2006-01-02T15:04:05.999999-07:00")
+	case encoding.TextMarshaler:
+		b, err := x.MarshalText()
+		if err != nil {
+			return nil
+		}
+		text = string(b)
+	default:
+		text = plainText(v)
+	}
+	return &text
+}
+
+func plainText(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.String:
+		return v.String()
+	case reflect.Bool:
+		return strconv.FormatBool(v.Bool())
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return strconv.FormatInt(v.Int(), 10)
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return strconv.FormatUint(v.Uint(), 10)
+	}
+	return fmt.Sprint(v.Interface())
+}
