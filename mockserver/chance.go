@@ -18,6 +18,7 @@ type chance struct {
 const (
 	streamFaults = iota
 	streamPollers
+	streamSchedules
 	streamSockets = 1 << 32
 )
 

@@ -272,6 +272,9 @@ func (c *conn) post(size int, do func()) {
 	}
 }
 
+// block holds the socket up for d, behind what waits.
+func (c *conn) block(d time.Duration) { c.post(0, func() { c.rt.pause(c.ctx, d) }) }
+
 // process works the mailbox off.
 func (c *conn) process() {
 	sweep := time.NewTimer(c.rt.untilSweep())

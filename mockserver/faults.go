@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"cmp"
+	"net/http"
 	"sync"
 	"time"
 
@@ -231,7 +232,9 @@ func (s *Server) Restart(d time.Duration) {
 // answers nor sends, as while a join takes long or fails. What comes meanwhile
 // waits, in order.
 func (s *Server) BlockSockets(d time.Duration) {
-	s.realtime.onSockets(func(c *conn) { c.rt.pause(c.ctx, d) })
+	for _, c := range s.realtime.sockets() {
+		c.block(d)
+	}
 }
 
 // LimitJoins has the project over its limit of joins per second for d:
@@ -253,8 +256,11 @@ func (s *Server) MuteHeartbeats(on bool) {
 // RefuseUpgrades answers the next n upgrades with the status and the text as
 // JSON, {"error":text}, after Timing.RefuseDelay; with no body if text is
 // empty. The real server does so with 401, 403, 404, 429 and 500. A negative n
-// is until further notice, which is n = 0.
+// is until further notice, which is n = 0. A status that is none becomes 500.
 func (s *Server) RefuseUpgrades(status int, text string, n int) {
+	if status < 400 || status > 599 {
+		status = http.StatusInternalServerError
+	}
 	f := &s.realtime.faults
 	f.set(func() { f.upgrades, f.upgrade = budget(n), refusal{status: status, text: text} })
 }

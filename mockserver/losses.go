@@ -94,7 +94,7 @@ func (s *Server) LimitBacklog(bytes int) {
 // ExpireTokens closes every channel as if its token had expired at this moment,
 // the system message "Token has expired 0 seconds ago" first. The sockets stay.
 // The tokens themselves are as good as before.
-func (s *Server) ExpireTokens() { s.CloseChannels("Token has expired 0 seconds ago") }
+func (s *Server) ExpireTokens() { s.CloseChannels(tokenExpiredNow) }
 
 // RefuseTokens closes the next n channels that are sent another token, with the
 // message, which says why, before that. A negative n is until further notice,

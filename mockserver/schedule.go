@@ -1,0 +1,122 @@
+package mockserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// ScheduledFault is a fault and the time from the beginning of its schedule at
+// which it is injected.
+type ScheduledFault struct {
+	At time.Duration
+	Fault
+}
+
+// String is the fault as it may be printed with a test that failed.
+func (f ScheduledFault) String() string { return fmt.Sprintf("%v %s %s", f.At, f.Name, f.Params) }
+
+// RandomFaults returns a schedule of n faults within a time, in order, and
+// always the same for the same arguments and version of this package. Those that
+// do not end by themselves are ended by a further entry each, within that time,
+// but for faults of the REST API, of which each meets a few requests. The names
+// say which faults to choose from; without names: all but those that change the
+// tables, the publication or who may see what. The error is a *FaultError: there
+// is no such fault, or its parameters cannot be made up.
+func RandomFaults(seed uint64, n int, within time.Duration, names ...string) ([]ScheduledFault, error) {
+	kinds, err := randomKinds(names)
+	if err != nil {
+		return nil, err
+	}
+	r := rand.New(rand.NewPCG(seed, streamSchedules))
+	var schedule []ScheduledFault
+	for range n {
+		k := kinds[r.IntN(len(kinds))]
+		at := time.Duration(between(r, 0, within))
+		schedule = append(schedule, ScheduledFault{at, Fault{k.info.Name, k.random(r)}})
+		end := at + time.Duration(between(r, 0, within-at))
+		if k.info.Undo != nil {
+			schedule = append(schedule, ScheduledFault{end, Fault{k.info.Name, k.info.Undo}})
+		}
+	}
+	slices.SortStableFunc(schedule, func(a, b ScheduledFault) int { return cmp.Compare(a.At, b.At) })
+	return schedule, nil
+}
+
+// randomKinds returns the faults of these names, or those that a schedule has
+// by default.
+func randomKinds(names []string) (kinds []*faultKind, err error) {
+	for _, name := range names {
+		k, err := kindOf(name)
+		if err == nil && k.random == nil {
+			err = errors.New("it needs parameters that nobody can make up")
+		}
+		if err != nil {
+			return nil, &FaultError{name, err}
+		}
+		kinds = append(kinds, k)
+	}
+	for i := range faultKinds {
+		if k := &faultKinds[i]; len(names) == 0 && k.random != nil {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds, nil
+}
+
+// Play injects faults, each at its time from now on, in the order of the
+// schedule. It returns when all are injected, with the first error, or when ctx
+// ends, with its cause, or when the server is closed.
+func (s *Server) Play(ctx context.Context, schedule []ScheduledFault) error {
+	start := time.Now()
+	for _, f := range schedule {
+		if !s.realtime.pause(ctx, time.Until(start.Add(f.At))) {
+			return cmp.Or(context.Cause(ctx), errServerClosed)
+		}
+		if err := s.Inject(f.Fault); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errServerClosed = errors.New("mockserver: the server is closed")
+
+// between returns a random duration, in whole milliseconds, since whoever reads
+// a schedule likes short numbers.
+func between(r *rand.Rand, low, high time.Duration) span {
+	if high <= low {
+		return span(low)
+	}
+	return span((low + time.Duration(r.Int64N(int64(high-low)))).Truncate(time.Millisecond))
+}
+
+func pick[T any](r *rand.Rand, choices ...T) T { return choices[r.IntN(len(choices))] }
+
+func once(*rand.Rand) any { return timesParams{1} }
+
+func few(r *rand.Rand) any { return tableTimesParams{Times: 1 + r.IntN(3)} }
+
+// randomRESTFault makes one of the ways in which the REST API fails.
+func randomRESTFault(r *rand.Rand) any {
+	p := restParams{Times: 1 + r.IntN(3)}
+	switch r.IntN(6) {
+	case 0:
+		p.Before = between(r, 0, 5*time.Second)
+	case 1:
+		p.After = between(r, 0, 5*time.Second)
+	case 2:
+		p.Stale = between(r, time.Second, 10*time.Second)
+	case 3:
+		p.Cut = true
+	case 4:
+		p.Status, p.Header, p.Body = 502, map[string]string{"Content-Type": "text/html"}, "<html><body>Bad Gateway</body></html>"
+	default:
+		p.Status, p.Body = pick(r, 429, 500, 503), `{"message":"it was made to fail"}`
+	}
+	return p
+}
