@@ -34,12 +34,6 @@ type Config struct {
 	// (PostgREST's db-max-rows); 0: no limit.
 	MaxRows int
 
-	// MaxEventsPerSecond is how many row changes a second, as an average over up
-	// to a minute, the Realtime server sends, each subscriber of a change being
-	// one; over that it loses changes without a word (see Server.ExceedRate).
-	// Projects have 100 to 2,500. 0: no limit.
-	MaxEventsPerSecond float64
-
 	// InMemory serves connections made by Server.HTTPClient over pipes and no
 	// others, which works within a testing/synctest bubble. Addr is not used.
 	InMemory bool
@@ -50,8 +44,12 @@ type Config struct {
 	// nil: nothing is logged.
 	Logger *slog.Logger
 
-	// Channels says who may use private channels.
+	// Channels says who may use private channels; nil: the roles authenticated
+	// and service_role. Messages, where it is set, has the finer rules.
 	Channels ChannelPolicy
+	Messages MessagePolicies
+	// Limits are the limits of the project; none by default.
+	Limits Limits
 	// Timing is how fast the Realtime server works.
 	Timing Timing
 	// Seed makes what is left to chance repeatable: the times that Timing does

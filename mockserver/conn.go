@@ -125,7 +125,7 @@ func (rt *realtime) admit(r *http.Request) (phoenix.Version, bearer, *refusal) {
 	who, err := rt.connectionBearer(key)
 	switch {
 	case err == nil:
-		return version, who, nil
+		return version, who, rt.full()
 	case err.fault == tokenExpiry:
 		return 0, bearer{}, &refusal{status: http.StatusInternalServerError, text: "Error connecting to Realtime"}
 	}
@@ -239,6 +239,9 @@ func (c *conn) forget() {
 	c.rt.mu.Lock()
 	defer c.rt.mu.Unlock()
 	c.rt.conns = without(c.rt.conns, c)
+	if c.joined {
+		c.rt.users--
+	}
 }
 
 // heard notes that something came in.

@@ -19,6 +19,9 @@ type database struct {
 	walEnd uint64 // the number of transactions ever logged; wal holds the last of them
 	slots  map[*slot]struct{}
 
+	messages []storedMessage // committed and not taken yet
+	sent     func()          // called when there are some, without the lock; may be nil
+
 	hides   budget // how many of the next commits are hidden
 	hideFor time.Duration
 	hidden  []hiddenTx
@@ -213,12 +216,23 @@ func (db *database) commit(tx *Tx) error {
 		db.remember(t)
 		t.rows = set
 	}
+	db.messages = append(db.messages, tx.messages...)
 	if len(tx.changes) > 0 {
 		db.hide(tx)
 		db.lastTx++
 		db.log(tx.changes)
 	}
 	return nil
+}
+
+// takeMessages returns what committed transactions have sent since it was
+// called last, in the order of the commits.
+func (db *database) takeMessages() []storedMessage {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	taken := db.messages
+	db.messages = nil
+	return taken
 }
 
 // log appends a transaction to the WAL. Without slots nobody will ever read

@@ -45,7 +45,16 @@
 // Server.UserToken and Server.Sign make tokens; Config.Users may sign in for
 // theirs at /auth/v1/token. What a role may read and write, Table.Grants says,
 // and under row level security the policies of the table, which are Go
-// functions. Private channels ask Config.Channels.
+// functions. Private channels ask Config.Messages, or Config.Channels.
+//
+// # Broadcasts
+//
+// Broadcasts of clients, in text and binary, go to everybody who has joined the
+// topic, in the form that their serializer has for them. So do those over HTTP,
+// and those from the database, which Server and Tx make: RealtimeSend,
+// RealtimeSendBinary and BroadcastChanges. These are stored for replay, if they
+// are private. Config.Limits has the limits of a project, RealisticLimits those
+// of a real one.
 //
 // # Things that go wrong
 //
@@ -92,7 +101,7 @@
 //   - Of the Auth API there are sign-in with a password, refresh, the user,
 //     logout, and the making and removing of users by the service. A refresh token is good once, without the ten seconds of grace
 //     that Supabase gives.
-//   - Of Realtime there are postgres_changes and broadcasts in text frames; no
-//     presence, no binary broadcasts, no broadcasts over HTTP or from the
-//     database and no replay of them, and no rate limits.
+//   - Of Realtime there is no presence yet.
+//   - A stored message is dropped when there are more than 100,000, or 64 MiB of
+//     them, and not only after three days.
 package mockserver

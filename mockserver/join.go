@@ -15,10 +15,12 @@ import (
 // joinConfig is the payload of a join, as the server understands it.
 type joinConfig struct {
 	private  bool
-	ack      bool // broadcasts are answered
-	self     bool // broadcasts come back to their sender
-	replay   bool // old broadcasts are asked for
+	ack      bool            // broadcasts are answered
+	self     bool            // broadcasts come back to their sender
+	replay   json.RawMessage // what old broadcasts are asked for; nil: the key is not there
+	ready    bool            // to be told that messages of the database are delivered
 	presence bool
+	key      string // of presence
 	bindings []binding
 	token    string // empty without hasToken
 	hasToken bool   // or else that of the connection is taken
@@ -53,10 +55,12 @@ func parseJoin(payload []byte) (cfg joinConfig, reason string) {
 			return cfg, "UnknownErrorOnChannel: no function clause matching in Access.get/3"
 		}
 		cfg.ack, cfg.self = flexibleBool(broadcast["ack"]), flexibleBool(broadcast["self"])
-		_, cfg.replay = broadcast["replay"]
+		cfg.replay = broadcast["replay"]
+		cfg.ready = present(broadcast["replication_ready"]) && string(broadcast["replication_ready"]) != "false"
 	}
 	presence, _ := object(config["presence"])
 	cfg.presence = flexibleBool(presence["enabled"])
+	cfg.key = presenceKey(presence["key"])
 	cfg.private = flexibleBool(config["private"])
 	cfg.bindings, reason = parseBindings(config["postgres_changes"])
 	return cfg, reason
@@ -176,7 +180,7 @@ func (c *conn) join(old *channel, m phoenix.Message) {
 
 // accept makes the channel one of the socket and answers its join.
 func (c *conn) accept(ch *channel, m phoenix.Message) {
-	c.joined = true
+	c.countUser()
 	c.channels = append(c.channels, ch)
 	c.rt.attach(ch)
 	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, ch.config.echo()))
@@ -212,24 +216,31 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 	if reason == "" {
 		reason = c.rt.joinFault()
 	}
+	if reason == "" {
+		reason = c.overLimit()
+	}
 	if reason != "" {
 		return nil, reason
 	}
 	who, err := c.joinBearer(config)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err.joinReason()
-	case c.rt.faults.databaseDown() > 0:
+	}
+	if c.rt.faults.databaseDown() > 0 {
 		return nil, "UnableToConnectToProject: " + noDatabase
-	case config.private && !c.rt.mayUse(name, who.claims):
+	}
+	may := c.rt.readRights(name, config, who.claims)
+	switch {
+	case may.none():
 		return nil, "Unauthorized: " + notPermitted + name
-	case config.replay && !config.private:
+	case config.replay != nil && !config.private:
 		return nil, "UnableToReplayMessages: Replay is not allowed for public channels"
 	}
-	return &channel{
+	ch = &channel{
 		conn: c, topic: m.Topic, name: name, joinRef: m.JoinRef,
-		config: config, who: who, fresh: true,
-	}, ""
+		config: config, who: who, rights: may, fresh: true,
+	}
+	return ch, ch.prepareReplay()
 }
 
 // joinFault returns the reason to refuse a join that has nothing to do with it.

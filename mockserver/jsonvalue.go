@@ -153,11 +153,15 @@ func decodeJSONObject(dec *json.Decoder) (any, error) {
 	for key, value := range members {
 		o = append(o, jsonMember{key, value})
 	}
+	o.sort()
+	_, err := dec.Token()
+	return o, err
+}
+
+func (o jsonObject) sort() {
 	slices.SortFunc(o, func(a, b jsonMember) int {
 		return cmp.Or(cmp.Compare(len(a.key), len(b.key)), strings.Compare(a.key, b.key))
 	})
-	_, err := dec.Token()
-	return o, err
 }
 
 // appendJSONB writes a value as jsonb_out does.

@@ -77,7 +77,7 @@ func (s *Server) RestartWorkers() {
 
 // ExceedRate discards row changes for d, and for 5 s (Timing.RateTick) at
 // least, as the server does that sends more events per second than the project
-// may have. Nothing tells of it. See Config.MaxEventsPerSecond, too.
+// may have. Nothing tells of it. See Limits.EventsPerSecond, too.
 func (s *Server) ExceedRate(d time.Duration) {
 	f := &s.realtime.faults
 	f.set(func() { f.over = time.Now().Add(max(d, s.realtime.timing.RateTick)) })

@@ -235,7 +235,7 @@ func TestLossExceedRate(t *testing.T) {
 // every 5 s; what is discarded does not count.
 func TestC54ChangesOverTheRateAreLost(t *testing.T) {
 	cfg := withOrders
-	cfg.MaxEventsPerSecond = 4
+	cfg.Limits.EventsPerSecond = 4
 	bubble(t, cfg, func(t *testing.T, s *mockserver.Server) {
 		c := open(t, s, phoenix.V2)
 		c.subscribed(1, "realtime:a", ordersBinding, "")

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
@@ -41,12 +40,12 @@ func (p *poller) deliverAll(all []found) (delivered bool, err error) {
 func (rt *realtime) overLimit(all []found) bool {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	if rt.rate.exceeded(time.Now()) || rt.faults.rateExceeded() {
+	if rt.changes.exceeded() || rt.faults.rateExceeded() {
 		return true
 	}
 	for _, f := range all {
 		for _, d := range f.deliveries {
-			rt.rate.add(len(d.subs))
+			rt.changes.add(len(d.subs))
 		}
 	}
 	return false

@@ -10,11 +10,12 @@ import (
 	"github.com/gapless-go/gapless/internal/backend"
 )
 
-// ChannelPolicy says whether somebody may use a private channel, as the
-// policies on realtime.messages do: for reading (without which there is no
-// join) and for broadcasting. The topic is without its prefix "realtime:". It
-// is called without any lock held and from several goroutines at once. A role
-// that does not exist in the database is refused before it is asked.
+// ChannelPolicy says whether somebody may use a private channel for
+// everything. It stands for the policies on realtime.messages where these are
+// not told apart: see MessagePolicies. The topic is without its prefix
+// "realtime:". It is called without any lock held and from several goroutines
+// at once. A role that does not exist in the database is refused before it is
+// asked.
 type ChannelPolicy func(topic string, claims Claims) bool
 
 // defaultPolicy lets users and the service in, and nobody else.
@@ -32,13 +33,20 @@ type realtime struct {
 	backend  backend.Database // nil: db is the database
 	verifier *verifier
 	policy   ChannelPolicy
+	messages MessagePolicies
 	timing   Timing
+	limits   Limits
+	events   rateCounter // of broadcasts that were sent and delivered
+	changes  rateCounter // of row changes that were sent
+	joins    rateCounter
+	tracks   rateCounter // of presence
 	log      *slog.Logger
 	started  time.Time
 	seed     uint64
 	chance   *chance
 	sent     frameLog
 	faults   faults
+	store    messageStore
 
 	ctx  context.Context // ends with close
 	stop context.CancelFunc
@@ -48,12 +56,12 @@ type realtime struct {
 	closed  bool
 	opened  int // sockets, ever
 	conns   []*conn
+	users   int // of them, those that have, or had, a channel
 	members map[world][]*channel
 	subs    map[any][]*subscription // by subscription.on, in the order in which they were made
 	poller  *poller                 // nil: nobody reads the log
 	pollers int                     // ever
 	asleep  time.Time               // since when there is no subscription
-	rate    rateCounter             // of changes that were sent
 
 	publication string    // of the backend's database, at the last look; empty: there was none
 	republished bool      // the publication has changed since it was looked at
@@ -69,7 +77,8 @@ type world struct {
 
 func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 	rt := &realtime{
-		db: db, verifier: v, policy: cfg.Channels, timing: cfg.Timing.withDefaults(), log: cfg.Logger,
+		db: db, verifier: v, policy: cfg.Channels, messages: cfg.Messages,
+		timing: cfg.Timing.withDefaults(), limits: cfg.Limits, log: cfg.Logger,
 		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
 		members: map[world][]*channel{}, subs: map[any][]*subscription{},
 	}
@@ -79,7 +88,10 @@ func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 	if rt.log == nil {
 		rt.log = slog.New(slog.DiscardHandler)
 	}
-	rt.rate = rateCounter{limit: cfg.MaxEventsPerSecond, tick: rt.timing.RateTick, started: rt.started}
+	rt.events.begin(cfg.Limits.EventsPerSecond, rt.timing.RateTick)
+	rt.changes.begin(cfg.Limits.EventsPerSecond, rt.timing.RateTick)
+	rt.joins.begin(cfg.Limits.JoinsPerSecond, rt.timing.RateTick)
+	rt.tracks.begin(cfg.Limits.PresenceEventsPerSecond, rt.timing.RateTick)
 	rt.ctx, rt.stop = context.WithCancel(context.Background())
 	return rt
 }
@@ -124,11 +136,6 @@ func (rt *realtime) sockets() []*conn {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	return slices.Clone(rt.conns)
-}
-
-// mayUse reports whether somebody may use a private channel.
-func (rt *realtime) mayUse(name string, claims Claims) bool {
-	return rt.db.roleExists(roleOf(claims)) && rt.policy(name, claims)
 }
 
 // attach makes a channel one that hears the broadcasts of its world.

@@ -1,6 +1,8 @@
 package mockserver_test
 
 import (
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -69,11 +71,18 @@ func recordedDatabase() mockserver.Config {
 			{Name: "t_nopub", Columns: columns("id int8, a text"), PrimaryKey: id, Unpublished: true},
 			{Name: "t_big", Columns: toasted("id int8, payload text"), PrimaryKey: id},
 			{Name: "MixedCase", Columns: []mockserver.Column{{Name: "Id", Type: "int8"}, {Name: "camelName", Type: "text"}, {Name: "with space", Type: "text"}}, PrimaryKey: []string{"Id"}},
+			{Name: "t_bc", Columns: columns("id int8, room text, body text"), PrimaryKey: id, Unpublished: true},
 			{Schema: "other", Name: "things", Columns: columns("id int8, v text"), PrimaryKey: id},
 		},
-		Channels: func(topic string, claims mockserver.Claims) bool {
-			readable := slices.ContainsFunc([]string{"room:", "ro:", "bconly:"}, func(p string) bool { return strings.HasPrefix(topic, p) })
-			return readable && claims["role"] == "authenticated"
+		Messages: mockserver.MessagePolicies{
+			Read: func(topic, extension string, claims mockserver.Claims) bool {
+				read := strings.HasPrefix(topic, "room:") || strings.HasPrefix(topic, "ro:") ||
+					strings.HasPrefix(topic, "bconly:") && extension == mockserver.ExtensionBroadcast
+				return read && claims["role"] == "authenticated"
+			},
+			Write: func(topic, _ string, claims mockserver.Claims) bool {
+				return strings.HasPrefix(topic, "room:") && claims["role"] == "authenticated"
+			},
 		},
 	}
 }
@@ -114,8 +123,33 @@ var (
 	deleteSQL = regexp.MustCompile(`^delete from ([\w.]+)(?: where (\w+)(?:=| in )\(?([\d,]+)\)?)?$`)
 )
 
+var sendSQL = regexp.MustCompile(`^select realtime\.(send|send_binary)\((.*), '(\w+)', '([\w:]+)', (true|false)\)$`)
+
+// send translates the functions that broadcast. Like them it sends nothing of
+// a payload that is no object.
+func send(t *testing.T, tx *mockserver.Tx, m []string) error {
+	t.Helper()
+	private := m[5] == "true"
+	if hexa, ok := strings.CutPrefix(m[2], `'\x`); ok {
+		payload, err := hex.DecodeString(strings.TrimSuffix(hexa, `'::bytea`))
+		require.NoError(t, err)
+		return tx.RealtimeSendBinary(payload, m[3], m[4], private)
+	}
+	payload := strings.TrimSuffix(strings.TrimPrefix(m[2], "'"), "'::jsonb")
+	if n, ok := strings.CutPrefix(m[2], "jsonb_build_object('n',"); ok {
+		payload = `{"n":` + strings.TrimSuffix(n, ")") + `}`
+	}
+	if !strings.HasPrefix(payload, "{") {
+		return nil
+	}
+	return tx.RealtimeSend(json.RawMessage(payload), m[3], m[4], private)
+}
+
 func sqlStatement(t *testing.T, tx *mockserver.Tx, sql string) error {
 	t.Helper()
+	if m := sendSQL.FindStringSubmatch(sql); m != nil {
+		return send(t, tx, m)
+	}
 	if m := insertSQL.FindStringSubmatch(sql); m != nil {
 		table := strings.Trim(m[1], `"`)
 		columns := strings.Split(m[2], ",")

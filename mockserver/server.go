@@ -89,6 +89,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.realtime = newRealtime(s.db, s.verifier, cfg)
+	s.db.sent = s.realtime.deliverMessages
 	s.serve(s.routes(), s.log)
 	return s, nil
 }
@@ -100,10 +101,11 @@ func (cfg Config) check() error {
 		return fmt.Errorf("mockserver: Config.TokenLifetime is %v, less than a second", cfg.TokenLifetime)
 	case cfg.MaxRows < 0:
 		return fmt.Errorf("mockserver: Config.MaxRows is %d", cfg.MaxRows)
-	case !(cfg.MaxEventsPerSecond >= 0):
-		return fmt.Errorf("mockserver: Config.MaxEventsPerSecond is %v", cfg.MaxEventsPerSecond)
 	case cfg.InMemory && cfg.Addr != "":
 		return errors.New("mockserver: Config.InMemory and Config.Addr are both set")
+	}
+	if err := cfg.Limits.check(); err != nil {
+		return err
 	}
 	for name, f := range cfg.Functions {
 		if name == "" || f == nil {
@@ -132,6 +134,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/realtime/v1/api/ping", s.servePing)
 	mux.HandleFunc("/api/ping", s.servePing)
 	mux.HandleFunc("/healthcheck", s.serveHealthcheck)
+	s.broadcastRoutes(mux)
 	return s.logged(mux)
 }
 

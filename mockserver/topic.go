@@ -56,6 +56,9 @@ type channel struct {
 	config  joinConfig
 
 	who       bearer
+	rights    rights          // of who
+	replays   []storedMessage // to be sent when the join has been answered
+	replayed  map[string]bool // their ids: they are not delivered live
 	ended     bool
 	fresh     bool        // begin has not run yet
 	told      bool        // the client was told that it is subscribed
@@ -89,10 +92,14 @@ func (ch *channel) begin() {
 		return
 	}
 	ch.fresh = false
+	ch.replay()
 	if len(ch.config.bindings) > 0 {
 		ch.subscribeIn(ch.conn.rt.timing.Subscribed + ch.conn.rt.faults.subscribedDelay() - settleTime)
 	}
-	if ch.config.presence {
+	if ch.config.ready {
+		ch.system(phoenix.ExtensionSystem, phoenix.StatusOK, "Replication connection established")
+	}
+	if ch.config.presence && ch.rights.presence {
 		ch.push(phoenix.EventPresenceState, []byte("{}"))
 	}
 }
@@ -196,11 +203,16 @@ func (ch *channel) accessToken(payload []byte) {
 		ch.shutdown(noDatabase)
 		return
 	}
-	if ch.config.private && !rt.mayUse(ch.name, who.claims) {
+	may := rt.readRights(ch.name, ch.config, who.claims)
+	switch {
+	case may.none():
 		ch.shutdown(notPermitted + ch.name)
 		return
+	case may.lost(ch.rights):
+		ch.shutdown("You no longer have permission to read from this Channel topic: " + ch.name)
+		return
 	}
-	ch.who = who
+	ch.who, ch.rights = who, may
 	ch.watchToken()
 	if len(ch.config.bindings) > 0 {
 		ch.subscribeIn(ch.conn.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax))

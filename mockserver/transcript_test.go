@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,8 @@ import (
 type scenario struct {
 	name   string
 	timing mockserver.Timing
+	limits mockserver.Limits
+	until  time.Duration // where to stop; 0: nowhere
 	// by says what to do at statements and notes that no rule of sqlScript
 	// translates; nil: nothing.
 	by map[string]func(*testing.T, *mockserver.Server)
@@ -37,6 +40,8 @@ type scenario struct {
 	// skip tells recorded messages that the server under test does not send,
 	// for a reason given in differences.
 	skip func(l transcript.Line) bool
+	// written makes the messages whose recording is cut.
+	written map[string]string
 }
 
 // differences between the recordings and the server under test that this test
@@ -60,6 +65,11 @@ type scenario struct {
 //     does not change.
 //   - 20: a rolled back savepoint, and a TRUNCATE in a transaction, are written
 //     as what is left of them.
+//   - 08: two messages of megabytes are cut in the recording, and written anew.
+//   - 14: of thirty statements the recording has three.
+//   - 08, 14: ids of messages, which are random.
+//   - 19: the recording is played as far as it is whole, which is up to the
+//     flood of broadcasts. TestC54C56EventsPerSecond has what follows.
 //   - 22: the recording stops before the changes to the publication.
 var scenarios = []scenario{
 	{name: "01-join-public.vsn1"},
@@ -73,18 +83,52 @@ var scenarios = []scenario{
 	{name: "06-privileges-errors.vsn1"},
 	{name: "06-privileges-errors.vsn2"},
 	{name: "07-multiple-bindings.vsn2"},
+	{name: "08-broadcast.vsn1", limits: mockserver.Limits{PayloadKB: 3000}, by: broadcastChanges, written: large},
+	{name: "08-broadcast.vsn2", limits: mockserver.Limits{PayloadKB: 3000}, by: broadcastChanges, written: large},
 	{name: "10-tokens.vsn1"},
 	{name: "10-tokens.vsn2"},
 	{name: "11-odd-messages.vsn1", timing: mockserver.Timing{Sweep: 64 * time.Second}, swept: "a", skip: numericTopic},
 	{name: "11-odd-messages.vsn2", timing: mockserver.Timing{Sweep: 64 * time.Second}, swept: "a", skip: numericTopic},
 	{name: "12-duplicate-join.vsn1"},
 	{name: "13-leave.vsn2"},
+	{name: "14-replay.vsn1", by: thirtyMessages},
+	{name: "14-replay.vsn2", by: thirtyMessages},
 	{name: "15-select.vsn2"},
 	{name: "17-bad-bindings.vsn1", unordered: true},
 	{name: "20-transactions.vsn2", by: transactions},
 	{name: "21-refused-join-blocks.vsn1"},
 	{name: "21-refused-join-blocks.vsn2"},
 	{name: "22-rls-late-visibility.vsn2"},
+	{name: "24-join-rate.vsn2", limits: mockserver.Limits{JoinsPerSecond: 1}},
+}
+
+// broadcastChanges is what the trigger of t_bc does.
+var broadcastChanges = map[string]func(*testing.T, *mockserver.Server){
+	"insert into t_bc values (1,'b','hello')": changeRoom("INSERT", mockserver.Row{"id": 1, "room": "b", "body": "hello"}, nil),
+	"update t_bc set body='changed' where id=1": changeRoom("UPDATE",
+		mockserver.Row{"id": 1, "room": "b", "body": "changed"}, mockserver.Row{"id": 1, "room": "b", "body": "hello"}),
+	"delete from t_bc": changeRoom("DELETE", nil, mockserver.Row{"id": 1, "room": "b", "body": "changed"}),
+}
+
+func changeRoom(operation string, after, before mockserver.Row) func(*testing.T, *mockserver.Server) {
+	return func(t *testing.T, s *mockserver.Server) {
+		require.NoError(t, s.BroadcastChanges("room:b", operation, operation, "t_bc", after, before))
+	}
+}
+
+// thirtyMessages are those of which the recording has the first three.
+var thirtyMessages = map[string]func(*testing.T, *mockserver.Server){
+	"select realtime.send(jsonb_build_object('n',3), 'ev', 'room:rp', true)": func(t *testing.T, s *mockserver.Server) {
+		for n := 3; n <= 30; n++ {
+			require.NoError(t, s.RealtimeSend(map[string]int{"n": n}, "ev", "room:rp", true))
+		}
+	},
+}
+
+// large are the messages of which the recording has only the beginning.
+var large = map[string]string{
+	"3.1 MB": strings.Repeat("x", 3_100_000),
+	"5.1 MB": strings.Repeat("x", 5_100_000),
 }
 
 func addedColumn(l transcript.Line) bool { return strings.Contains(l.Frame, "c_added") }
@@ -101,7 +145,7 @@ func TestTranscripts(t *testing.T) {
 			script, err := transcript.Load(sc.name)
 			require.NoError(t, err)
 			cfg := recordedDatabase()
-			cfg.Timing = sc.timing
+			cfg.Timing, cfg.Limits = sc.timing, sc.limits
 			bubble(t, cfg, func(t *testing.T, s *mockserver.Server) {
 				time.Sleep(time.Until(recordedAt(t, script)))
 				p := &player{t: t, s: s, sc: sc, script: script, sockets: map[string][]*played{}, ids: map[string]string{}}
@@ -112,11 +156,21 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
+var replayedSince = regexp.MustCompile(`"since":(\d{13})`)
+
 var committed = regexp.MustCompile(`"commit_timestamp":"([^"]+)"`)
 
 // recordedAt returns about when the recording began: tokens in it expire. It
-// is told by the first commit; without one it does not matter.
+// is told by what is to be replayed, which is all, or by the first commit;
+// without them it does not matter.
 func recordedAt(t *testing.T, script transcript.Transcript) time.Time {
+	for _, l := range script.Lines {
+		if m := replayedSince.FindStringSubmatch(l.Frame); m != nil {
+			ms, err := strconv.ParseInt(m[1], 10, 64)
+			require.NoError(t, err)
+			return time.UnixMilli(ms)
+		}
+	}
 	var statement time.Duration
 	for _, l := range script.Lines {
 		if l.Dir == "sql" && statement == 0 {
@@ -139,6 +193,7 @@ type player struct {
 	script  transcript.Transcript
 	sockets map[string][]*played // those that a name stood for, one after the other
 	ids     map[string]string    // recorded binding id → that of the mock
+	answer  *http.Response       // to the last request
 }
 
 // played is a socket of the recording and what the real server sent to it.
@@ -156,6 +211,9 @@ func (p *player) play() {
 	began := time.Now()
 	var last transcript.Line
 	for _, l := range p.script.Lines {
+		if p.sc.until > 0 && l.At() >= p.sc.until {
+			break
+		}
 		burst := l.Dir == "send" && last.Dir == "send" && l.At()-last.At() <= 2*time.Millisecond
 		if !burst { // messages sent without waiting for anything are sent at one time
 			time.Sleep(l.At() - time.Since(began))
@@ -180,6 +238,10 @@ func (p *player) play() {
 			} else if l.Dir == "sql" {
 				sqlScript(p.t, p.s, l.Frame)
 			}
+		case "http_request":
+			p.request(l)
+		case "http_response":
+			p.response(l)
 		case "opened", "sql_done":
 		default:
 			require.Failf(p.t, "unknown line", "%+v", l)
@@ -208,14 +270,66 @@ func (p *player) open(l transcript.Line) {
 
 func (p *player) send(l transcript.Line) {
 	c := p.current(l.Conn)
-	typ, raw := websocket.MessageText, []byte(l.Frame)
+	typ := websocket.MessageText
 	if l.Kind == "binary" {
-		var err error
 		typ = websocket.MessageBinary
-		raw, err = base64.StdEncoding.DecodeString(l.Frame)
+	}
+	raw := p.whole(l)
+	err := c.ws.Write(context.Background(), typ, raw)
+	if len(raw) <= 5_000_000 { // the server closes the socket while more is written
 		require.NoError(p.t, err)
 	}
-	require.NoError(p.t, c.ws.Write(context.Background(), typ, raw))
+}
+
+var cut = regexp.MustCompile(`x*… \((.*), cut\)`)
+
+// whole returns a message to be sent, with what the recording has cut.
+func (p *player) whole(l transcript.Line) []byte {
+	m := cut.FindStringSubmatch(l.Frame)
+	if m == nil {
+		return l.Bytes()
+	}
+	begin, _, _ := strings.Cut(l.Frame, m[0])
+	end := `"}}]`
+	if p.current(l.Conn).version == phoenix.V1 {
+		end = `"}},"ref":"11","join_ref":"1"}`
+	}
+	return []byte(begin + p.sc.written[m[1]] + end)
+}
+
+// request makes a recorded request: its method and path, headers and body.
+func (p *player) request(l transcript.Line) {
+	head, body, _ := strings.Cut(l.Frame, "\n\n")
+	lines := strings.Split(head, "\n")
+	method, path, _ := strings.Cut(lines[0], " ")
+	if encoded, ok := strings.CutPrefix(body, "base64:"); ok {
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		require.NoError(p.t, err)
+		body = string(raw)
+	}
+	r, err := http.NewRequestWithContext(p.t.Context(), method, p.s.URL()+path, strings.NewReader(body))
+	require.NoError(p.t, err)
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	p.answer, err = p.s.HTTPClient().Do(r)
+	require.NoError(p.t, err)
+}
+
+// response compares an answer: its status, type and body.
+func (p *player) response(l transcript.Line) {
+	head, want, _ := strings.Cut(l.Frame, "\n\n")
+	status, contentType, _ := strings.Cut(head, " ")
+	got := body(p.t, p.answer)
+	require.NoError(p.t, p.answer.Body.Close())
+	require.Equal(p.t, status, strconv.Itoa(p.answer.StatusCode), "%d ms: %s", l.MS, got)
+	require.Equal(p.t, contentType, p.answer.Header.Get("Content-Type"))
+	if strings.HasPrefix(want, "{") {
+		require.JSONEq(p.t, want, got)
+		return
+	}
+	require.Equal(p.t, want, got)
 }
 
 func (p *player) expect(l transcript.Line) {
@@ -224,9 +338,12 @@ func (p *player) expect(l transcript.Line) {
 	case l.Kind == "pong":
 		require.NoError(p.t, c.ws.Ping(context.Background()))
 	case p.sc.skip == nil || !p.sc.skip(l):
-		c.want = append(c.want, frame{raw: []byte(l.Frame)})
+		c.want = append(c.want, frame{raw: l.Bytes(), binary: l.Kind == "binary"})
 	}
 }
+
+// byServer are the codes with which the server ended a socket.
+var byServer = map[int]bool{1000: true, 1001: true, 1009: true, 1012: true}
 
 // close notes the end of the first socket of that name that has not ended yet,
 // and ends it if the client did: with code 1005, or 1006 where it did not wait.
@@ -238,7 +355,7 @@ func (p *player) close(l transcript.Line) {
 		var end struct{ Code int }
 		require.NoError(p.t, json.Unmarshal([]byte(l.Frame), &end))
 		c.closed, c.closeCode = true, end.Code
-		if end.Code != 1000 && l.Conn != p.sc.swept && c.refused == nil {
+		if !byServer[end.Code] && l.Conn != p.sc.swept && c.refused == nil {
 			c.kill()
 		}
 		return
@@ -259,8 +376,8 @@ func (p *player) compare() {
 			got := p.normal(name, c.version, c.frames, false)
 			require.Equal(p.t, want, got, name)
 			switch {
-			case c.closeCode == 1000:
-				require.Equal(p.t, websocket.StatusNormalClosure, websocket.CloseStatus(c.err), name)
+			case byServer[c.closeCode]:
+				require.Equal(p.t, websocket.StatusCode(c.closeCode), websocket.CloseStatus(c.err), name)
 			case conn == p.sc.swept:
 				require.Error(p.t, c.err, name)
 				require.Equal(p.t, websocket.StatusCode(-1), websocket.CloseStatus(c.err), name)
@@ -323,7 +440,11 @@ func (p *player) normal(name string, v phoenix.Version, frames []frame, recorded
 	run := 0
 	for _, f := range frames {
 		m, err := phoenix.Decode(v, phoenix.FromServer, f.binary, f.raw)
-		require.NoError(p.t, err, "%s: %s", name, f.raw)
+		if err != nil || f.binary {
+			topics, normal = append(topics, m.Topic), append(normal, p.normalBroadcast(name, f, m, err))
+			run = len(topics)
+			continue
+		}
 		payload := string(m.Payload)
 		if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
 			payload = p.translateIDs(payload)
@@ -347,7 +468,44 @@ func (p *player) normal(name string, v phoenix.Version, frames []frame, recorded
 	if p.sc.unordered {
 		slices.Sort(normal)
 	}
-	return normal
+	return numbered(normal)
+}
+
+var notJSON = regexp.MustCompile(`"payload":(.*),"ref":null`)
+
+// normalBroadcast writes a message that is not a text with a JSON payload: a
+// binary one, or one into which a client's broadcast has brought what is no
+// JSON.
+func (p *player) normalBroadcast(name string, f frame, m phoenix.Message, err error) string {
+	if err != nil {
+		var bad *phoenix.MalformedError
+		require.ErrorAs(p.t, err, &bad, name)
+		require.Equal(p.t, phoenix.EventBroadcast, bad.Event, "%s: %s", name, f.raw)
+		payload := notJSON.FindSubmatch(f.raw)
+		require.NotNil(p.t, payload, "%s: %s", name, f.raw)
+		return string(payload[1])
+	}
+	payload := fmt.Sprintf("%q", m.Payload)
+	if m.JSON && json.Valid(m.Payload) {
+		payload = string(m.Payload) // with the database's spaces and order
+	}
+	return fmt.Sprintf("kind %d %s %s %q meta %s %s", m.Kind, m.Topic, m.Event, m.UserEvent, m.Meta, payload)
+}
+
+var uuid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
+// numbered replaces random ids by the order in which they come.
+func numbered(texts []string) []string {
+	seen := map[string]string{}
+	for i, text := range texts {
+		texts[i] = uuid.ReplaceAllStringFunc(text, func(id string) string {
+			if seen[id] == "" {
+				seen[id] = fmt.Sprintf("ID-%d", len(seen)+1)
+			}
+			return seen[id]
+		})
+	}
+	return texts
 }
 
 // rowText returns what PostgreSQL has written in a change, whose spaces and

@@ -18,6 +18,9 @@ type Tx struct {
 	changes []txChange
 	err     error // the first failure, which dooms it, or that it is over
 
+	began    time.Time
+	messages []storedMessage // to be sent
+
 	hidden time.Duration // for how long others do not see it once it is committed
 }
 
@@ -33,7 +36,7 @@ var errTxDone = errors.New("mockserver: the transaction is over")
 
 func (db *database) begin() *Tx {
 	base := db.snapshot()
-	return &Tx{db: db, caller: caller{role: "postgres"}, base: base, sets: slices.Clone(base)}
+	return &Tx{db: db, caller: caller{role: "postgres"}, base: base, sets: slices.Clone(base), began: time.Now()}
 }
 
 // run makes a transaction of what f does.
@@ -47,7 +50,13 @@ func (db *database) run(f func(*Tx) error) error {
 	if err != nil {
 		return err
 	}
-	return db.commit(tx)
+	if err := db.commit(tx); err != nil {
+		return err
+	}
+	if len(tx.messages) > 0 && db.sent != nil {
+		db.sent()
+	}
+	return nil
 }
 
 // runStatement is run for an f that may be called again: it is, for as long
@@ -128,16 +137,25 @@ func (tx *Tx) Delete(name string, where Row) (int, error) {
 
 // statement runs f on a table, unless the transaction has failed or is over.
 func (tx *Tx) statement(name string, f func(*table) error) error {
+	return tx.step(func() error {
+		t, err := tx.db.lookup(name)
+		if err != nil {
+			return err
+		}
+		return f(t)
+	})
+}
+
+// step runs f, whose failure dooms the transaction, unless that has failed or
+// is over.
+func (tx *Tx) step(f func() error) error {
 	if errors.Is(tx.err, errTxDone) {
 		return tx.err
 	}
 	if tx.err != nil {
 		return errf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 	}
-	t, err := tx.db.lookup(name)
-	if err == nil {
-		err = f(t)
-	}
+	err := f()
 	if err == nil {
 		err = tx.err // of a statement that a trigger made
 	}

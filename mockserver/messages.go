@@ -1,0 +1,223 @@
+package mockserver
+
+import (
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// storedMessage is a row of realtime.messages, as the functions of the database
+// write it. Broadcasts of clients are not stored.
+type storedMessage struct {
+	id, topic, event string
+	private, binary  bool
+	payload          []byte // jsonb, or the bytes of a binary one
+	inserted         time.Time
+}
+
+// RealtimeSend is the database's function realtime.send, in a transaction of
+// its own: it broadcasts a payload, which encoding/json must make an object of,
+// to a topic, which is without the prefix "realtime:". The payload gets an id
+// if it has none. The message goes out when the transaction has committed, at
+// once, and is stored for replay if it is private. What is too large or over
+// Limits.EventsPerSecond, or sent while the database is away, is stored only.
+//
+// Where the function would raise no more than a warning, and send nothing, an
+// error is returned.
+func (s *Server) RealtimeSend(payload any, event, topic string, private bool) error {
+	return s.db.run(func(tx *Tx) error { return tx.RealtimeSend(payload, event, topic, private) })
+}
+
+// RealtimeSendBinary is realtime.send_binary: RealtimeSend for bytes. Clients
+// of serializer 1.0.0 do not get it.
+func (s *Server) RealtimeSendBinary(payload []byte, event, topic string, private bool) error {
+	return s.db.run(func(tx *Tx) error { return tx.RealtimeSendBinary(payload, event, topic, private) })
+}
+
+// BroadcastChanges is realtime.broadcast_changes, as a row trigger of the table
+// calls it: a private message with the operation (INSERT, UPDATE or DELETE) and
+// the rows after and before it, nil where there is none. A column that a row
+// does not name is null.
+func (s *Server) BroadcastChanges(topic, event, operation, table string, after, before Row) error {
+	return s.db.run(func(tx *Tx) error { return tx.BroadcastChanges(topic, event, operation, table, after, before) })
+}
+
+// RealtimeSend is Server.RealtimeSend as part of the transaction: the message
+// goes out, and counts as sent, only if that commits. An error dooms it.
+func (tx *Tx) RealtimeSend(payload any, event, topic string, private bool) error {
+	return tx.step(func() error {
+		raw, err := json.Marshal(payload)
+		if err != nil {
+			return errf(codeBadParameter, "the payload is no JSON: %v", err)
+		}
+		v, err := parseJSON(string(raw))
+		if err != nil {
+			return err
+		}
+		fields, ok := v.(jsonObject)
+		if !ok {
+			return errf(codeBadParameter, "cannot send a payload that is no object")
+		}
+		tx.message(event, topic, private, fields)
+		return nil
+	})
+}
+
+// RealtimeSendBinary is Server.RealtimeSendBinary as part of the transaction.
+func (tx *Tx) RealtimeSendBinary(payload []byte, event, topic string, private bool) error {
+	return tx.step(func() error {
+		tx.messages = append(tx.messages, storedMessage{
+			id: newUUID(), topic: topic, event: event, private: private, binary: true, payload: slices.Clone(payload), inserted: tx.began,
+		})
+		return nil
+	})
+}
+
+// BroadcastChanges is Server.BroadcastChanges as part of the transaction.
+func (tx *Tx) BroadcastChanges(topic, event, operation, relation string, after, before Row) error {
+	return tx.statement(relation, func(t *table) error {
+		if !slices.Contains([]string{"INSERT", "UPDATE", "DELETE"}, operation) {
+			return errf(codeBadParameter, "there is no operation %q", operation)
+		}
+		record, err := t.toJSONB(after)
+		if err != nil {
+			return err
+		}
+		old, err := t.toJSONB(before)
+		if err != nil {
+			return err
+		}
+		tx.message(event, topic, true, jsonObject{
+			{"table", t.name}, {"record", record}, {"schema", t.schema}, {"operation", operation}, {"old_record", old},
+		})
+		return nil
+	})
+}
+
+// RealtimeSend is Server.RealtimeSend as part of the transaction, for a trigger
+// or a function that may do so whoever calls it (SECURITY DEFINER).
+func (f *FuncTx) RealtimeSend(payload any, event, topic string, private bool) error {
+	return f.tx.RealtimeSend(payload, event, topic, private)
+}
+
+// BroadcastChanges is Server.BroadcastChanges as part of the transaction, for a
+// trigger or a function that may do so whoever calls it (SECURITY DEFINER).
+func (f *FuncTx) BroadcastChanges(topic, event, operation, table string, after, before Row) error {
+	return f.tx.BroadcastChanges(topic, event, operation, table, after, before)
+}
+
+// message adds a message to the transaction. Its payload gets an id.
+func (tx *Tx) message(event, topic string, private bool, payload jsonObject) {
+	id := newUUID()
+	if !slices.ContainsFunc(payload, func(m jsonMember) bool { return m.key == "id" }) {
+		payload = append(payload, jsonMember{"id", id})
+		payload.sort()
+	}
+	tx.messages = append(tx.messages, storedMessage{
+		id: id, topic: topic, event: event, private: private, payload: appendJSONB(nil, payload), inserted: tx.began,
+	})
+}
+
+// toJSONB is to_jsonb of a row: nil of none.
+func (t *table) toJSONB(r Row) (any, error) {
+	if r == nil {
+		return nil, nil
+	}
+	values, err := t.datums(r)
+	if err != nil {
+		return nil, err
+	}
+	var fields jsonObject
+	for i, c := range t.columns {
+		var value any
+		if v := values[i]; v != nil {
+			if value, err = parseJSON(string(c.typ.json(v))); err != nil {
+				return nil, err
+			}
+		}
+		fields = append(fields, jsonMember{c.name, value})
+	}
+	fields.sort()
+	return fields, nil
+}
+
+// broadcast returns the message as clients get it live.
+func (m storedMessage) broadcast() broadcast {
+	return broadcast{
+		kind: phoenix.UserBroadcast, event: m.event, json: !m.binary, payload: m.payload,
+		id: m.id, meta: mustJSON(map[string]string{"id": m.id}),
+	}
+}
+
+// keptFor is how long messages stay at least: whole days are dropped.
+const keptFor = 72 * time.Hour
+
+// The store is bounded where a real one is not.
+const (
+	maxStored      = 100_000
+	maxStoredBytes = 64 << 20
+)
+
+// messageStore is the table realtime.messages. Its mutex also orders the
+// delivery of messages.
+type messageStore struct {
+	mu    sync.Mutex
+	rows  []storedMessage // in the order of their commits
+	bytes int
+}
+
+// deliverMessages stores and relays what transactions have sent, in the order
+// of their commits.
+func (rt *realtime) deliverMessages() {
+	rt.store.mu.Lock()
+	defer rt.store.mu.Unlock()
+	for _, m := range rt.db.takeMessages() {
+		rt.store.add(m)
+		rt.relayStored(m)
+	}
+}
+
+func (rt *realtime) relayStored(m storedMessage) {
+	b := m.broadcast()
+	switch {
+	case rt.faults.databaseDown() > 0, rt.events.exceeded(), rt.limits.tooLarge(b.size):
+		return
+	}
+	rt.events.add(1)
+	if err := rt.relay(world{m.topic, m.private}, b, nil); err != nil {
+		rt.log.Warn("message from the database not sent", "topic", m.topic, "err", err)
+	}
+}
+
+func (s *messageStore) add(m storedMessage) {
+	s.rows = append(s.rows, m)
+	s.bytes += len(m.payload)
+	oldest := time.Now().Add(-keptFor).UTC().Truncate(24 * time.Hour)
+	for len(s.rows) > maxStored || s.bytes > maxStoredBytes || s.rows[0].inserted.Before(oldest) {
+		s.bytes -= len(s.rows[0].payload)
+		s.rows[0] = storedMessage{}
+		s.rows = s.rows[1:]
+		if len(s.rows) == 0 {
+			return
+		}
+	}
+}
+
+// since returns the newest private messages of a topic since a time, the
+// oldest first.
+func (s *messageStore) since(topic string, since time.Time, limit int) []storedMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := time.Now().Add(-keptFor).UTC().Truncate(24 * time.Hour)
+	var found []storedMessage
+	for _, m := range s.rows {
+		if m.private && m.topic == topic && !m.inserted.Before(since) && !m.inserted.Before(oldest) {
+			found = append(found, m)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b storedMessage) int { return a.inserted.Compare(b.inserted) })
+	return found[max(0, len(found)-limit):]
+}

@@ -1,0 +1,68 @@
+package mockserver
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// maxReplay is the most messages that a join brings, and the number without a
+// limit of its own.
+const maxReplay = 25
+
+// prepareReplay reads what a join asks for and finds it. The messages found
+// are not delivered live any more. It returns why the join is refused, if it
+// is.
+func (ch *channel) prepareReplay() (reason string) {
+	if ch.config.replay == nil {
+		return ""
+	}
+	const invalid = "UnableToReplayMessages: Replay params are not valid"
+	params, _ := object(ch.config.replay)
+	since, ok := integer(params["since"])
+	if !ok {
+		return invalid
+	}
+	limit := int64(maxReplay)
+	if present(params["limit"]) {
+		if limit, ok = integer(params["limit"]); !ok {
+			return invalid
+		}
+	}
+	if !ch.rights.broadcasts {
+		return ""
+	}
+	ch.replays = ch.conn.rt.store.since(ch.name, time.UnixMilli(since), int(min(max(limit, 1), maxReplay)))
+	ch.replayed = map[string]bool{}
+	for _, m := range ch.replays {
+		ch.replayed[m.id] = true
+	}
+	return ""
+}
+
+func integer(raw json.RawMessage) (int64, bool) {
+	n, err := json.Number(raw).Int64()
+	return n, err == nil
+}
+
+// replay sends what prepareReplay has found: JSON as text of the channel's own,
+// bytes as a binary frame, which clients of serializer 1.0.0 do not get.
+func (ch *channel) replay() {
+	for _, m := range ch.replays {
+		b := m.broadcast()
+		b.meta = mustJSON(map[string]any{"id": m.id, "replayed": true})
+		if b.json {
+			b.payload = compactJSON(b.payload)
+			b = broadcast{kind: phoenix.Text, payload: b.object()}
+		}
+		v := ch.conn.version
+		if message, ok := b.message(v, ch.topic); ok {
+			message.JoinRef = ch.joinRef // which a binary one has no place for
+			if frame, binary, err := phoenix.Append(nil, v, phoenix.FromServer, message); err == nil {
+				ch.conn.pushFrame(frame, binary)
+			}
+		}
+	}
+	ch.replays = nil
+}

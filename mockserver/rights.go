@@ -1,0 +1,88 @@
+package mockserver
+
+// Extensions of realtime.messages, as its policies see them.
+const (
+	ExtensionBroadcast = "broadcast"
+	ExtensionPresence  = "presence"
+)
+
+// MessagePolicy is a policy on realtime.messages: whether the claims allow
+// something with the topic, which is without its prefix "realtime:". The
+// extension is ExtensionBroadcast or ExtensionPresence. It is called without
+// any lock held and from several goroutines at once, and not for the role
+// service_role, which no policy holds up, nor for one that does not exist.
+type MessagePolicy func(topic, extension string, claims Claims) bool
+
+// MessagePolicies are the policies on realtime.messages, which say who may do
+// what in private channels. Where one is nil, Config.Channels decides.
+type MessagePolicies struct {
+	// Read (SELECT) is asked at the join of a private channel, which fails if
+	// neither broadcasts may be read nor, where presence is enabled, presence;
+	// and again for a new access_token. Without the right to read broadcasts a
+	// channel that may be joined gets none.
+	Read MessagePolicy
+	// Write (INSERT) is asked at the first broadcast and the first track of a
+	// join or an access_token, and at every broadcast over HTTP.
+	Write MessagePolicy
+}
+
+// mayRead reports whether somebody may read what a private channel has.
+func (rt *realtime) mayRead(name, extension string, claims Claims) bool {
+	return rt.permits(rt.messages.Read, name, extension, claims)
+}
+
+// mayWrite reports whether somebody may write to a private channel.
+func (rt *realtime) mayWrite(name, extension string, claims Claims) bool {
+	return rt.permits(rt.messages.Write, name, extension, claims)
+}
+
+func (rt *realtime) permits(p MessagePolicy, name, extension string, claims Claims) bool {
+	role := roleOf(claims)
+	switch {
+	case !rt.db.roleExists(role):
+		return false
+	case p == nil:
+		return rt.policy(name, claims)
+	}
+	return bypassesRLS(role) || p(name, extension, claims)
+}
+
+// rights are what the claims of a channel allow. What may be read has been
+// asked; what may be written is asked when it matters, once.
+type rights struct {
+	broadcasts, presence bool // may be read
+	write                map[string]bool
+}
+
+// readRights asks what may be read in a channel.
+func (rt *realtime) readRights(name string, config joinConfig, claims Claims) rights {
+	if !config.private {
+		return rights{broadcasts: true, presence: true}
+	}
+	return rights{
+		broadcasts: rt.mayRead(name, ExtensionBroadcast, claims),
+		presence:   config.presence && rt.mayRead(name, ExtensionPresence, claims),
+		write:      map[string]bool{},
+	}
+}
+
+func (r rights) none() bool { return !r.broadcasts && !r.presence }
+
+// lost reports whether something could be read with the rights before that
+// cannot with r.
+func (r rights) lost(before rights) bool {
+	return before.broadcasts && !r.broadcasts || before.presence && !r.presence
+}
+
+// mayWrite reports whether the channel may write.
+func (ch *channel) mayWrite(extension string) bool {
+	if !ch.config.private {
+		return true
+	}
+	may, asked := ch.rights.write[extension]
+	if !asked {
+		may = ch.conn.rt.mayWrite(ch.name, extension, ch.who.claims)
+		ch.rights.write[extension] = may
+	}
+	return may
+}
