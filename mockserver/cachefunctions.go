@@ -2,13 +2,13 @@ package mockserver
 
 import (
 	"cmp"
-	"crypto/md5"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/pghash"
 )
 
 // InstallCache adds to a Config what install.sql of package cache/sql adds to a
@@ -26,7 +26,7 @@ func InstallCache(cfg *Config, more ...string) {
 	add := func(name string, f func(*cacheCall) (any, error), required int, params ...string) {
 		functions[name] = declared(name, roles, f, required, params)
 	}
-	scope := []string{"rel", "key", "version", "filter", "after", "upto", "lim", "within_bits", "within", "mark"}
+	scope := []string{"rel", "key", "version", "filter", "after", "upto", "lim", "seed", "within_bits", "within", "mark"}
 	add("rt_describe", rtDescribe, 1, "rel")
 	add("rt_chunk", rtChunk, 2, "rel", "key", "cols", "filter", "after", "upto", "lim", "mark")
 	add("rt_digest", rtDigest, 2, append(slices.Clip(scope), "bits")...)
@@ -151,9 +151,8 @@ func (c *cacheCall) object(columns []int, r row) json.RawMessage {
 // hashedRow is a row as rt_digest and rt_keys have it: its slot follows from
 // the key alone, its sum from the key and the version.
 type hashedRow struct {
-	key  []*string
-	slot uint32
-	sum  uint64
+	key       []*string
+	slot, sum uint64
 }
 
 // hashed returns the rows that a call is about, and are in one of the buckets
@@ -171,12 +170,16 @@ func (c *cacheCall) hashed() (found []hashedRow, last []*string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	var seed int64
+	if err := c.arg("seed", &seed); err != nil {
+		return nil, nil, err
+	}
 	rows, last, err := c.rows(key, append(slices.Clip(key), version...))
 	for _, r := range rows {
 		h := hashedRow{key: c.textsOf(key, r)}
 		packed := pack(nil, h.key)
-		keySum, rowSum := md5.Sum(packed), md5.Sum(pack(packed, c.textsOf(version, r)))
-		h.slot, h.sum = binary.BigEndian.Uint32(keySum[:]), binary.BigEndian.Uint64(rowSum[:])
+		h.slot = pghash.Text(packed, uint64(seed))
+		h.sum = pghash.Text(pack(packed, c.textsOf(version, r)), uint64(seed))
 		if within(h.slot) {
 			found = append(found, h)
 		}
@@ -208,23 +211,23 @@ func (c *cacheCall) depth(arg string, bits *int) (int, error) {
 }
 
 // within reads which buckets are asked for.
-func (c *cacheCall) within() (func(slot uint32) bool, error) {
-	var buckets []uint32
+func (c *cacheCall) within() (func(slot uint64) bool, error) {
+	var buckets []int32
 	if err := c.arg("within", &buckets); err != nil {
 		return nil, err
 	}
 	if buckets == nil {
-		return func(uint32) bool { return true }, nil
+		return func(uint64) bool { return true }, nil
 	}
 	bits, err := c.depth("within_bits", nil)
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[uint32]bool{}
+	wanted := map[int32]bool{}
 	for _, b := range buckets {
 		wanted[b] = true
 	}
-	return func(slot uint32) bool { return wanted[slot>>(32-bits)] }, nil
+	return func(slot uint64) bool { return wanted[int32(slot>>(64-bits))] }, nil
 }
 
 // rtDigest counts and sums the rows of each bucket.
@@ -237,9 +240,9 @@ func rtDigest(c *cacheCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts, sums := map[uint32]int{}, map[uint32]uint64{}
+	counts, sums := map[uint64]int{}, map[uint64]uint64{}
 	for _, r := range rows {
-		bucket := r.slot >> (32 - bits)
+		bucket := r.slot >> (64 - bits)
 		counts[bucket]++
 		sums[bucket] ^= r.sum
 	}
@@ -257,7 +260,7 @@ func rtKeys(c *cacheCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(rows, func(a, b hashedRow) int { return cmp.Compare(a.slot, b.slot) })
+	slices.SortStableFunc(rows, func(a, b hashedRow) int { return cmp.Compare(a.slot>>32, b.slot>>32) })
 	keys := [][]any{}
 	for _, r := range rows {
 		keys = append(keys, []any{r.key, fmt.Sprintf("%016x", r.sum)})

@@ -1,23 +1,29 @@
 package sql
 
 import (
-	"crypto/md5"
-	"encoding/binary"
 	"strconv"
+
+	"github.com/gapless-go/gapless/internal/pghash"
 )
 
-// Slot returns the place of a row in rt_digest and rt_keys, which its key alone
-// decides: the row is in bucket Slot(key) >> (32 - bits). key has the text of
-// each column, in the order in which the call names them.
-func Slot(key []string) uint32 {
-	sum := md5.Sum(appendKey(make([]byte, 0, 64), key))
-	return binary.BigEndian.Uint32(sum[:])
+// Slot returns the place of a row in rt_digest and rt_keys, which its key and
+// the seed decide: the row is in bucket Slot(seed, key) >> (64 - bits). key has
+// the text of each column, in the order in which the call names them.
+func Slot(seed int64, key []string) uint64 {
+	b := make([]byte, 0, 64)
+	for _, text := range key {
+		b = appendText(b, text)
+	}
+	return pghash.Text(b, uint64(seed))
 }
 
 // Sum returns the hash of a row in rt_digest and rt_keys. version has the text
-// of each version column, nil for NULL.
-func Sum(key []string, version []*string) uint64 {
-	b := appendKey(make([]byte, 0, 128), key)
+// of each version column, nil for NULL. Without any it is the Slot.
+func Sum(seed int64, key []string, version []*string) uint64 {
+	b := make([]byte, 0, 128)
+	for _, text := range key {
+		b = appendText(b, text)
+	}
 	for _, text := range version {
 		if text == nil {
 			b = append(b, '-')
@@ -25,15 +31,7 @@ func Sum(key []string, version []*string) uint64 {
 		}
 		b = appendText(b, *text)
 	}
-	sum := md5.Sum(b)
-	return binary.BigEndian.Uint64(sum[:])
-}
-
-func appendKey(b []byte, key []string) []byte {
-	for _, text := range key {
-		b = appendText(b, text)
-	}
-	return b
+	return pghash.Text(b, uint64(seed))
 }
 
 // appendText tells where a text ends, so that no other texts are hashed alike.

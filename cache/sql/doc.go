@@ -32,8 +32,8 @@
 //
 // # Functions
 //
-// Arguments go by name, as POST /rest/v1/rpc/NAME takes them; only rel and key
-// have no default, which is null but for bits. Names of columns are as they
+// Arguments go by name, as POST /rest/v1/rpc/NAME takes them; all but rel and
+// key may be left out, which is the same as null. Names of columns are as they
 // are, without quotes. What several have in common:
 //
 //	rel     text    the table, as in SQL: orders, shop.orders, "Order Lines"
@@ -47,6 +47,8 @@
 //	                is (null, true, false or unknown)
 //	after   text[]  only rows behind this key, which need not be there
 //	upto    text[]  only rows up to this key, itself included
+//	seed    int8    of the hashes, 0 where it is null; rows that are hashed alike
+//	                by one are not by another, so take a new one for each time
 //	lim     int     at most this many rows, the first in the order of the key
 //	mark    uuid    the id of the mark to count on
 //
@@ -77,28 +79,30 @@
 // A row is what PostgREST sends of it, with its columns in the order of the
 // table.
 //
-// rt_digest(rel, key, version, filter, after, upto, lim, bits, within_bits,
-// within, mark) counts and sums rows by bucket. The bucket of a row is the first
-// bits of its [Slot], which follows from its key; 0 to 31, and 0 by default, so
-// that all are one. It returns
+// rt_digest(rel, key, version, filter, after, upto, lim, seed, bits,
+// within_bits, within, mark) counts and sums rows by bucket. The bucket of a row is the first
+// bits of its [Slot], which follows from its key and the seed; 0 to 31, and
+// without them 0, so that all rows are in bucket 0. It returns
 //
 //	{"buckets": [[3, 251, "1a962604d02f2268"], …], "last": null, "seq": 5}
 //
 // the bucket, how many rows it has, and their [Sum]s by exclusive or, in
 // hexadecimal; by bucket, without those that have no row. What calls for
-// adjoining windows return adds up: counts by addition, sums by exclusive or.
+// adjoining ranges return adds up: counts by addition, sums by exclusive or.
 //
 // within is a list of buckets of within_bits bits, and only their rows count:
 // each bucket of b bits is two of b+1, four of b+2 and so on, of consecutive
 // numbers. So those that differ from one's own rows are split until few rows are
 // left, and k rows of n are found by about k·log n numbers.
 //
-// rt_keys(rel, key, version, filter, after, upto, lim, within_bits, within,
-// mark) tells the rows of some buckets one by one, or all where within is null:
+// rt_keys(rel, key, version, filter, after, upto, lim, seed, within_bits,
+// within, mark) tells the rows of some buckets one by one, or all where within
+// is null:
 //
 //	{"keys": [[["17"], "1a962604d02f2268"], …], "last": null, "seq": 5}
 //
-// the key, and the Sum of the row; in the order of their slots.
+// the key, and the Sum of the row; in the order of the first 32 bits of their
+// slots.
 //
 // # Texts
 //

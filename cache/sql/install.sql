@@ -305,20 +305,20 @@ begin
   return result;
 end $$;
 
--- packed is what is hashed of columns, as an expression: of each the length of
--- its text in bytes, a colon and the text, or a minus sign for NULL, so that no
--- two rows are the same.
-create function gapless.packed(rel regclass, names text[]) returns text
-language sql stable security invoker set search_path = '' as $$
+-- packed is what is hashed of texts, as an expression: of each its length in
+-- bytes, a colon and the text, or a minus sign for NULL, so that no two rows are
+-- the same.
+create function gapless.packed(texts text[]) returns text
+language sql immutable security invoker set search_path = '' as $$
   select coalesce(pg_catalog.string_agg(
     pg_catalog.format('coalesce(pg_catalog.octet_length(%1$s)::text || '':'' || %1$s, ''-'')', t), ' || ' order by i), '''''')
-    from pg_catalog.unnest(gapless.texts(rel, names)) with ordinality as u(t, i);
+    from pg_catalog.unnest(texts) with ordinality as u(t, i);
 $$;
 
--- place is the key of a row as a JSON array of texts, as an expression.
-create function gapless.place(rel regclass, key text[]) returns text
-language sql stable security invoker set search_path = '' as $$
-  select pg_catalog.format('pg_catalog.to_json(array[%s])', pg_catalog.array_to_string(gapless.texts(rel, key), ', '));
+-- place is the key of a row as a JSON array of its texts, as an expression.
+create function gapless.place(texts text[]) returns text
+language sql immutable security invoker set search_path = '' as $$
+  select pg_catalog.format('pg_catalog.to_json(array[%s])', pg_catalog.array_to_string(texts, ', '));
 $$;
 
 -- ordering is the order of a key.
@@ -346,21 +346,40 @@ begin
   return result;
 end $$;
 
--- hashed is the rows that a call is about as a subquery of their hashes: slot,
--- the first 32 bits of the MD5 of the key, and sum, the first 64 bits of that
--- of the key and version; also the key, if asked for.
-create function gapless.hashed(rel regclass, key text[], version text[], filter jsonb, after text[], upto text[], keys boolean) returns text
+-- hashed is the rows that a call is about as a subquery of 64-bit hashes: slot,
+-- of the key, and sum, of the key and version; also the key itself, if asked
+-- for. MD5 takes several times as long as hashtextextended, which cannot change
+-- either, since partitions go by it, and whose seed lets rows that are hashed
+-- alike by accident, or by somebody's doing, be told apart the next time.
+create function gapless.hashed(rel regclass, key text[], version text[], filter jsonb, after text[], upto text[], seed bigint, keys boolean) returns text
 language plpgsql stable security invoker set search_path = '' as $$
 declare
-  sum text := 'h.k';
+  n integer := pg_catalog.cardinality(key);
+  texts text[] := gapless.texts(rel, key || version);
+  source text := gapless.source(rel, key, filter, after, upto);
+  slot text := pg_catalog.format('pg_catalog.hashtextextended(g.p collate pg_catalog."C", %L::bigint)', coalesce(seed, 0));
+  sum text := slot;
 begin
   if pg_catalog.cardinality(version) > 0 then
-    sum := 'pg_catalog.md5(h.p || h.v)';
+    sum := pg_catalog.format('pg_catalog.hashtextextended((g.p || g.v) collate pg_catalog."C", %L::bigint)', coalesce(seed, 0));
   end if;
-  return pg_catalog.format('(select (''x'' || pg_catalog.left(h.k, 8))::bit(32)::bigint as slot, (''x'' || pg_catalog.left(%s, 16))::bit(64) as sum, h.place'
-      || ' from (select pg_catalog.md5(g.p) as k, g.p, g.v, g.place from (select %s as p, %s as v, %s as place%s offset 0) g offset 0) h) r',
-    sum, gapless.packed(rel, key), gapless.packed(rel, version), case when keys then gapless.place(rel, key) else 'null' end,
-    gapless.source(rel, key, filter, after, upto));
+  if pg_catalog.array_to_string(texts, ',') like '%to\_jsonb(%' then -- not to be computed twice
+    source := (select pg_catalog.format(' from (select %s%s offset 0) f', pg_catalog.string_agg(t || ' as t' || i, ', ' order by i), source)
+                 from pg_catalog.unnest(texts) with ordinality as u(t, i));
+    texts := array(select 'f.t' || i from pg_catalog.generate_series(1, pg_catalog.cardinality(texts)) i order by i);
+  end if;
+  return pg_catalog.format('(select %s as slot, %s as sum, g.place from (select %s as p, %s as v, %s as place%s offset 0) g) r',
+    slot, sum, gapless.packed(texts[:n]), gapless.packed(texts[n + 1:]), case when keys then gapless.place(texts[:n]) else 'null' end, source);
+end $$;
+
+-- bucket is the leading bits of a slot, as an expression.
+create function gapless.bucket(bits integer) returns text
+language plpgsql immutable security invoker set search_path = '' as $$
+begin
+  if bits is null or bits not between 0 and 31 then
+    raise exception 'a bucket is of 0 to 31 bits' using errcode = '22023';
+  end if;
+  return pg_catalog.format('((r.slot >> %s) & %s)::integer', (64 - bits) % 64, (1::bigint << bits) - 1);
 end $$;
 
 -- within is the condition that a row is in one of some buckets.
@@ -368,18 +387,9 @@ create function gapless.within(bits integer, buckets integer[]) returns text
 language plpgsql immutable security invoker set search_path = '' as $$
 begin
   if buckets is null then
-    return ' where true';
+    return '';
   end if;
-  perform gapless.depth(bits);
-  return pg_catalog.format(' where (r.slot >> %s)::integer = any (%L::integer[])', 32 - bits, buckets);
-end $$;
-
-create function gapless.depth(bits integer) returns void
-language plpgsql immutable security invoker set search_path = '' as $$
-begin
-  if bits is null or bits not between 0 and 31 then
-    raise exception 'a bucket is of 0 to 31 bits' using errcode = '22023';
-  end if;
+  return pg_catalog.format(' where %s = any (%L::integer[])', gapless.bucket(bits), buckets);
 end $$;
 
 -- mark counts on, at the end of a call, so that it is committed after all that
@@ -449,36 +459,35 @@ begin
             where a.attrelid = rel and a.attnum > 0 and not a.attisdropped and (cols is null or a.attnum = any (nums)));
   execute pg_catalog.format('select (''['' || coalesce(pg_catalog.string_agg(pg_catalog.row_to_json(x.*)::text, '',''), '''') || '']'')::json,'
       || ' (pg_catalog.array_agg(%s))[pg_catalog.count(*)], pg_catalog.count(*) from (select %s%s order by %s limit %s) x',
-    gapless.place(rel, key), list, gapless.source(rel, key, filter, after, upto), gapless.ordering(key), coalesce(lim::text, 'all'))
+    gapless.place(gapless.texts(rel, key)), list, gapless.source(rel, key, filter, after, upto), gapless.ordering(key), coalesce(lim::text, 'all'))
     into rows, last, n;
   return pg_catalog.json_build_object('last', case when n = lim then last end, 'rows', rows, 'seq', gapless.mark(mark));
 end $$;
 
 create function public.rt_digest(rel regclass, key text[], version text[] default null, filter jsonb default null,
-  after text[] default null, upto text[] default null, lim integer default null,
-  bits integer default 0, within_bits integer default null, within integer[] default null, mark uuid default null) returns json
-language plpgsql volatile security invoker set search_path = '' as $$
+  after text[] default null, upto text[] default null, lim integer default null, seed bigint default null,
+  bits integer default null, within_bits integer default null, within integer[] default null, mark uuid default null) returns json
+language plpgsql volatile security invoker set search_path = '' set jit = off as $$
 declare
   last text[];
   buckets json;
 begin
   perform gapless.readable(rel);
   perform gapless.keyed(rel, key);
-  bits := coalesce(bits, 0);
-  perform gapless.depth(bits);
   last := gapless.bound(rel, key, filter, after, upto, lim);
   execute pg_catalog.format('select (''['' || coalesce(pg_catalog.string_agg(pg_catalog.format(''[%%s,%%s,"%%s"]'', d.bucket, d.n,'
-      || ' pg_catalog.lpad(pg_catalog.to_hex(d.sum::bigint), 16, ''0'')), '','' order by d.bucket), '''') || '']'')::json'
-      || ' from (select (r.slot >> %s)::integer as bucket, pg_catalog.count(*) as n, pg_catalog.bit_xor(r.sum) as sum from %s%s group by 1) d',
-    32 - bits, gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), false), gapless.within(within_bits, within))
+      || ' pg_catalog.lpad(pg_catalog.to_hex(d.sum), 16, ''0'')), '','' order by d.bucket), '''') || '']'')::json'
+      || ' from (select %s as bucket, pg_catalog.count(*) as n, pg_catalog.bit_xor(r.sum) as sum from %s%s group by 1) d',
+    gapless.bucket(coalesce(bits, 0)), gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), seed, false),
+    gapless.within(within_bits, within))
     into buckets;
   return pg_catalog.json_build_object('buckets', buckets, 'last', last, 'seq', gapless.mark(mark));
 end $$;
 
 create function public.rt_keys(rel regclass, key text[], version text[] default null, filter jsonb default null,
-  after text[] default null, upto text[] default null, lim integer default null,
+  after text[] default null, upto text[] default null, lim integer default null, seed bigint default null,
   within_bits integer default null, within integer[] default null, mark uuid default null) returns json
-language plpgsql volatile security invoker set search_path = '' as $$
+language plpgsql volatile security invoker set search_path = '' set jit = off as $$
 declare
   last text[];
   keys json;
@@ -487,8 +496,8 @@ begin
   perform gapless.keyed(rel, key);
   last := gapless.bound(rel, key, filter, after, upto, lim);
   execute pg_catalog.format('select (''['' || coalesce(pg_catalog.string_agg(pg_catalog.format(''[%%s,"%%s"]'', r.place,'
-      || ' pg_catalog.lpad(pg_catalog.to_hex(r.sum::bigint), 16, ''0'')), '','' order by r.slot), '''') || '']'')::json from %s%s',
-    gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), true), gapless.within(within_bits, within))
+      || ' pg_catalog.lpad(pg_catalog.to_hex(r.sum), 16, ''0'')), '','' order by (r.slot >> 32) & 4294967295), '''') || '']'')::json from %s%s',
+    gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), seed, true), gapless.within(within_bits, within))
     into keys;
   return pg_catalog.json_build_object('keys', keys, 'last', last, 'seq', gapless.mark(mark));
 end $$;
