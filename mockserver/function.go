@@ -230,6 +230,9 @@ func (r *restRequest) call(name string) (*restAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if result == nil {
+		return &restAnswer{status: http.StatusNoContent, header: http.Header{}}, nil
+	}
 	a := &restAnswer{status: http.StatusOK, header: http.Header{}, body: result}
 	a.header.Set("Content-Type", "application/json; charset=utf-8")
 	a.header.Set("Content-Range", "0-0/*")
@@ -275,11 +278,18 @@ func (r *restRequest) callInTx(function Function, args map[string]json.RawMessag
 	}
 }
 
+// void is the result of a function that returns void, for which there is no
+// content in the answer.
+type void struct{}
+
 // callJSON calls a function and writes its result.
 func callJSON(function Function, tx *FuncTx, args map[string]json.RawMessage) ([]byte, error) {
 	result, err := function(tx, maps.Clone(args))
 	if err != nil {
 		return nil, raised(err)
+	}
+	if result == (void{}) {
+		return nil, nil
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

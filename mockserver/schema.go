@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,9 @@ import (
 	"time"
 )
 
-// LoadSchema reads a Config from JSON: its Tables, Users and Channels. Members that it
-// does not know are errors. Users without an id get one. What is wrong with a
-// table, New says.
+// LoadSchema reads a Config from JSON: its Tables, Users, Messages and
+// Functions. Members that it does not know are errors. Users without an id get
+// one. What is wrong with a table, New says.
 //
 //	{
 //	  "tables": [{
@@ -40,8 +41,10 @@ import (
 //	  }],
 //	  "channels": [
 //	    {"topic": "room:*"},
-//	    {"topic": "user:{sub}", "roles": ["authenticated"]}
-//	  ]
+//	    {"topic": "news", "roles": ["anon", "authenticated"], "extensions": ["broadcast"], "read_only": true},
+//	    {"topic": "user:{sub}"}
+//	  ],
+//	  "functions": {"notify": "realtime.send"}
 //	}
 //
 // A column's type may also be described by "domain" (the base type) or
@@ -50,11 +53,16 @@ import (
 // "default", "full", "nothing", or "index" with "identity_columns". A policy
 // is true, false, or an object of columns and the claims that they must equal,
 // where "app_metadata.team" is the claim team within app_metadata. A table
-// may be "unpublished".
+// may be "unpublished". With "broadcast_changes" it has a trigger that calls
+// realtime.broadcast_changes with that topic, where {owner} is the value of the
+// column owner.
 //
-// The channels are the private ones that may be used, by users and the service
+// The channels are the private ones that may be used, by the role authenticated
 // unless "roles" names others. A topic may end in *, which is anything, and
-// {sub} in it is the claim sub. Without the member every channel may be used.
+// {sub} in it is the claim sub. Without the member users may use every channel.
+//
+// A function calls realtime.send or realtime.send_binary with the arguments
+// payload, event, topic and private. The service alone may call it.
 func LoadSchema(r io.Reader) (Config, error) {
 	dec := json.NewDecoder(r)
 	dec.DisallowUnknownFields()
@@ -73,7 +81,11 @@ func LoadSchema(r io.Reader) (Config, error) {
 		}
 		cfg.Tables = append(cfg.Tables, spec)
 	}
-	cfg.Channels = channelPolicy(file.Channels)
+	cfg.Messages = channelPolicies(file.Channels)
+	var err error
+	if cfg.Functions, err = schemaFunctions(file.Functions); err != nil {
+		return Config{}, fmt.Errorf("mockserver: schema: %w", err)
+	}
 	for _, u := range file.Users {
 		if u.ID == "" {
 			u.ID = newUUID()
@@ -84,9 +96,10 @@ func LoadSchema(r io.Reader) (Config, error) {
 }
 
 type schemaFile struct {
-	Tables   []schemaTable   `json:"tables"`
-	Users    []schemaUser    `json:"users"`
-	Channels []schemaChannel `json:"channels"`
+	Tables    []schemaTable     `json:"tables"`
+	Users     []schemaUser      `json:"users"`
+	Channels  []schemaChannel   `json:"channels"`
+	Functions map[string]string `json:"functions"`
 }
 
 type schemaTable struct {
@@ -100,6 +113,7 @@ type schemaTable struct {
 	RLS             bool                         `json:"rls"`
 	Policies        schemaPolicies               `json:"policies"`
 	Grants          map[string][]string          `json:"grants"`
+	Broadcasts      string                       `json:"broadcast_changes"`
 	Rows            []map[string]json.RawMessage `json:"rows"`
 }
 
@@ -137,6 +151,9 @@ func (t schemaTable) table() (Table, error) {
 		Unpublished: t.Unpublished, RLS: t.RLS, Grants: t.Grants,
 		Select: t.Policies.Select.policy(), Insert: t.Policies.Insert.policy(),
 		Update: t.Policies.Update.policy(), Delete: t.Policies.Delete.policy(),
+	}
+	if t.Broadcasts != "" {
+		spec.AfterChange = broadcastTrigger(cmp.Or(t.Schema, "public")+"."+t.Name, t.Broadcasts)
 	}
 	switch t.ReplicaIdentity {
 	case "", "default":

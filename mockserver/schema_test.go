@@ -80,9 +80,10 @@ func TestLoadSchemaRefuses(t *testing.T) {
 		return `{"tables":[{"name":"t","columns":[{"name":"id","type":"text"` + more + `}]}]}`
 	}
 	for in, want := range map[string]string{
-		`{`:            "schema: before byte",
-		`{} {}`:        "there is more behind byte 2",
-		`{"table":[]}`: `unknown field "table"`,
+		`{`:                       "schema: before byte",
+		`{} {}`:                   "there is more behind byte 2",
+		`{"table":[]}`:            `unknown field "table"`,
+		`{"functions":{"f":"g"}}`: `function f: there is no function "g" to call`,
 		`{"tables":[{"name":"t","replica_identity":"some"}]}`:                         `table t: "some" is no replica identity`,
 		`{"tables":[{"name":"t","policies":{"select":5}}]}`:                           "a policy is true, false, or an object",
 		`{"tables":[{"name":"t","policies":{"select":{}}}]}`:                          "a policy is true, false, or an object",

@@ -5,28 +5,36 @@ import (
 	"strings"
 )
 
-// schemaChannel lets somebody use private channels.
+// schemaChannel is a policy on private channels.
 type schemaChannel struct {
-	Topic string   `json:"topic"` // * at the end stands for anything, {sub} for a claim
-	Roles []string `json:"roles"` // none: authenticated and service_role
+	Topic      string   `json:"topic"`      // * at the end stands for anything, {sub} for a claim
+	Roles      []string `json:"roles"`      // none: authenticated
+	Extensions []string `json:"extensions"` // of broadcast and presence; none: both
+	ReadOnly   bool     `json:"read_only"`
 }
 
-// channelPolicy returns the policy that a schema file states; without any it
-// is nil, which is the default one.
-func channelPolicy(channels []schemaChannel) ChannelPolicy {
+// channelPolicies returns what a schema file allows; without the member the
+// policies are the default ones.
+func channelPolicies(channels []schemaChannel) MessagePolicies {
 	if channels == nil {
-		return nil
+		return MessagePolicies{}
 	}
-	return func(topic string, claims Claims) bool {
-		return slices.ContainsFunc(channels, func(c schemaChannel) bool {
-			return c.lets(claims) && topicMatches(c.Topic, topic, claims)
-		})
+	policy := func(write bool) MessagePolicy {
+		return func(topic, extension string, claims Claims) bool {
+			return slices.ContainsFunc(channels, func(c schemaChannel) bool {
+				return !(write && c.ReadOnly) && c.isFor(extension, claims) && topicMatches(c.Topic, topic, claims)
+			})
+		}
 	}
+	return MessagePolicies{Read: policy(false), Write: policy(true)}
 }
 
-func (c schemaChannel) lets(claims Claims) bool {
+func (c schemaChannel) isFor(extension string, claims Claims) bool {
+	if len(c.Extensions) > 0 && !slices.Contains(c.Extensions, extension) {
+		return false
+	}
 	if len(c.Roles) == 0 {
-		return defaultPolicy("", claims)
+		return roleOf(claims) == "authenticated"
 	}
 	return slices.Contains(c.Roles, roleOf(claims))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/gapless-go/gapless/mockserver"
 )
 
+// What a schema file says of channels are policies for reading and writing.
 func TestSchemaChannels(t *testing.T) {
 	ann := mockserver.Claims{"role": "authenticated", "sub": "1111", "app_metadata": map[string]any{"team": "red"}}
 	anon := mockserver.Claims{"role": "anon"}
@@ -16,7 +17,8 @@ func TestSchemaChannels(t *testing.T) {
 		{"topic":"room:*"},
 		{"topic":"user:{sub}"},
 		{"topic":"team:{app_metadata.team}:*"},
-		{"topic":"lobby","roles":["anon"]}
+		{"topic":"lobby","roles":["anon"]},
+		{"topic":"news","read_only":true,"extensions":["broadcast"]}
 	]}`))
 	require.NoError(t, err)
 	for _, c := range []struct {
@@ -38,12 +40,18 @@ func TestSchemaChannels(t *testing.T) {
 		{"lobby", ann, false},
 		{"lobby:1", anon, false},
 	} {
-		require.Equal(t, c.want, cfg.Channels(c.topic, c.claims), "%s %v", c.topic, c.claims)
+		for _, extension := range []string{mockserver.ExtensionBroadcast, mockserver.ExtensionPresence} {
+			require.Equal(t, c.want, cfg.Messages.Read(c.topic, extension, c.claims), "%s %v", c.topic, c.claims)
+			require.Equal(t, c.want, cfg.Messages.Write(c.topic, extension, c.claims), "%s %v", c.topic, c.claims)
+		}
 	}
+	require.True(t, cfg.Messages.Read("news", mockserver.ExtensionBroadcast, ann))
+	require.False(t, cfg.Messages.Read("news", mockserver.ExtensionPresence, ann))
+	require.False(t, cfg.Messages.Write("news", mockserver.ExtensionBroadcast, ann))
 	cfg, err = mockserver.LoadSchema(strings.NewReader(`{"channels":[]}`))
 	require.NoError(t, err)
-	require.False(t, cfg.Channels("room:1", ann), "an empty list lets nobody in")
+	require.False(t, cfg.Messages.Read("room:1", mockserver.ExtensionBroadcast, ann), "an empty list lets nobody in")
 	cfg, err = mockserver.LoadSchema(strings.NewReader(`{}`))
 	require.NoError(t, err)
-	require.Nil(t, cfg.Channels)
+	require.Nil(t, cfg.Messages.Read)
 }

@@ -13,6 +13,10 @@ export type Status = { status: string; message?: string }
 // A Binding leaves out what has a usual value: all events of the schema public.
 export type Binding = { event?: string; schema?: string; table?: string; filter?: RealtimePostgresChangesFilter<'*'>['filter']; select?: string[] }
 
+export type Broadcast = { type: string; event: string; payload: unknown; meta?: { id: string; replayed?: boolean } }
+
+export type Presence = { event: string; key?: string; newPresences?: Row[]; leftPresences?: Row[] }
+
 // Member is a channel of a client and what came on it.
 export class Member {
   readonly channel: RealtimeChannel
@@ -30,6 +34,22 @@ export class Member {
   changes(binding: Binding): Inbox<Change> {
     const inbox = new Inbox<Change>(`changes of ${JSON.stringify(binding)}`)
     this.channel.on('postgres_changes', { event: '*', schema: 'public', ...binding } as RealtimePostgresChangesFilter<'*'>, (change) => inbox.put(change))
+    return inbox
+  }
+
+  // broadcasts listens for broadcasts of an event, as they are given.
+  broadcasts(event = '*'): Inbox<Broadcast> {
+    const inbox = new Inbox<Broadcast>(`broadcasts of ${this.channel.topic}`)
+    this.channel.on('broadcast', { event }, (message) => inbox.put(message as unknown as Broadcast))
+    return inbox
+  }
+
+  // presences asks for presence. It must be called before join.
+  presences(): Inbox<Presence> {
+    const inbox = new Inbox<Presence>(`presence of ${this.channel.topic}`)
+    this.channel.on('presence', { event: 'sync' }, () => inbox.put({ event: 'sync' }))
+    this.channel.on('presence', { event: 'join' }, (payload) => inbox.put(payload))
+    this.channel.on('presence', { event: 'leave' }, (payload) => inbox.put(payload))
     return inbox
   }
 

@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	schema := flags.String("schema", "", "`file` with tables and users in JSON; none: a small demo")
 	addr := flags.String("addr", "127.0.0.1:54321", "TCP `address` to listen on")
 	secret := flags.String("secret", mockserver.DefaultSecret, "the JWT `secret` of the project")
+	limits := flags.Bool("limits", false, "limit rates, sizes and numbers as a self-hosted project does")
 	verbose := flags.Bool("v", false, "log requests and messages")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -58,6 +59,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return 1
 	}
 	cfg.Addr, cfg.JWTSecret = *addr, *secret
+	if *limits {
+		cfg.Limits = mockserver.RealisticLimits()
+	}
 	if *verbose {
 		cfg.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
