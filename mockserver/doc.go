@@ -53,7 +53,7 @@
 // topic, in the form that their serializer has for them. So do those over HTTP,
 // and those from the database, which Server and Tx make: RealtimeSend,
 // RealtimeSendBinary and BroadcastChanges. These are stored for replay, if they
-// are private. Config.Limits has the limits of a project, RealisticLimits those
+// are private. Presence is told of as by one node: at once. Config.Limits has the limits of a project, RealisticLimits those
 // of a real one.
 //
 // # Things that go wrong
@@ -101,7 +101,6 @@
 //   - Of the Auth API there are sign-in with a password, refresh, the user,
 //     logout, and the making and removing of users by the service. A refresh token is good once, without the ten seconds of grace
 //     that Supabase gives.
-//   - Of Realtime there is no presence yet.
 //   - A stored message is dropped when there are more than 100,000, or 64 MiB of
 //     them, and not only after three days.
 package mockserver

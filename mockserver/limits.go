@@ -68,6 +68,14 @@ func (l Limits) check() error {
 	return nil
 }
 
+// withDefaults fills in what goes with a limit.
+func (l Limits) withDefaults() Limits {
+	if l.ClientPresenceWindow == 0 {
+		l.ClientPresenceWindow = 30 * time.Second
+	}
+	return l
+}
+
 // tooLarge reports whether a payload is over the limit. Its size is only asked
 // for if there is one.
 func (l Limits) tooLarge(size func() int) bool {

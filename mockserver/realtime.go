@@ -47,6 +47,7 @@ type realtime struct {
 	sent     frameLog
 	faults   faults
 	store    messageStore
+	present  presences
 
 	ctx  context.Context // ends with close
 	stop context.CancelFunc
@@ -78,10 +79,11 @@ type world struct {
 func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 	rt := &realtime{
 		db: db, verifier: v, policy: cfg.Channels, messages: cfg.Messages,
-		timing: cfg.Timing.withDefaults(), limits: cfg.Limits, log: cfg.Logger,
+		timing: cfg.Timing.withDefaults(), limits: cfg.Limits.withDefaults(), log: cfg.Logger,
 		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
 		members: map[world][]*channel{}, subs: map[any][]*subscription{},
 	}
+	rt.present.worlds = map[world][]*presence{}
 	if rt.policy == nil {
 		rt.policy = defaultPolicy
 	}

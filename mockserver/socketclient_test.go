@@ -30,6 +30,7 @@ type socket struct {
 	mu     sync.Mutex
 	frames []frame
 	err    error         // why reading ended
+	deaf   bool          // what comes is ignored
 	came   chan struct{} // holds a value when frames came or reading ended
 	ended  chan struct{}
 	stop   context.CancelFunc
@@ -77,7 +78,7 @@ func (c *socket) read(ctx context.Context) {
 		c.mu.Lock()
 		if err != nil {
 			c.err = err
-		} else {
+		} else if !c.deaf {
 			c.frames = append(c.frames, frame{time.Now(), typ == websocket.MessageBinary, raw})
 		}
 		c.mu.Unlock()

@@ -59,6 +59,9 @@ type channel struct {
 	rights    rights          // of who
 	replays   []storedMessage // to be sent when the join has been answered
 	replayed  map[string]bool // their ids: they are not delivered live
+	present   *presence       // nil: it is not
+	calls     int             // about its presence, since callsFrom
+	callsFrom time.Time
 	ended     bool
 	fresh     bool        // begin has not run yet
 	told      bool        // the client was told that it is subscribed
@@ -99,9 +102,7 @@ func (ch *channel) begin() {
 	if ch.config.ready {
 		ch.system(phoenix.ExtensionSystem, phoenix.StatusOK, "Replication connection established")
 	}
-	if ch.config.presence && ch.rights.presence {
-		ch.push(phoenix.EventPresenceState, []byte("{}"))
-	}
+	ch.syncPresence()
 }
 
 // receive handles a message to the channel. Unknown events are not answered,
@@ -119,7 +120,7 @@ func (ch *channel) receive(m phoenix.Message) {
 	case phoenix.EventBroadcast:
 		ch.broadcast(m)
 	case phoenix.EventPresence:
-		ch.ok(m.Ref)
+		ch.presence(m)
 	}
 }
 
@@ -142,6 +143,7 @@ func (ch *channel) end() {
 		}
 	}
 	ch.conn.rt.detach(ch)
+	ch.conn.rt.untrack(ch)
 	ch.conn.channels = slices.DeleteFunc(slices.Clone(ch.conn.channels), func(other *channel) bool { return other == ch })
 }
 

@@ -67,6 +67,8 @@ type scenario struct {
 //     as what is left of them.
 //   - 08: two messages of megabytes are cut in the recording, and written anew.
 //   - 14: of thirty statements the recording has three.
+//   - 09, 19: phx_ref, which is random, and whether a diff of presence comes
+//     before or behind the reply to what made it, which varies in the recording.
 //   - 08, 14: ids of messages, which are random.
 //   - 19: the recording is played as far as it is whole, which is up to the
 //     flood of broadcasts. TestC54C56EventsPerSecond has what follows.
@@ -85,6 +87,7 @@ var scenarios = []scenario{
 	{name: "07-multiple-bindings.vsn2"},
 	{name: "08-broadcast.vsn1", limits: mockserver.Limits{PayloadKB: 3000}, by: broadcastChanges, written: large},
 	{name: "08-broadcast.vsn2", limits: mockserver.Limits{PayloadKB: 3000}, by: broadcastChanges, written: large},
+	{name: "09-presence.vsn2"},
 	{name: "10-tokens.vsn1"},
 	{name: "10-tokens.vsn2"},
 	{name: "11-odd-messages.vsn1", timing: mockserver.Timing{Sweep: 64 * time.Second}, swept: "a", skip: numericTopic},
@@ -95,6 +98,7 @@ var scenarios = []scenario{
 	{name: "14-replay.vsn2", by: thirtyMessages},
 	{name: "15-select.vsn2"},
 	{name: "17-bad-bindings.vsn1", unordered: true},
+	{name: "19-limits.vsn2", limits: mockserver.RealisticLimits(), until: 72 * time.Second},
 	{name: "20-transactions.vsn2", by: transactions},
 	{name: "21-refused-join-blocks.vsn1"},
 	{name: "21-refused-join-blocks.vsn2"},
@@ -210,7 +214,7 @@ type played struct {
 func (p *player) play() {
 	began := time.Now()
 	var last transcript.Line
-	for _, l := range p.script.Lines {
+	for i, l := range p.script.Lines {
 		if p.sc.until > 0 && l.At() >= p.sc.until {
 			break
 		}
@@ -227,6 +231,7 @@ func (p *player) play() {
 		case "recv":
 			p.expect(l)
 		case "close":
+			p.deafen(l, p.script.Lines[i+1:])
 			p.close(l)
 		case "upgrade_refused":
 			p.current(l.Conn).answer = l.Frame
@@ -344,6 +349,30 @@ func (p *player) expect(l transcript.Line) {
 
 // byServer are the codes with which the server ended a socket.
 var byServer = map[int]bool{1000: true, 1001: true, 1009: true, 1012: true}
+
+// deafen makes the sockets that end at the time of another get nothing of the
+// other's end.
+func (p *player) deafen(first transcript.Line, next []transcript.Line) {
+	for _, l := range next {
+		if l.Dir != "close" || l.MS > first.MS {
+			return
+		}
+		for _, c := range p.sockets[l.Conn] {
+			if c.socket != nil && !c.closed && l.Conn != first.Conn && c.end() {
+				break
+			}
+		}
+	}
+}
+
+// end makes a socket deaf, and reports whether it was not.
+func (c *played) end() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.deaf
+	c.deaf = true
+	return !was
+}
 
 // close notes the end of the first socket of that name that has not ended yet,
 // and ends it if the client did: with code 1005, or 1006 where it did not wait.
@@ -468,7 +497,19 @@ func (p *player) normal(name string, v phoenix.Version, frames []frame, recorded
 	if p.sc.unordered {
 		slices.Sort(normal)
 	}
-	return numbered(normal)
+	return numbered(repliesFirst(normal))
+}
+
+// repliesFirst moves replies before the diffs of presence that came just before
+// them.
+func repliesFirst(texts []string) []string {
+	diff := func(text string) bool { return strings.Contains(text, " presence_diff ") }
+	for i := 1; i < len(texts); i++ {
+		for j := i; j > 0 && strings.Contains(texts[j], " phx_reply ") && diff(texts[j-1]); j-- {
+			texts[j], texts[j-1] = texts[j-1], texts[j]
+		}
+	}
+	return texts
 }
 
 var notJSON = regexp.MustCompile(`"payload":(.*),"ref":null`)
@@ -492,15 +533,22 @@ func (p *player) normalBroadcast(name string, f frame, m phoenix.Message, err er
 	return fmt.Sprintf("kind %d %s %s %q meta %s %s", m.Kind, m.Topic, m.Event, m.UserEvent, m.Meta, payload)
 }
 
-var uuid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+var randomID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|"phx_ref(?:_prev)?":"[\w-]{16}"`)
 
 // numbered replaces random ids by the order in which they come.
 func numbered(texts []string) []string {
 	seen := map[string]string{}
 	for i, text := range texts {
-		texts[i] = uuid.ReplaceAllStringFunc(text, func(id string) string {
+		texts[i] = randomID.ReplaceAllStringFunc(text, func(id string) string {
+			name, ref, isRef := strings.Cut(id, ":")
+			if isRef {
+				id = ref
+			}
 			if seen[id] == "" {
 				seen[id] = fmt.Sprintf("ID-%d", len(seen)+1)
+			}
+			if isRef {
+				return name + ":" + seen[id]
 			}
 			return seen[id]
 		})
