@@ -34,7 +34,6 @@ type Table[K comparable, T any] struct {
 	source  source[K, T]
 	version versions[T]
 	born    time.Time
-	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
 	run     atomic.Bool
 	jobs    chan func()   // for the loop
 	loading chan struct{} // capacity 1: held by who reads the whole table
@@ -75,8 +74,9 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 		return nil, err
 	}
 	o.topic = cmp.Or(o.topic, "cache:"+table+":"+strings.ToLower(rand.Text()[:8]))
-	t := newTable[K, T](table, o)
-	t.client = client
+	t := &Table[K, T]{name: table, opts: o, client: client, born: time.Now(),
+		jobs: make(chan func()), loading: make(chan struct{}, 1), over: make(chan struct{}),
+		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 	t.core = newCore[K, T](key, o.settle)
 	t.core.bound.limit, t.core.bound.full = o.maxRows.limit, o.maxRows.full
 	if o.keep > 0 {
@@ -92,12 +92,6 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 		t.opts.verifyBy = t.bestCheck()
 	}
 	return t, err
-}
-
-func newTable[K comparable, T any](name string, o options) *Table[K, T] {
-	return &Table[K, T]{name: name, opts: o, born: time.Now(),
-		jobs: make(chan func()), loading: make(chan struct{}, 1), over: make(chan struct{}),
-		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 }
 
 // now is the moment on the core's clock, which does not go back.
@@ -214,9 +208,6 @@ func (t *Table[K, T]) step(s step) {
 	view := *t.view.Load()
 	view.phase = next
 	t.view.Store(&view)
-	for f := range t.feeds {
-		f.move(next, view.pos)
-	}
 	t.signal()
 }
 
@@ -229,9 +220,7 @@ func (t *Table[K, T]) attach(f *feed[K, T]) View[K, T] {
 	} else {
 		t.feeds[f] = struct{}{}
 	}
-	view := t.View()
-	f.move(view.phase, view.pos)
-	return view
+	return t.View()
 }
 
 // note changes the status.

@@ -1,12 +1,14 @@
 package mockserver_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -32,54 +34,75 @@ type scenario struct {
 	// by says what to do at statements and notes that no rule of sqlScript
 	// translates; nil: nothing.
 	by map[string]func(*testing.T, *mockserver.Server)
-	// unordered compares messages as a set, for the reason given in differences.
-	unordered bool
+	// accepts are the differences that are accepted beside those of all
+	// recordings.
+	accepts []*difference
 	// swept is the socket that the recording's server killed without a close
 	// frame.
 	swept string
-	// skip tells recorded messages that the server under test does not send,
-	// for a reason given in differences.
-	skip func(l transcript.Line) bool
 	// written makes the messages whose recording is cut.
 	written map[string]string
 }
 
-// differences between the recordings and the server under test that this test
-// accepts, and why:
-//
-//   - ids, commit timestamps, the age of an expired token, and the order of JSON
-//     keys: an id is a hash that the mock may choose, times are the run's.
-//   - the order of channels on a socket for one change, and of sockets: the
-//     real server's follows a hash table.
-//   - 17: the recording began with an idle server, which tries to subscribe
-//     again after a random 1 to 3 s, each channel for itself; the mock is never
-//     idle unless told to be. So messages are compared as a set.
-//   - 10: the first socket is closed for idleness after 66 s, the next of ten
-//     ticks behind the 60 s; the mock's clock has no ticks. Only the code is
-//     compared.
-//   - 11: a topic may be a number, and comes back as one; the mock's codec,
-//     which is the client's, too, takes strings only, and drops the message.
-//   - 11: the sweep of sockets without a channel is every 10 minutes of the
-//     server's life; here it is set to where the recording had it.
-//   - 02, 03: ALTER TABLE ADD COLUMN, and what follows it. A table of the mock
-//     does not change.
-//   - 20: a rolled back savepoint, and a TRUNCATE in a transaction, are written
-//     as what is left of them.
-//   - 08: two messages of megabytes are cut in the recording, and written anew.
-//   - 14: of thirty statements the recording has three.
-//   - 09, 19: phx_ref, which is random, and whether a diff of presence comes
-//     before or behind the reply to what made it, which varies in the recording.
-//   - 08, 14: ids of messages, which are random.
-//   - 19: the recording is played as far as it is whole, which is up to the
-//     flood of broadcasts. TestC54C56EventsPerSecond has what follows.
-//   - 22: the recording stops before the changes to the publication.
+// difference is one between the recordings and the server under test that this
+// test accepts. docs/transcripts.md lists all of them.
+type difference struct {
+	what   string
+	reason string
+	// skip tells recorded messages that the server under test does not send.
+	skip func(l transcript.Line) bool
+	// interleaved compares the messages of each topic, whatever came between
+	// them on other topics.
+	interleaved bool
+	// repliesFirst moves replies before the diffs of presence that came just
+	// before them.
+	repliesFirst bool
+
+	used bool // has made a difference, in this run
+}
+
+// Differences that are accepted in all recordings.
+var everywhere = []*difference{
+	{what: "ids of bindings, messages and presences", reason: "A binding's id is a hash that a server may choose; it is held to be the same where it was the same. The others are random, and held to come in the same places."},
+	{what: "commit timestamps, and the age of an expired token", reason: "They are those of the run. Timestamps are held to be equal where they were equal."},
+	{what: "the order of the members of JSON objects", reason: "It means nothing, and follows the version of Erlang. What PostgreSQL writes, which are columns and rows, is held to be the same to the byte."},
+	{what: "the order of a socket's channels, for one change", reason: "The real server's follows a hash table. The order of the changes of each channel is held to be the same."},
+	{what: "when messages come", reason: "The run is in virtual time. That a message comes too late for what follows it would show in the order."},
+}
+
+// Differences that are accepted in some. A scenario says which.
+var (
+	addedColumns = &difference{
+		what: "changes of a column that was added to a table", reason: "A table of the mock server has the columns that it began with.",
+		skip: func(l transcript.Line) bool { return strings.Contains(l.Frame, "c_added") },
+	}
+	numericTopic = &difference{
+		what: "a reply whose topic is the number 5", reason: "The codec, which is the client's, too, takes topics that are strings, and drops the rest as malformed.",
+		skip: func(l transcript.Line) bool {
+			return strings.HasPrefix(l.Frame, `[null,"1",5,`) || strings.HasSuffix(l.Frame, `"topic":5}`)
+		},
+	}
+	idleServer = &difference{
+		what: "the order of messages of different topics", reason: "The recording began with an idle server, on which each channel tries to subscribe again after a random 1 to 3 s.",
+		interleaved: true,
+	}
+	noServer = &difference{
+		what: "a connection that is refused because there is no server", reason: "The mock server goes on to listen while it is down, and refuses upgrades with 503.",
+		skip: func(l transcript.Line) bool { return l.Dir == "error" && l.Frame == "ECONNREFUSED" },
+	}
+	presenceDiffs = &difference{
+		what: "whether a diff of presence comes before or behind the reply to what made it", reason: "Two processes send them, and the recording has it both ways.",
+		repliesFirst: true,
+	}
+)
+
 var scenarios = []scenario{
 	{name: "01-join-public.vsn1"},
 	{name: "01-join-public.vsn2"},
-	{name: "02-private-postgres-changes-full.vsn1", by: everyType("t_full"), skip: addedColumn},
-	{name: "02-private-postgres-changes-full.vsn2", by: everyType("t_full"), skip: addedColumn},
-	{name: "03-private-postgres-changes-default.vsn1", by: everyType("t_def"), skip: addedColumn},
-	{name: "03-private-postgres-changes-default.vsn2", by: everyType("t_def"), skip: addedColumn},
+	{name: "02-private-postgres-changes-full.vsn1", by: everyType("t_full"), accepts: []*difference{addedColumns}},
+	{name: "02-private-postgres-changes-full.vsn2", by: everyType("t_full"), accepts: []*difference{addedColumns}},
+	{name: "03-private-postgres-changes-default.vsn1", by: everyType("t_def"), accepts: []*difference{addedColumns}},
+	{name: "03-private-postgres-changes-default.vsn2", by: everyType("t_def"), accepts: []*difference{addedColumns}},
 	{name: "04-filters.vsn2"},
 	{name: "05-rls.vsn1"},
 	{name: "06-privileges-errors.vsn1"},
@@ -87,18 +110,19 @@ var scenarios = []scenario{
 	{name: "07-multiple-bindings.vsn2"},
 	{name: "08-broadcast.vsn1", limits: mockserver.Limits{PayloadKB: 3000}, by: broadcastChanges, written: large},
 	{name: "08-broadcast.vsn2", limits: mockserver.Limits{PayloadKB: 3000}, by: broadcastChanges, written: large},
-	{name: "09-presence.vsn2"},
+	{name: "09-presence.vsn2", accepts: []*difference{presenceDiffs}},
 	{name: "10-tokens.vsn1"},
 	{name: "10-tokens.vsn2"},
-	{name: "11-odd-messages.vsn1", timing: mockserver.Timing{Sweep: 64 * time.Second}, swept: "a", skip: numericTopic},
-	{name: "11-odd-messages.vsn2", timing: mockserver.Timing{Sweep: 64 * time.Second}, swept: "a", skip: numericTopic},
+	{name: "11-odd-messages.vsn1", timing: mockserver.Timing{Sweep: 64 * time.Second}, swept: "a", accepts: []*difference{numericTopic}},
+	{name: "11-odd-messages.vsn2", timing: mockserver.Timing{Sweep: 64 * time.Second}, swept: "a", accepts: []*difference{numericTopic}},
 	{name: "12-duplicate-join.vsn1"},
 	{name: "13-leave.vsn2"},
 	{name: "14-replay.vsn1", by: thirtyMessages},
 	{name: "14-replay.vsn2", by: thirtyMessages},
 	{name: "15-select.vsn2"},
-	{name: "17-bad-bindings.vsn1", unordered: true},
-	{name: "19-limits.vsn2", limits: mockserver.RealisticLimits(), until: 72 * time.Second},
+	{name: "17-bad-bindings.vsn1", accepts: []*difference{idleServer}},
+	{name: "18-restarts.vsn1", by: restarts, swept: "c", accepts: []*difference{noServer}},
+	{name: "19-limits.vsn2", limits: mockserver.RealisticLimits(), until: 72 * time.Second, accepts: []*difference{presenceDiffs}},
 	{name: "20-transactions.vsn2", by: transactions},
 	{name: "21-refused-join-blocks.vsn1"},
 	{name: "21-refused-join-blocks.vsn2"},
@@ -135,14 +159,9 @@ var large = map[string]string{
 	"5.1 MB": strings.Repeat("x", 5_100_000),
 }
 
-func addedColumn(l transcript.Line) bool { return strings.Contains(l.Frame, "c_added") }
-
-func numericTopic(l transcript.Line) bool {
-	return strings.HasPrefix(l.Frame, `[null,"1",5,`) || strings.HasSuffix(l.Frame, `"topic":5}`)
-}
-
 // TestTranscripts plays the clients of recorded conversations with a real
-// server, and wants from the mock what that one said. See differences.
+// server, and wants from the mock what that one said, but for the differences
+// that are accepted.
 func TestTranscripts(t *testing.T) {
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
@@ -156,8 +175,55 @@ func TestTranscripts(t *testing.T) {
 				p.play()
 				p.compare()
 			})
+			for _, d := range sc.accepts {
+				require.True(t, d.used, "a difference that is accepted and not there: %s", d.what)
+				d.used = false
+			}
 		})
 	}
+}
+
+// Every recording is played.
+func TestEveryTranscriptIsPlayed(t *testing.T) {
+	var played []string
+	for _, sc := range scenarios {
+		played = append(played, sc.name)
+	}
+	require.ElementsMatch(t, transcript.Names(), played)
+}
+
+// docs/transcripts.md lists the differences that are accepted.
+func TestAcceptedDifferencesAreDocumented(t *testing.T) {
+	var table strings.Builder
+	for _, d := range everywhere {
+		fmt.Fprintf(&table, "| all | %s | %s |\n", d.what, d.reason)
+	}
+	listed := map[*difference]bool{}
+	for _, sc := range scenarios {
+		for _, d := range sc.accepts {
+			if !listed[d] {
+				fmt.Fprintf(&table, "| %s | %s | %s |\n", strings.Join(acceptedBy(d), ", "), d.what, d.reason)
+			}
+			listed[d] = true
+		}
+	}
+	doc, err := os.ReadFile("../docs/transcripts.md")
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(doc), "| recording | difference | reason |\n|---|---|---|\n")
+	require.True(t, found, "the table")
+	rows, _, _ := strings.Cut(rest, "\n\n")
+	require.Equal(t, table.String(), rows+"\n")
+}
+
+// acceptedBy returns the numbers of the recordings in which it is accepted.
+func acceptedBy(d *difference) (numbers []string) {
+	for _, sc := range scenarios {
+		number, _, _ := strings.Cut(sc.name, "-")
+		if slices.Contains(sc.accepts, d) && !slices.Contains(numbers, number) {
+			numbers = append(numbers, number)
+		}
+	}
+	return numbers
 }
 
 var replayedSince = regexp.MustCompile(`"since":(\d{13})`)
@@ -208,6 +274,7 @@ type played struct {
 	closeCode int
 	refused   *http.Response
 	answer    string // the recorded refusal
+	down      bool   // there was no server to connect to
 }
 
 // play does what the clients and the database did, at their times.
@@ -221,7 +288,6 @@ func (p *player) play() {
 		burst := l.Dir == "send" && last.Dir == "send" && l.At()-last.At() <= 2*time.Millisecond
 		if !burst { // messages sent without waiting for anything are sent at one time
 			time.Sleep(l.At() - time.Since(began))
-			synctest.Wait()
 		}
 		last = l
 		switch l.Dir {
@@ -234,6 +300,9 @@ func (p *player) play() {
 		case "close":
 			p.deafen(l, p.script.Lines[i+1:])
 			p.close(l)
+		case "error":
+			require.True(p.t, p.sc.skips(l), "%+v", l)
+			p.current(l.Conn).down = true
 		case "upgrade_refused":
 			p.current(l.Conn).answer = l.Frame
 		case "sql", "note":
@@ -343,9 +412,20 @@ func (p *player) expect(l transcript.Line) {
 	switch {
 	case l.Kind == "pong":
 		require.NoError(p.t, c.ws.Ping(context.Background()))
-	case p.sc.skip == nil || !p.sc.skip(l):
+	case !p.sc.skips(l):
 		c.want = append(c.want, frame{raw: l.Bytes(), binary: l.Kind == "binary"})
 	}
+}
+
+// skips reports whether a difference excuses the server from a message.
+func (sc scenario) skips(l transcript.Line) bool {
+	for _, d := range sc.accepts {
+		if d.skip != nil && d.skip(l) {
+			d.used = true
+			return true
+		}
+	}
+	return false
 }
 
 // byServer are the codes with which the server ended a socket.
@@ -396,6 +476,11 @@ func (p *player) compare() {
 	for conn, list := range p.sockets {
 		for i, c := range list {
 			name := fmt.Sprintf("socket %s %d", conn, i+1)
+			if c.down {
+				require.NotNil(p.t, c.refused, name)
+				require.Equal(p.t, http.StatusServiceUnavailable, c.refused.StatusCode, name)
+				continue
+			}
 			if c.answer != "" {
 				p.compareRefusal(name, c)
 				continue
@@ -404,7 +489,9 @@ func (p *player) compare() {
 			p.learnIDs(c)
 			want := p.normal(name, c.version, c.want, true)
 			got := p.normal(name, c.version, c.frames, false)
-			require.Equal(p.t, want, got, name)
+			if diff := frameDiff(want, got); diff != "" {
+				require.Fail(p.t, "not what the recording has", "%s:\n%s", name, diff)
+			}
 			switch {
 			case byServer[c.closeCode]:
 				require.Equal(p.t, websocket.StatusCode(c.closeCode), websocket.CloseStatus(c.err), name)
@@ -463,98 +550,118 @@ var (
 	age        = regexp.MustCompile(`expired \d+ seconds`)
 )
 
-// normal writes messages so that equal ones are equal strings. Runs of changes
-// are sorted by topic, which keeps the order of each channel.
-func (p *player) normal(name string, v phoenix.Version, frames []frame, recorded bool) (normal []string) {
-	var topics []string
-	run := 0
+// normal makes messages of one meaning equal. Runs of changes are sorted by
+// topic, which keeps the order of each channel.
+func (p *player) normal(name string, v phoenix.Version, frames []frame, recorded bool) (normal []normalFrame) {
+	run := 0 // where the changes begin behind which there is nothing else
 	for _, f := range frames {
-		m, err := phoenix.Decode(v, phoenix.FromServer, f.binary, f.raw)
-		if err != nil || f.binary {
-			topics, normal = append(topics, m.Topic), append(normal, p.normalBroadcast(name, f, m, err))
-			run = len(topics)
-			continue
-		}
-		payload := string(m.Payload)
-		if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
-			payload = p.translateIDs(payload)
-		}
-		payload = timestamp.ReplaceAllString(payload, `"commit_timestamp":"TIME"`)
-		payload = age.ReplaceAllString(payload, "expired N seconds")
-		m.Payload = []byte(payload)
-		text := message{string(m.JoinRef), string(m.Ref), m.Topic, m.Event, compact(p.t, m.Payload)}.String()
-		if m.Event == phoenix.EventPostgresChanges {
-			text += rowText(p.t, m.Payload)
-			at := run
-			for at < len(topics) && topics[at] <= m.Topic {
-				at++
+		n, isChange := p.normalFrame(name, v, f, recorded)
+		at := len(normal)
+		if isChange {
+			for at > run && normal[at-1].topic > n.topic {
+				at--
 			}
-			topics, normal = slices.Insert(topics, at, m.Topic), slices.Insert(normal, at, text)
-			continue
 		}
-		topics, normal = append(topics, m.Topic), append(normal, text)
-		run = len(topics)
+		normal = slices.Insert(normal, at, n)
+		if !isChange {
+			run = len(normal)
+		}
 	}
-	if p.sc.unordered {
-		slices.Sort(normal)
+	for _, d := range p.sc.accepts {
+		before := slices.Clone(normal)
+		if d.interleaved {
+			slices.SortStableFunc(normal, func(a, b normalFrame) int { return strings.Compare(a.topic, b.topic) })
+		}
+		if d.repliesFirst {
+			repliesFirst(normal)
+		}
+		d.used = d.used || !slices.Equal(before, normal)
 	}
-	return numbered(repliesFirst(normal))
+	return numbered(normal)
 }
 
-// repliesFirst moves replies before the diffs of presence that came just before
-// them.
-func repliesFirst(texts []string) []string {
-	diff := func(text string) bool { return strings.Contains(text, " presence_diff ") }
-	for i := 1; i < len(texts); i++ {
-		for j := i; j > 0 && strings.Contains(texts[j], " phx_reply ") && diff(texts[j-1]); j-- {
-			texts[j], texts[j-1] = texts[j-1], texts[j]
+func repliesFirst(frames []normalFrame) {
+	for i := range frames {
+		for ; i > 0 && frames[i].is(phoenix.EventReply) && frames[i-1].is(phoenix.EventPresenceDiff); i-- {
+			frames[i], frames[i-1] = frames[i-1], frames[i]
 		}
 	}
-	return texts
 }
+
+func (p *player) normalFrame(name string, v phoenix.Version, f frame, recorded bool) (n normalFrame, isChange bool) {
+	m, err := phoenix.Decode(v, phoenix.FromServer, f.binary, f.raw)
+	if err != nil || f.binary {
+		return p.normalBroadcast(name, f, m, err), false
+	}
+	payload := string(m.Payload)
+	if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
+		payload = p.translateIDs(payload)
+	}
+	payload = age.ReplaceAllString(payload, "expired N seconds")
+	n = normalFrame{
+		topic: m.Topic, head: fmt.Sprintf("%s %s %s", orNull(m.JoinRef), orNull(m.Ref), m.Event),
+		payload: compact(p.t, []byte(payload)),
+	}
+	if m.Event == phoenix.EventPostgresChanges {
+		n.exact = rowText(p.t, m.Payload)
+		return n, true
+	}
+	return n, false
+}
+
+// orNull writes a ref, which is JSON.
+func orNull(ref phoenix.Ref) string { return cmp.Or(string(ref), "null") }
 
 var notJSON = regexp.MustCompile(`"payload":(.*),"ref":null`)
 
 // normalBroadcast writes a message that is not a text with a JSON payload: a
 // binary one, or one into which a client's broadcast has brought what is no
 // JSON.
-func (p *player) normalBroadcast(name string, f frame, m phoenix.Message, err error) string {
+func (p *player) normalBroadcast(name string, f frame, m phoenix.Message, err error) normalFrame {
 	if err != nil {
 		var bad *phoenix.MalformedError
 		require.ErrorAs(p.t, err, &bad, name)
 		require.Equal(p.t, phoenix.EventBroadcast, bad.Event, "%s: %s", name, f.raw)
 		payload := notJSON.FindSubmatch(f.raw)
 		require.NotNil(p.t, payload, "%s: %s", name, f.raw)
-		return string(payload[1])
+		return normalFrame{head: bad.Event, // the topic may stand behind what is no JSON
+			payload: string(payload[1])}
 	}
 	payload := fmt.Sprintf("%q", m.Payload)
 	if m.JSON && json.Valid(m.Payload) {
 		payload = string(m.Payload) // with the database's spaces and order
 	}
-	return fmt.Sprintf("kind %d %s %s %q meta %s %s", m.Kind, m.Topic, m.Event, m.UserEvent, m.Meta, payload)
+	return normalFrame{topic: m.Topic, head: fmt.Sprintf("kind %d %s %q meta %s", m.Kind, m.Event, m.UserEvent, m.Meta), payload: payload}
 }
 
-var randomID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|"phx_ref(?:_prev)?":"[\w-]{16}"`)
+// random finds what two runs have different values of.
+var random = []struct {
+	name  string
+	value *regexp.Regexp
+}{
+	{"ID", regexp.MustCompile(`([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})`)},
+	{"TIME", regexp.MustCompile(`"commit_timestamp":"([^"]+)"`)},
+	{"REF", regexp.MustCompile(`"phx_ref(?:_prev)?":"([^"]+)"`)},
+}
 
-// numbered replaces random ids by the order in which they come.
-func numbered(texts []string) []string {
-	seen := map[string]string{}
-	for i, text := range texts {
-		texts[i] = randomID.ReplaceAllStringFunc(text, func(id string) string {
-			name, ref, isRef := strings.Cut(id, ":")
-			if isRef {
-				id = ref
+// numbered replaces random values by the order in which they come.
+func numbered(frames []normalFrame) []normalFrame {
+	for _, r := range random {
+		seen := map[string]string{}
+		number := func(text string) string {
+			for _, m := range r.value.FindAllStringSubmatch(text, -1) {
+				if seen[m[1]] == "" {
+					seen[m[1]] = fmt.Sprintf("%s-%d", r.name, len(seen)+1)
+				}
+				text = strings.ReplaceAll(text, m[1], seen[m[1]])
 			}
-			if seen[id] == "" {
-				seen[id] = fmt.Sprintf("ID-%d", len(seen)+1)
-			}
-			if isRef {
-				return name + ":" + seen[id]
-			}
-			return seen[id]
-		})
+			return text
+		}
+		for i, f := range frames {
+			frames[i] = normalFrame{topic: f.topic, head: number(f.head), payload: number(f.payload), exact: number(f.exact)}
+		}
 	}
-	return texts
+	return frames
 }
 
 // rowText returns what PostgreSQL has written in a change, whose spaces and
