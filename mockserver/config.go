@@ -34,6 +34,10 @@ type Config struct {
 	// (PostgREST's db-max-rows); 0: no limit.
 	MaxRows int
 
+	// Admin serves /mock/v1/, by which a test in any language asks for faults
+	// and changes rows: see the package's documentation. There is no key to it.
+	Admin bool
+
 	// InMemory serves connections made by Server.HTTPClient over pipes and no
 	// others, which works within a testing/synctest bubble. Addr is not used.
 	InMemory bool

@@ -30,6 +30,7 @@ type conn struct {
 	ws      *websocket.Conn
 	version phoenix.Version
 	who     bearer
+	opened  time.Time
 	ctx     context.Context
 	kill    context.CancelFunc
 	box     *mailbox
@@ -199,7 +200,7 @@ func (rt *realtime) refuse(w http.ResponseWriter, r *http.Request, no *refusal) 
 // client does, so that whoever has a socket can rely on the server's methods
 // to find it.
 func (rt *realtime) newConn(version phoenix.Version, who bearer) *conn {
-	c := &conn{rt: rt, version: version, who: who, box: newMailbox()}
+	c := &conn{rt: rt, version: version, who: who, opened: time.Now(), box: newMailbox()}
 	c.ctx, c.kill = context.WithCancel(rt.ctx)
 	c.idle = time.NewTimer(rt.idleTimeout())
 	rt.mu.Lock()

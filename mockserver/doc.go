@@ -58,16 +58,68 @@
 //
 // # Things that go wrong
 //
-// Server has methods that lose connections, refuse or delay joins, close or
-// crash channels, fail subscriptions, and lose changes without a word, as the
-// real server at times does. Server.Sent is what clients have sent.
+// Server has methods that lose connections (KillSockets, Drain, Restart), hold
+// them up or leave them without answers (BlockSockets, MuteHeartbeats), refuse,
+// delay or ignore joins, fail, delay or repeat subscriptions, close or crash
+// channels, and expire tokens. Changes may come late, twice, cut short or in
+// another order. The REST API may be slow, stale, cut, or answer with any
+// status (FaultREST). SetPolicies and HideRows change who sees what.
+//
+// Realtime loses changes in twelve ways, most of which no message tells of. Each
+// is here, by a method that does to the server what happens to a real one:
+//
+//	L1  no socket, no channel, or not subscribed yet  KillSockets, CloseChannels, DelaySubscribed, …
+//	L2  a slot that comes later than "Subscribed"      DelaySlot
+//	L3  a poll that fails                              FailPolls, or a filter that does it
+//	L4  a database that restarts, a slot taken away    RestartDatabase, LoseSlot
+//	L5  workers that have stopped                      StopWorkers, or a database away for long
+//	L6  workers that start and forget subscriptions    RestartWorkers
+//	L7  too many events                                ExceedRate, or Limits.EventsPerSecond
+//	L8  another publication                            Resubscribe, Publish
+//	L9  rows out of sight, filters, TRUNCATE           HideRows, SetPolicies, Truncate
+//	L10 a client that reads too slowly                 LimitBacklog
+//	L11 tokens that expire or are refused              ExpireTokens, RefuseTokens
+//	L12 changes over 1 MB                              TruncateChanges
+//
+// All of them can be asked for by name, too: Server.Faults lists the names and
+// their parameters, and Server.Inject does it. RandomFaults makes a schedule of
+// them from a seed, and Server.Play plays it. Under one schedule, Config.Seed
+// and program, in virtual time, the same happens each time. Heal ends all that
+// is in force.
+//
+// Server.Sent is what clients have sent, and Server.Connections who they are.
+//
+// # From other languages
+//
+// With Config.Admin, which the command sets, the server has all of that over
+// HTTP, below /mock/v1/:
+//
+//	GET    faults                 what can be asked for: names, parameters, defaults
+//	POST   faults                 {"name":"drop-changes","params":{"times":3}}
+//	POST   heal                   ends all faults, and the schedule
+//	POST   schedule               {"seed":7,"n":20,"within":"60s"}, or {"faults":[{"at":"1.5s","name":…},…]}
+//	DELETE schedule               stops it
+//	GET    sockets                the open sockets and their channels
+//	DELETE sockets/{socket}       kills one
+//	GET    tables                 what there is
+//	GET    tables/{table}/rows    its rows; ?limit=
+//	POST   tables/{table}/rows    inserts a row or a list of rows
+//	PATCH  tables/{table}/rows    {"set":{…},"where":{…}}; an empty where is every row
+//	DELETE tables/{table}/rows    {"where":{…}}
+//	POST   tables/{table}/truncate
+//	POST   transactions           [{"insert":"orders","rows":[…]},{"update":"orders","set":{…},"where":{…}},{"delete":"orders","where":{…}}]
+//
+// Answers are JSON, or 204 without a body; what is refused is a status of 4xx
+// with {"error":…}, and the database's code where it is the database that
+// refuses. Durations are strings such as "1.5s", or milliseconds. There is no
+// key; web pages of other origins are refused.
 //
 // # The command
 //
 //	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -schema schema.json
 //
 // serves a schema file (see LoadSchema) on a port, for programs in any
-// language.
+// language, and /mock/v1/ with it.
 //
 // # What is faithful
 //

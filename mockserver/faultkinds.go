@@ -133,7 +133,7 @@ var lossFaults = []faultKind{
 	fault("publish", "adds a table to the publication or removes it, which the server notices within a minute", publishParams{},
 		func(s *Server, p publishParams) error { return s.Publish(p.Table, p.On) }).loses("L8"),
 	fault("hide-rows", "hides rows from the roles that row level security applies to", hideParams{},
-		func(s *Server, p hideParams) error { return s.HideRows(p.Table, p.Where) }).loses("L9").silently(),
+		func(s *Server, p hideParams) error { return s.HideRows(p.Table, p.Where.row()) }).loses("L9").silently(),
 	fault("truncate-table", "removes all rows of a table at once", tableParams{},
 		func(s *Server, p tableParams) error { return s.Truncate(p.Table) }).loses("L9").silently(),
 	fault("expire-tokens", "closes channels as if their tokens had expired", channelParams{}, func(s *Server, p channelParams) error {
@@ -212,8 +212,8 @@ type publishParams struct {
 }
 
 type hideParams struct {
-	Table string         `json:"table" doc:"the name of the table"`
-	Where map[string]any `json:"where" doc:"the values of columns of the rows to hide; empty: none"`
+	Table string  `json:"table" doc:"the name of the table"`
+	Where jsonRow `json:"where" doc:"the values of columns of the rows to hide; empty: none"`
 }
 
 type hideCommitsParams struct {

@@ -59,6 +59,13 @@ func (m *mailbox) take() (do func(), ok bool) {
 	return first.do, true
 }
 
+// backlog returns how many bytes wait.
+func (m *mailbox) backlog() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.size
+}
+
 // close drops what waits and all that is put later.
 func (m *mailbox) close() {
 	m.mu.Lock()

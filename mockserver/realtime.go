@@ -53,16 +53,17 @@ type realtime struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup // sockets and the poller; Add under mu
 
-	mu      sync.Mutex
-	closed  bool
-	opened  int // sockets, ever
-	conns   []*conn
-	users   int // of them, those that have, or had, a channel
-	members map[world][]*channel
-	subs    map[any][]*subscription // by subscription.on, in the order in which they were made
-	poller  *poller                 // nil: nobody reads the log
-	pollers int                     // ever
-	asleep  time.Time               // since when there is no subscription
+	mu       sync.Mutex
+	closed   bool
+	opened   int // sockets, ever
+	attached int // channels, ever
+	conns    []*conn
+	users    int // of them, those that have, or had, a channel
+	members  map[world][]*channel
+	subs     map[any][]*subscription // by subscription.on, in the order in which they were made
+	poller   *poller                 // nil: nobody reads the log
+	pollers  int                     // ever
+	asleep   time.Time               // since when there is no subscription
 
 	publication string    // of the backend's database, at the last look; empty: there was none
 	republished bool      // the publication has changed since it was looked at
@@ -144,6 +145,8 @@ func (rt *realtime) sockets() []*conn {
 func (rt *realtime) attach(ch *channel) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
+	rt.attached++
+	ch.number = rt.attached
 	w := ch.world()
 	rt.members[w] = append(rt.members[w], ch)
 }

@@ -3,6 +3,7 @@ package mockserver
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +20,29 @@ type ScheduledFault struct {
 
 // String is the fault as it may be printed with a test that failed.
 func (f ScheduledFault) String() string { return fmt.Sprintf("%v %s %s", f.At, f.Name, f.Params) }
+
+// scheduledJSON is a ScheduledFault in JSON.
+type scheduledJSON struct {
+	At     span            `json:"at"`
+	Name   string          `json:"name"`
+	Params json.RawMessage `json:"params,omitempty"`
+}
+
+// MarshalJSON writes {"at":"1.5s","name":…,"params":…}.
+func (f ScheduledFault) MarshalJSON() ([]byte, error) {
+	return json.Marshal(scheduledJSON{span(f.At), f.Name, f.Params})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes; "at" may be in milliseconds,
+// too.
+func (f *ScheduledFault) UnmarshalJSON(raw []byte) error {
+	var s scheduledJSON
+	if err := readParams(raw, &s); err != nil {
+		return err
+	}
+	*f = ScheduledFault{time.Duration(s.At), Fault{s.Name, s.Params}}
+	return nil
+}
 
 // RandomFaults returns a schedule of n faults within a time, in order, and
 // always the same for the same arguments and version of this package. Those that

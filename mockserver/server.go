@@ -32,6 +32,7 @@ type Server struct {
 	maxRows    int
 	functions  map[string]Function
 	restFaults restFaults
+	admin      *admin // nil: there is none
 	secret     []byte
 	anonKey    string
 	service    string // the service key
@@ -80,6 +81,9 @@ func New(cfg Config) (*Server, error) {
 		functions: maps.Clone(cfg.Functions),
 		secret:    []byte(cfg.JWTSecret),
 		log:       cfg.Logger,
+	}
+	if cfg.Admin {
+		s.admin = &admin{s: s}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
 	if s.auth, err = newAuthAPI(s, cfg); err != nil {
@@ -135,6 +139,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/api/ping", s.servePing)
 	mux.HandleFunc("/healthcheck", s.serveHealthcheck)
 	s.broadcastRoutes(mux)
+	if s.admin != nil {
+		mux.Handle("/mock/v1/", s.admin.routes())
+	}
 	return s.logged(mux)
 }
 

@@ -54,6 +54,7 @@ type channel struct {
 	name    string
 	joinRef phoenix.Ref
 	config  joinConfig
+	number  int // of the join, in the server; under rt.mu
 
 	who       bearer
 	rights    rights          // of who

@@ -8,6 +8,9 @@
 // mockserver.Demo: tables customers, orders and todos, and two users,
 // ann@example.com and ben@example.com, whose password is "password".
 //
+// Below /mock/v1/ a test in any language asks for faults and changes rows; see
+// package mockserver.
+//
 // The command prints the URLs, the keys and a token for each user, and serves
 // until it is interrupted.
 package main
@@ -58,7 +61,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, err)
 		return 1
 	}
-	cfg.Addr, cfg.JWTSecret = *addr, *secret
+	cfg.Addr, cfg.JWTSecret, cfg.Admin = *addr, *secret, true
 	if *limits {
 		cfg.Limits = mockserver.RealisticLimits()
 	}
