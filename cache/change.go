@@ -25,6 +25,9 @@ type Change[K comparable, T any] struct {
 	// InitialEnd says that this value is no change: all rows that were there at
 	// the beginning of the feed have been told. See WithInitial.
 	InitialEnd bool
+	// Phase, when not nil, says that this value is no change: the Table has come
+	// to that phase, and what it published before has been told. See WithPhases.
+	Phase *Phase
 }
 
 // Cause is how the cache came to know of a change.

@@ -13,6 +13,7 @@ type FeedOption func(*feedOptions)
 
 type feedOptions struct {
 	initial  bool
+	phases   bool
 	buffered int
 	full     Overflow
 }
@@ -21,6 +22,13 @@ type feedOptions struct {
 // CauseSnapshot in no particular order, and a value with InitialEnd behind
 // them.
 func WithInitial() FeedOption { return func(o *feedOptions) { o.initial = true } }
+
+// WithPhases makes a feed tell of the Table's phase, too: of the one that it
+// begins in (behind the rows of WithInitial), and of each that it comes to, by
+// values whose Phase is set. Of several that wait it tells the last one, behind
+// the changes that wait. So a consumer that is told Synced has all that the
+// Table has read again after a gap.
+func WithPhases() FeedOption { return func(o *feedOptions) { o.phases = true } }
 
 // Buffered makes a feed tell of every change, up to n of which may wait. What
 // happens to a consumer that falls further behind, full says: with Fail it gets
@@ -37,20 +45,22 @@ func Buffered(n int, full Overflow) FeedOption {
 // feed is what waits for one consumer. The Table adds to it, in the order of
 // the changes; the consumer's own goroutine takes.
 type feed[K comparable, T any] struct {
-	equal func(a, b T) bool
-	limit int // 0: conflate
-	full  Overflow
+	equal  func(a, b T) bool
+	limit  int // 0: conflate
+	full   Overflow
+	phases bool
 
 	mu    sync.Mutex
 	queue []Change[K, T] // with a limit
 	keys  []K            // without: in the order of their first change
 	sums  map[K]Change[K, T]
+	phase *Change[K, T] // the last one that was not told
 	err   error
 	ready chan struct{} // capacity 1
 }
 
 func newFeed[K comparable, T any](equal func(a, b T) bool, o feedOptions) *feed[K, T] {
-	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, sums: map[K]Change[K, T]{}, ready: make(chan struct{}, 1)}
+	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, sums: map[K]Change[K, T]{}, ready: make(chan struct{}, 1)}
 }
 
 // add adds changes, and reports whether the feed is still wanted.
@@ -122,8 +132,21 @@ func (f *feed[K, T]) take() ([]Change[K, T], error) {
 			delete(f.sums, k)
 		}
 	}
-	f.queue, f.keys = nil, nil
+	if f.phase != nil {
+		out = append(out, *f.phase)
+	}
+	f.queue, f.keys, f.phase = nil, nil, nil
 	return out, f.err
+}
+
+// move notes a phase, behind what was added.
+func (f *feed[K, T]) move(p Phase, pos Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phases && f.err == nil {
+		f.phase = &Change[K, T]{Phase: &p, Pos: pos}
+		signal(f.ready)
+	}
 }
 
 // end makes the feed end behind what waits. The first reason counts.

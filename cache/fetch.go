@@ -21,6 +21,9 @@ func (t *Table[K, T]) Fetch(ctx context.Context, k K) (row T, found bool, err er
 		if row, found := t.Get(k); found {
 			return row, true, nil
 		}
+		if t.compute != nil {
+			return row, false, nil
+		}
 		f, first := t.join(k)
 		if first {
 			f.row, f.found, f.err = t.fetch(ctx, k)

@@ -53,7 +53,12 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 	if !first {
 		return ErrRunning
 	}
-	err := t.follow(ctx)
+	var err error
+	if t.compute != nil {
+		err = t.compute(ctx, &Editor[K, T]{t})
+	} else {
+		err = t.follow(ctx)
+	}
 	t.finish(err)
 	return err
 }
@@ -300,6 +305,9 @@ func (r *runner[K, T]) report(ctx context.Context, work func() error, before cha
 // do has the loop do a job, and waits for it. While there is no loop, as
 // before Run and between channels, it waits for that, too.
 func (t *Table[K, T]) do(ctx context.Context, job func()) error {
+	if t.compute != nil {
+		return errComputed
+	}
 	done := make(chan struct{})
 	select {
 	case t.jobs <- func() { defer close(done); job() }:

@@ -64,6 +64,7 @@ const (
 	loaded
 	caughtUp
 	restored
+	computed // all of a computed Table
 )
 
 // next is the one place where phases move. A step that does not belong to the
@@ -76,6 +77,8 @@ func (p Phase) next(s step) Phase {
 		return Stale
 	case s == gapClosed:
 		return Settling
+	case s == computed:
+		return Synced
 	case s == settled && p == Settling:
 		return Loading
 	case s == loaded && p == Loading:

@@ -34,6 +34,7 @@ type Table[K comparable, T any] struct {
 	source  source[K, T]
 	version versions[T]
 	born    time.Time
+	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
 	run     atomic.Bool
 	jobs    chan func()   // for the loop
 	loading chan struct{} // capacity 1: held by who reads the whole table
@@ -74,9 +75,8 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 		return nil, err
 	}
 	o.topic = cmp.Or(o.topic, "cache:"+table+":"+strings.ToLower(rand.Text()[:8]))
-	t := &Table[K, T]{name: table, opts: o, client: client, born: time.Now(),
-		jobs: make(chan func()), loading: make(chan struct{}, 1), over: make(chan struct{}),
-		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
+	t := newTable[K, T](table, o)
+	t.client = client
 	t.core = newCore[K, T](key, o.settle)
 	t.core.bound.limit, t.core.bound.full = o.maxRows.limit, o.maxRows.full
 	if o.keep > 0 {
@@ -92,6 +92,12 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 		t.opts.verifyBy = t.bestCheck()
 	}
 	return t, err
+}
+
+func newTable[K comparable, T any](name string, o options) *Table[K, T] {
+	return &Table[K, T]{name: name, opts: o, born: time.Now(),
+		jobs: make(chan func()), loading: make(chan struct{}, 1), over: make(chan struct{}),
+		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 }
 
 // now is the moment on the core's clock, which does not go back.
@@ -208,6 +214,9 @@ func (t *Table[K, T]) step(s step) {
 	view := *t.view.Load()
 	view.phase = next
 	t.view.Store(&view)
+	for f := range t.feeds {
+		f.move(next, view.pos)
+	}
 	t.signal()
 }
 
@@ -220,7 +229,9 @@ func (t *Table[K, T]) attach(f *feed[K, T]) View[K, T] {
 	} else {
 		t.feeds[f] = struct{}{}
 	}
-	return t.View()
+	view := t.View()
+	f.move(view.phase, view.pos)
+	return view
 }
 
 // note changes the status.

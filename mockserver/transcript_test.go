@@ -288,6 +288,7 @@ func (p *player) play() {
 		burst := l.Dir == "send" && last.Dir == "send" && l.At()-last.At() <= 2*time.Millisecond
 		if !burst { // messages sent without waiting for anything are sent at one time
 			time.Sleep(l.At() - time.Since(began))
+			synctest.Wait()
 		}
 		last = l
 		switch l.Dir {

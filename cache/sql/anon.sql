@@ -5,6 +5,17 @@
 
 grant usage on schema gapless to anon;
 grant execute on all functions in schema gapless to anon;
-grant execute on function public.rt_describe, public.rt_chunk, public.rt_digest, public.rt_keys to anon;
+
+do $$
+declare
+  f regprocedure;
+begin
+  for f in
+    select p.oid from pg_catalog.pg_proc p
+     where p.pronamespace = 'public'::pg_catalog.regnamespace and pg_catalog.obj_description(p.oid, 'pg_proc') like 'gapless cache%'
+  loop
+    execute pg_catalog.format('grant execute on function %s to anon', f);
+  end loop;
+end $$;
 
 notify pgrst, 'reload schema';

@@ -31,12 +31,19 @@ begin
       at    timestamptz not null default pg_catalog.clock_timestamp()
     );
     comment on table public.rt_mark is 'gapless cache: a row for each client that marks positions in the stream of changes';
-  elsif pg_catalog.obj_description(made, 'pg_class') is null or pg_catalog.obj_description(made, 'pg_class') not like 'gapless cache%' then
+  elsif coalesce(pg_catalog.obj_description(made, 'pg_class'), '') not like 'gapless cache%' then
     raise exception 'gapless cache: there is a table public.rt_mark of another origin';
   end if;
 end $$;
 
-create schema if not exists gapless;
+do $$
+begin
+  if pg_catalog.to_regnamespace('gapless') is null then
+    create schema gapless;
+  elsif coalesce(pg_catalog.obj_description(pg_catalog.to_regnamespace('gapless'), 'pg_namespace'), '') not like 'gapless cache%' then
+    raise exception 'gapless cache: there is a schema gapless of another origin';
+  end if;
+end $$;
 comment on schema gapless is 'gapless cache: what the functions rt_* are made with';
 
 -- A function whose arguments are not those of this version stays otherwise
@@ -47,9 +54,8 @@ declare
 begin
   for f in
     select p.oid from pg_catalog.pg_proc p
-     where p.pronamespace in ('public'::pg_catalog.regnamespace, 'gapless'::pg_catalog.regnamespace)
-       and pg_catalog.obj_description(p.oid, 'pg_proc') like 'gapless cache%'
-       and p.proname <> all (array['count_mark', 'own_mark'])
+     where p.pronamespace = 'public'::pg_catalog.regnamespace and pg_catalog.obj_description(p.oid, 'pg_proc') like 'gapless cache%'
+        or p.pronamespace = 'gapless'::pg_catalog.regnamespace and p.proname not in ('count_mark', 'own_mark')
   loop
     execute pg_catalog.format('drop function %s', f);
   end loop;
@@ -81,9 +87,6 @@ begin
    where m.owner is not distinct from new.owner and m.at < pg_catalog.clock_timestamp() - interval '1 day';
   return new;
 end $$;
-
-comment on function gapless.count_mark() is 'gapless cache: counts the updates of a mark';
-comment on function gapless.own_mark() is 'gapless cache: makes the caller the owner of a mark';
 
 create or replace trigger count_mark before update on public.rt_mark
   for each row execute function gapless.count_mark();
@@ -434,6 +437,7 @@ begin
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      where c.oid = rel);
 end $$;
+comment on function public.rt_describe(regclass) is 'gapless cache, version 1';
 
 create function public.rt_chunk(rel regclass, key text[], cols text[] default null, filter jsonb default null,
   after text[] default null, upto text[] default null, lim integer default null, mark uuid default null) returns json
@@ -463,6 +467,7 @@ begin
     into rows, last, n;
   return pg_catalog.json_build_object('last', case when n = lim then last end, 'rows', rows, 'seq', gapless.mark(mark));
 end $$;
+comment on function public.rt_chunk(regclass, text[], text[], jsonb, text[], text[], integer, uuid) is 'gapless cache, version 1';
 
 create function public.rt_digest(rel regclass, key text[], version text[] default null, filter jsonb default null,
   after text[] default null, upto text[] default null, lim integer default null, seed bigint default null,
@@ -483,6 +488,7 @@ begin
     into buckets;
   return pg_catalog.json_build_object('buckets', buckets, 'last', last, 'seq', gapless.mark(mark));
 end $$;
+comment on function public.rt_digest(regclass, text[], text[], jsonb, text[], text[], integer, bigint, integer, integer, integer[], uuid) is 'gapless cache, version 1';
 
 create function public.rt_keys(rel regclass, key text[], version text[] default null, filter jsonb default null,
   after text[] default null, upto text[] default null, lim integer default null, seed bigint default null,
@@ -501,38 +507,38 @@ begin
     into keys;
   return pg_catalog.json_build_object('keys', keys, 'last', last, 'seq', gapless.mark(mark));
 end $$;
+comment on function public.rt_keys(regclass, text[], text[], jsonb, text[], text[], integer, bigint, integer, integer[], uuid) is 'gapless cache, version 1';
 
--- Comments, by which a later version knows them, and rights ---------------------
+-- Rights ----------------------------------------------------------------------
 -- Whoever makes a function or table in the schema public of a Supabase project
 -- gives it to the roles anon, authenticated and service_role by default, and
--- PostgreSQL functions to everyone.
+-- PostgreSQL gives functions to everyone.
 
 do $$
 declare
   f regprocedure;
   r text;
 begin
-  for f in
-    select p.oid from pg_catalog.pg_proc p
-     where p.pronamespace = 'gapless'::pg_catalog.regnamespace
-        or p.pronamespace = 'public'::pg_catalog.regnamespace and p.proname in ('rt_describe', 'rt_chunk', 'rt_digest', 'rt_keys')
-  loop
-    execute pg_catalog.format('revoke all on function %s from public', f);
-    if pg_catalog.obj_description(f, 'pg_proc') is null then
-      execute pg_catalog.format('comment on function %s is %L', f, 'gapless cache, version 1');
-    end if;
-  end loop;
   revoke all on table public.rt_mark from public;
   for r in select rolname from pg_catalog.pg_roles where rolname in ('anon', 'authenticated', 'service_role') loop
     execute pg_catalog.format('revoke all on table public.rt_mark from %I', r);
-    execute pg_catalog.format('revoke all on all functions in schema gapless from %I', r);
-    execute pg_catalog.format('revoke all on function public.rt_describe, public.rt_chunk, public.rt_digest, public.rt_keys from %I', r);
     if r <> 'anon' then
       execute pg_catalog.format('grant select, insert, update, delete on table public.rt_mark to %I', r);
       execute pg_catalog.format('grant usage on schema gapless to %I', r);
-      execute pg_catalog.format('grant execute on all functions in schema gapless to %I', r);
-      execute pg_catalog.format('grant execute on function public.rt_describe, public.rt_chunk, public.rt_digest, public.rt_keys to %I', r);
     end if;
+  end loop;
+  for f in
+    select p.oid from pg_catalog.pg_proc p
+     where p.pronamespace = 'gapless'::pg_catalog.regnamespace
+        or p.pronamespace = 'public'::pg_catalog.regnamespace and pg_catalog.obj_description(p.oid, 'pg_proc') like 'gapless cache%'
+  loop
+    execute pg_catalog.format('revoke all on function %s from public', f);
+    for r in select rolname from pg_catalog.pg_roles where rolname in ('anon', 'authenticated', 'service_role') loop
+      execute pg_catalog.format('revoke all on function %s from %I', f, r);
+      if r <> 'anon' then
+        execute pg_catalog.format('grant execute on function %s to %I', f, r);
+      end if;
+    end loop;
   end loop;
 end $$;
 
