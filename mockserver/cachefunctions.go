@@ -128,7 +128,7 @@ func rtChunk(c *cacheCall) (any, error) {
 		page[i] = c.object(columns, r)
 	}
 	seq, err := c.mark()
-	return map[string]any{"last": last, "rows": page, "seq": seq}, err
+	return map[string]any{"last": listOf(last), "rows": page, "seq": seq}, err
 }
 
 // object writes some columns of a row as PostgREST sends them.
@@ -185,6 +185,21 @@ func (c *cacheCall) hashed() (found []hashedRow, last []*string, err error) {
 		}
 	}
 	return found, last, err
+}
+
+// listOf writes texts as PostgreSQL does, null if there are none.
+func listOf(texts []*string) json.RawMessage {
+	if texts == nil {
+		return json.RawMessage("null")
+	}
+	b := []byte{'['}
+	for i, text := range texts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendJSONString(b, *text) // columns of a key are not null
+	}
+	return append(b, ']')
 }
 
 // pack appends texts so that no two lists of them come out alike.
@@ -251,7 +266,7 @@ func rtDigest(c *cacheCall) (any, error) {
 		buckets = append(buckets, []any{b, counts[b], fmt.Sprintf("%016x", sums[b])})
 	}
 	seq, err := c.mark()
-	return map[string]any{"buckets": buckets, "last": last, "seq": seq}, err
+	return map[string]any{"buckets": buckets, "last": listOf(last), "seq": seq}, err
 }
 
 // rtKeys lists the keys and sums of the rows in some buckets, by slot.
@@ -263,8 +278,8 @@ func rtKeys(c *cacheCall) (any, error) {
 	slices.SortStableFunc(rows, func(a, b hashedRow) int { return cmp.Compare(a.slot>>32, b.slot>>32) })
 	keys := [][]any{}
 	for _, r := range rows {
-		keys = append(keys, []any{r.key, fmt.Sprintf("%016x", r.sum)})
+		keys = append(keys, []any{listOf(r.key), fmt.Sprintf("%016x", r.sum)})
 	}
 	seq, err := c.mark()
-	return map[string]any{"keys": keys, "last": last, "seq": seq}, err
+	return map[string]any{"keys": keys, "last": listOf(last), "seq": seq}, err
 }

@@ -29,7 +29,7 @@ var jsonbOps = typeOps{
 		// A datum is JSON, so these cannot fail.
 		left, _ := parseJSON(a.(string))
 		right, _ := parseJSON(b.(string))
-		return compareJSON(left, right), true
+		return cmp.Or(compareEmpty(left, right), compareJSON(left, right)), true
 	},
 	json: func(_ pgType, v any) []byte { return []byte(v.(string)) },
 }
@@ -194,6 +194,21 @@ func appendJSONB(b []byte, v any) []byte {
 		return append(b, '}')
 	}
 	return append(b, "null"...)
+}
+
+// compareEmpty puts an empty array before a scalar, though other arrays come
+// behind them. PostgreSQL keeps a scalar that is a whole jsonb as an array of
+// one, and looks at the number of elements before it looks at that.
+func compareEmpty(a, b any) int {
+	isEmpty := func(v any) bool { list, ok := v.([]any); return ok && len(list) == 0 }
+	isScalar := func(v any) bool { return jsonRank(v) < jsonRank([]any{}) }
+	switch {
+	case isEmpty(a) && isScalar(b):
+		return -1
+	case isScalar(a) && isEmpty(b):
+		return 1
+	}
+	return 0
 }
 
 // compareJSON orders as jsonb's btree operators do: by kind, containers by

@@ -255,7 +255,14 @@ begin
   when op = 'isdistinct' then
     result := pg_catalog.format('x.%I is distinct from %L::%s', cond ->> 'column', vals[1], c.sqltype);
   when op = 'in' then
-    result := pg_catalog.format('x.%I %s any (%L::%s[])', cond ->> 'column', gapless.operator_of(c.typ, symbol), vals, c.sqltype);
+    result := 'false';
+    if pg_catalog.cardinality(vals) > 0 and gapless.operator_of(c.typ, symbol) = 'operator(pg_catalog.=)' then
+      result := (select pg_catalog.format('x.%I in (%s)', cond ->> 'column', pg_catalog.string_agg(pg_catalog.format('%L::%s', v, c.sqltype), ', '))
+                   from pg_catalog.unnest(vals) v);
+    elsif pg_catalog.cardinality(vals) > 0 then
+      result := (select pg_catalog.string_agg(pg_catalog.format('x.%I %s %L::%s', cond ->> 'column', gapless.operator_of(c.typ, symbol), v, c.sqltype), ' or ')
+                   from pg_catalog.unnest(vals) v);
+    end if;
   when symbol like '%~%' then
     result := pg_catalog.format('x.%I %s %L', cond ->> 'column', gapless.operator_of(c.typ, symbol), vals[1]);
   when symbol is not null then
@@ -263,7 +270,7 @@ begin
   else
     raise exception 'a filter has no operator "%" of "%"', op, vals[1] using errcode = '22023';
   end case;
-  return case when (cond -> 'not')::boolean then '(not ' else '(' end || result || ')';
+  return case when (cond -> 'not')::boolean then 'not ' else '' end || '(' || result || ')';
 end $$;
 
 -- source is the rows that a call is about, as a FROM and a WHERE of x.

@@ -89,7 +89,7 @@ func TestCacheSQL(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, cacheCluster){
 		"applies twice": cacheSQLAppliesTwice, "keeps marks when applied again": cacheSQLKeepsMarks, "upgrades": cacheSQLUpgrades,
 		"leaves another's table alone": cacheSQLLeavesOthersAlone, "is for who signed in": cacheSQLRights, "marks": cacheSQLMarks,
-		"takes nothing for SQL": cacheSQLTakesNothingForSQL,
+		"takes nothing for SQL": cacheSQLTakesNothingForSQL, "equals the mock": cacheSQLEqualsTheMock,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
