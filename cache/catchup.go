@@ -77,10 +77,22 @@ func (t *Table[K, T]) CatchUp(ctx context.Context) error {
 		if err := t.WaitSynced(ctx); err != nil {
 			return err
 		}
-		synced := false
-		err := t.atMark(ctx, 0, func() { synced = t.status.Phase == Synced })
-		if err != nil && !errors.Is(err, errEpochOver) || err == nil && synced {
+		var at moment
+		err := t.atMark(ctx, 0, func() {
+			if t.status.Phase == Synced {
+				at = t.now()
+			}
+		})
+		switch {
+		case err != nil && !errors.Is(err, errEpochOver):
 			return err
+		case err == nil && at > 0:
+			return t.waitCertain(ctx, at)
 		}
 	}
+}
+
+// waitCertain waits until no row is in doubt that was at that moment.
+func (t *Table[K, T]) waitCertain(ctx context.Context, at moment) error {
+	return t.wait(ctx, func() bool { return t.doubted == 0 || t.doubted > at })
 }

@@ -26,7 +26,7 @@ type core[K comparable, T any] struct {
 	history *history[K, T] // nil: none is kept
 	bound   bound[K]
 	gone    tombstones[K]      // keys that the stream removed in this epoch
-	dirty   map[K]moment       // keys to read from the table, since when
+	dirty   map[K]doubt        // keys to read from the table
 	reads   map[*read]struct{} // under way
 	net     []Change[K, T]     // what has changed since the last drain
 	pos     Position           // of the last event
@@ -82,6 +82,30 @@ type event[K comparable, T any] struct {
 	before    *T    // the row before as the event has it, if it has the whole of it
 }
 
+// doubt is a key whose row is not wholly known: when the first and the last
+// event came that left it so.
+type doubt struct{ first, last moment }
+
+// doubt has a key read.
+func (c *core[K, T]) doubt(now moment, k K) {
+	d, there := c.dirty[k]
+	if !there {
+		d.first = now
+	}
+	d.last = now
+	c.dirty[k] = d
+}
+
+// oldestDoubt is since when a key is in doubt; 0: none is.
+func (c *core[K, T]) oldestDoubt() (oldest moment) {
+	for _, d := range c.dirty {
+		if oldest == 0 || d.first < oldest {
+			oldest = d.first
+		}
+	}
+	return oldest
+}
+
 // read is a read of the table that is under way.
 type read struct {
 	epoch uint64
@@ -91,7 +115,7 @@ type read struct {
 
 func newCore[K comparable, T any](key func(T) K, quarantine time.Duration) core[K, T] {
 	return core[K, T]{key: key, equal: equalOf[T](), quarantine: quarantine,
-		gone: tombstones[K]{at: map[K]moment{}}, dirty: map[K]moment{}, reads: map[*read]struct{}{}}
+		gone: tombstones[K]{at: map[K]moment{}}, dirty: map[K]doubt{}, reads: map[*read]struct{}{}}
 }
 
 // begin begins an epoch: from now on every change is delivered, until the next
@@ -127,7 +151,7 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 	}
 	c.gone.remove(e.key)
 	if e.keep {
-		if c.dirty[e.key] = now; !there {
+		if c.doubt(now, e.key); !there {
 			return contradiction // half a row is worse than none
 		}
 		e.row = before.value
@@ -136,10 +160,10 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 	c.put(e.key, &entry[T]{value: e.row, event: now, committed: e.committed, load: c.load}, CauseStream)
 	switch {
 	case e.doubtful:
-		c.dirty[e.key] = now
+		c.doubt(now, e.key)
 	case overtaken:
 		c.counts.regressions++
-		c.dirty[e.key] = now
+		c.doubt(now, e.key)
 	default:
 		delete(c.dirty, e.key)
 	}
@@ -249,7 +273,7 @@ func (c *core[K, T]) repaired(cause Cause) {
 
 // touched reports whether an event says more of a key than the read does.
 func (c *core[K, T]) touched(r *read, k K, e *entry[T], there bool) bool {
-	if since, doubted := c.dirty[k]; doubted && since >= r.since {
+	if d, doubted := c.dirty[k]; doubted && d.last >= r.since {
 		return true
 	}
 	if there {
@@ -421,8 +445,8 @@ func (c *core[K, T]) drain() []Change[K, T] {
 // due returns keys in doubt that can be read by now, at most n. If there is
 // none, it returns how long it is until there will be one, 0 for never.
 func (c *core[K, T]) due(now moment, n int) (keys []K, wait time.Duration) {
-	for k, since := range c.dirty {
-		left := since + c.quarantine - now
+	for k, d := range c.dirty {
+		left := d.last + c.quarantine - now
 		switch {
 		case left < 0 && len(keys) < n:
 			keys = append(keys, k)

@@ -28,7 +28,8 @@ type Snapshot struct{ views map[any]any }
 // log of the database, so that what one transaction did to them is in all of
 // them or in none. The Tables must have the same Marker: ErrNoMarker otherwise.
 //
-// It waits until all of them are Synced, and then for one mark. It returns
+// It waits until all of them are Synced and have no row in doubt, and then for
+// one mark. It returns
 // ctx's error, or the one that a Run ended with. When changes may have been
 // lost in between it begins anew.
 func Cut(ctx context.Context, tables ...AnyTable) (*Snapshot, error) {
@@ -107,12 +108,12 @@ type cutting[K comparable, T any] struct {
 func (t *Table[K, T]) beginCut(ctx context.Context) (cutter, error) {
 	c := &cutting[K, T]{Table: t, more: make(chan struct{}, 1), views: map[int64]View[K, T]{}}
 	for {
-		if err := t.WaitSynced(ctx); err != nil {
+		if err := errors.Join(t.WaitSynced(ctx), t.waitCertain(ctx, 1<<62)); err != nil {
 			return nil, err
 		}
 		began := false
 		err := t.do(ctx, func() {
-			if began = t.status.Phase == Synced; began {
+			if began = t.status.Phase == Synced && len(t.core.dirty) == 0; began {
 				c.epoch = t.core.pos.Epoch
 				t.marks.cuts = append(t.marks.cuts, c)
 			}
@@ -158,7 +159,7 @@ func (c *cutting[K, T]) end() {
 func (c *cutting[K, T]) take(seq int64, v View[K, T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v.pos.Epoch == c.epoch && v.phase == Synced {
+	if v.pos.Epoch == c.epoch && v.phase == Synced && len(c.core.dirty) == 0 {
 		c.views[seq] = v
 	} else {
 		c.over = true

@@ -105,7 +105,11 @@ func (r *runner[K, T]) verifyOften(ctx context.Context) error {
 // load makes the cache equal to the table: by reading the whole of it, or, if
 // the cache may hold a part only, the rows that it has.
 func (r *runner[K, T]) load(ctx context.Context, do how) error {
-	if !r.core.bound.evicts() {
+	switch {
+	case r.core.bound.evicts():
+	case do.cause == CauseResync && r.source.facts.level3 && len(r.version.columns) > 0:
+		return r.resyncByDigest(ctx, do)
+	default:
 		_, err := r.loadAll(ctx, do, true)
 		return err
 	}
@@ -153,4 +157,13 @@ func (r *runner[K, T]) readDoubtful(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// resyncByDigest reads what differs behind a gap, by columns that change
+// whenever a row does. Rows in doubt are read in any case, see tend.
+func (r *runner[K, T]) resyncByDigest(ctx context.Context, do how) error {
+	if _, err := r.checkDigest(ctx, do); err != nil {
+		return err
+	}
+	return r.atMark(ctx, 0, func() { r.ready.read(r.now()) })
 }

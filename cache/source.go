@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/postgrest"
@@ -21,6 +24,9 @@ type source[K comparable, T any] struct {
 	codec   *postgrest.KeyCodec[K]
 	columns []cdc.Column // with their types, as far as they are known
 	facts   facts
+
+	conditions []cdc.Condition // of the filter
+	received   *counter        // bytes of answers
 }
 
 // facts are what the database says of the table; the zero value if nobody can
@@ -45,9 +51,11 @@ func newSource[K comparable, T any](client *realtime.Client, table string, o opt
 	if err != nil {
 		return source[K, T]{}, err
 	}
-	s := source[K, T]{schema: o.schema, key: key, api: postgrest.Table{
-		Client: client, Schema: o.schema, Name: table, Columns: o.columns, Filter: filter, Total: true}}
-	if len(o.primaryKey) > 0 {
+	conditions, err := o.filter.Conditions()
+	received := &counter{client: client}
+	s := source[K, T]{schema: o.schema, key: key, conditions: conditions, received: received, api: postgrest.Table{
+		Client: received, Schema: o.schema, Name: table, Columns: o.columns, Filter: filter, Total: true}}
+	if err == nil && len(o.primaryKey) > 0 {
 		err = s.setKey(o.primaryKey)
 	}
 	return s, err
@@ -133,6 +141,10 @@ func (s *source[K, T]) byKeys(ctx context.Context, keys []K) (page[K, T], error)
 			return page[K, T]{}, s.disagree("%v", err)
 		}
 	}
+	return s.byTexts(ctx, texts)
+}
+
+func (s *source[K, T]) byTexts(ctx context.Context, texts [][]string) (page[K, T], error) {
 	p, err := s.api.ByKeys(ctx, texts)
 	if err != nil {
 		return page[K, T]{}, err
@@ -210,4 +222,30 @@ func (s *source[K, T]) narrow(columns []string) *source[K, T] {
 	n := *s
 	n.api.Columns = append(slices.Clone(s.api.Key), columns...)
 	return &n
+}
+
+// counter counts what answers have brought.
+type counter struct {
+	client postgrest.Doer
+	bytes  atomic.Int64
+}
+
+// Do makes a request.
+func (c *counter) Do(r *http.Request) (*http.Response, error) {
+	answer, err := c.client.Do(r)
+	if err == nil {
+		answer.Body = &countedBody{answer.Body, c}
+	}
+	return answer, err
+}
+
+type countedBody struct {
+	io.ReadCloser
+	to *counter
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.to.bytes.Add(int64(n))
+	return n, err
 }

@@ -53,6 +53,7 @@ type Table[K comparable, T any] struct {
 	feeds   map[*feed[K, T]]struct{}
 	flights map[K]*flight[T]
 	status  Status
+	doubted moment // since when a row is in doubt; 0: none is
 	ended   bool
 	err     error         // what Run returned, once ended
 	changed chan struct{} // closed and replaced when a phase or a view does; nil if nobody waits
@@ -183,6 +184,7 @@ func (t *Table[K, T]) publish() {
 	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), len(t.core.dirty), t.core.pos.Epoch
 	s.Events, s.Contradictions, s.Repaired, s.Evicted = t.core.counts.events, t.core.counts.contradictions, t.core.counts.repaired, t.core.counts.evicted
 	s.LastEvent, s.LastCommit, s.LastMark, s.MarkRTT = t.lastEvent, t.lastCommit, t.marks.at, t.marks.rtt
+	t.doubted = t.core.oldestDoubt()
 	t.signal()
 }
 

@@ -51,8 +51,8 @@ type Report struct {
 	Wrong   int // rows with other values
 	// Skipped counts rows that changed meanwhile, of which nothing can be told.
 	Skipped  int
-	Repaired bool // all of the above, but for Skipped, has been put right
-	Bytes    int64
+	Repaired bool  // all of the above, but for Skipped, has been put right
+	Bytes    int64 // of the answers of the REST API, to all that the Table asked meanwhile
 	Took     time.Duration
 }
 
@@ -96,12 +96,13 @@ func (t *Table[K, T]) bestCheck() Check {
 func (t *Table[K, T]) verifyOnce(ctx context.Context, repair bool, by Check) (Report, error) {
 	start := time.Now()
 	do := how{cause: CauseRepair, look: !repair}
+	before := t.source.received.bytes.Load()
 	f, by, err := t.check(ctx, do, by)
 	if err != nil {
 		return Report{}, err
 	}
 	r := Report{Check: by, Missing: f.missing, Ghosts: f.ghosts, Wrong: f.wrong, Skipped: f.skipped,
-		Repaired: repair, Took: time.Since(start)}
+		Repaired: repair, Bytes: t.source.received.bytes.Load() - before, Took: time.Since(start)}
 	err = t.do(ctx, func() { r.Rows = t.core.rows.Len() })
 	t.noteVerified(r)
 	return r, err
