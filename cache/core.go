@@ -34,6 +34,8 @@ type core[K comparable, T any] struct {
 	wall    int64              // the time of this machine, in Unix milliseconds
 	epochAt moment             // when the epoch began
 	load    uint32             // the number of the load under way, or of the last
+	loads   uint32             // the number of the last load of the epoch before
+	whole   bool               // the cache has been made equal to the table in this epoch
 	counts  counts
 }
 
@@ -123,8 +125,17 @@ func newCore[K comparable, T any](key func(T) K, quarantine time.Duration) core[
 func (c *core[K, T]) begin(now moment) {
 	c.pos = Position{Epoch: c.pos.Epoch + 1}
 	c.epochAt = now
+	c.loads, c.whole = c.load, false
 	c.gone.clear()
 	clear(c.reads) // whose rows are not taken any more
+}
+
+// caughtUp notes that the cache has been made equal to the table.
+func (c *core[K, T]) caughtUp() {
+	c.whole = true
+	if c.history != nil {
+		c.history.whole = c.wall
+	}
 }
 
 // apply takes an event of the stream. settled says that the cache equals the
@@ -168,6 +179,13 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 		delete(c.dirty, e.key)
 	}
 	return contradiction
+}
+
+// confirmed reports whether a row is known to have been in the table in this
+// epoch. One from before the gap may have changed in it, so that an event which
+// leaves something out cannot be completed from it.
+func (c *core[K, T]) confirmed(e *entry[T]) bool {
+	return c.whole || e.event >= c.epochAt || e.load > c.loads
 }
 
 // regression is how much earlier than its predecessor the commit of an event

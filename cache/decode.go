@@ -78,7 +78,7 @@ func hasAll(row json.RawMessage, columns []string) bool {
 // in it, from the row before. If that is not here, the row is read.
 func (r *runner[K, T]) fill(c cdc.Change, e event[K, T]) (event[K, T], error) {
 	before, there := r.core.rows.Peek(e.old)
-	if _, doubted := r.core.dirty[e.old]; !there || doubted {
+	if _, doubted := r.core.dirty[e.old]; !there || doubted || !r.core.confirmed(before) {
 		e.doubtful, e.keep = true, true
 		return e, nil
 	}

@@ -10,6 +10,11 @@ import (
 // epoch ends, the reading of rows in doubt and the verifications. Its error is
 // one that does not pass.
 func (r *runner[K, T]) keep(ctx context.Context, first bool) error {
+	if r.marks.on { // changes from before the gap may be under way still, up to here
+		if err := r.atMark(ctx, 0, func() { r.core.epochAt = r.now() }); err != nil {
+			return err
+		}
+	}
 	if err := sleep(ctx, r.opts.settle); err != nil {
 		return err
 	}
@@ -34,8 +39,8 @@ func (r *runner[K, T]) move(ctx context.Context, s step) error {
 	return r.do(ctx, func() {
 		r.publish()
 		r.step(s)
-		if s == caughtUp && r.core.history != nil {
-			r.core.history.whole = r.core.wall
+		if s == caughtUp {
+			r.core.caughtUp()
 		}
 	})
 }

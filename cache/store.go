@@ -53,7 +53,10 @@ func (s *snapshot[K, V]) get(k K) (v V, ok bool) {
 			return v, false
 		}
 		if n.slots[i].sub == nil {
-			return n.slots[i].value, n.slots[i].key == k
+			if n.slots[i].key != k {
+				return v, false
+			}
+			return n.slots[i].value, true
 		}
 		n = n.slots[i].sub
 	}

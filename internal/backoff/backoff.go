@@ -4,6 +4,8 @@ package backoff
 
 import (
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,5 +20,34 @@ func Full(n int, min, max time.Duration) time.Duration {
 	if ceiling <= 0 {
 		return 0
 	}
-	return rand.N(ceiling)
+	return time.Duration(draw(int64(ceiling)))
+}
+
+// seeded is what is drawn from in the place of chance, nil but in tests that
+// have to be repeatable.
+var seeded atomic.Pointer[source]
+
+type source struct {
+	mu   sync.Mutex
+	rand *rand.Rand
+}
+
+// Seed makes what Full returns, in the whole program, follow from a seed; 0:
+// from chance again. It is for tests.
+func Seed(seed uint64) {
+	if seed == 0 {
+		seeded.Store(nil)
+		return
+	}
+	seeded.Store(&source{rand: rand.New(rand.NewPCG(seed, 0))})
+}
+
+func draw(n int64) int64 {
+	s := seeded.Load()
+	if s == nil {
+		return rand.Int64N(n)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rand.Int64N(n)
 }
