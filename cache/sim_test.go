@@ -204,7 +204,7 @@ func (s *sim) replay(ctx context.Context) []chan map[int64]item {
 	return feeds
 }
 
-const simTime = 30 * time.Second // in which writes and faults happen
+const simTime = 20 * time.Second // in which writes and faults happen
 
 func (s *sim) playFaults(ctx context.Context) (done chan struct{}) {
 	names := visibleFaults
@@ -228,8 +228,8 @@ func (s *sim) playFaults(ctx context.Context) (done chan struct{}) {
 // write writes, and looks at the cache behind some of the writes.
 func (s *sim) write(ctx context.Context) {
 	end := time.Now().Add(simTime)
-	for range 5 + s.rand.IntN(25) {
-		s.sleep(time.Until(end) / 10)
+	for range 4 + s.rand.IntN(18) {
+		s.sleep(time.Until(end) / 8)
 		if time.Now().After(end) {
 			break
 		}
@@ -251,7 +251,7 @@ func (s *sim) sleep(atMost time.Duration) {
 // operation is one transaction.
 func (s *sim) operation() {
 	err := s.server.Tx(func(tx *mockserver.Tx) error {
-		for range 1 + s.rand.IntN(3) {
+		for range 1 + s.rand.IntN(2) {
 			if err := s.statement(tx); err != nil {
 				return err
 			}
@@ -313,17 +313,17 @@ func (s *sim) statement(tx *mockserver.Tx) error {
 
 func (s *sim) row(id int64) mockserver.Row {
 	r := mockserver.Row{"id": id, "name": s.text(), "ver": s.rand.Int64N(1 << 40), "note": nil, "owner": "all"}
-	switch s.rand.IntN(3) {
-	case 0:
+	switch s.rand.IntN(8) {
+	case 0, 1, 2:
 		r["note"] = s.text()
-	case 1:
+	case 3:
 		r["note"] = long + s.text()
 	}
 	return r
 }
 
 // long is stored out of line.
-var long = strings.Repeat("x", 2500)
+var long = strings.Repeat("x", 2100)
 
 func (s *sim) text() string { return strconv.Itoa(s.rand.IntN(1000)) }
 
@@ -360,7 +360,7 @@ func (s *sim) settle(ctx context.Context) {
 		if n == 200 {
 			s.fail("in the end the cache is\n%v\nand the table\n%v\nstatus %+v", contents(s.table.View()), s.rows(), s.table.Status())
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(2 * time.Second)
 	}
 }
 

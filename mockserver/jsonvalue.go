@@ -262,14 +262,18 @@ func jsonRank(v any) int {
 // than it must.
 func appendJSONString(b []byte, s string) []byte {
 	b = append(b, '"')
+	plain := 0 // from here on nothing is escaped
 	for i := range len(s) {
 		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[plain:i]...)
+		plain = i + 1
 		short := strings.IndexByte("\b\f\n\r\t", c)
 		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
 		case c >= ' ':
-			b = append(b, c)
+			b = append(b, '\\', c)
 		case short >= 0:
 			b = append(b, '\\', "bfnrt"[short])
 		default:
@@ -277,5 +281,5 @@ func appendJSONString(b []byte, s string) []byte {
 			b = append(b, "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
 		}
 	}
-	return append(b, '"')
+	return append(append(b, s[plain:]...), '"')
 }

@@ -214,7 +214,11 @@ func wireJSON(t pgType, v any) []byte {
 		return []byte("null")
 	}
 	switch t.base().name() {
-	case "int2", "int4", "int8", "numeric", "float4", "float8":
+	case "int2", "int4", "int8":
+		return []byte(t.text(v))
+	case "text", "varchar":
+		return appendJSONString(nil, t.text(v))
+	case "numeric", "float4", "float8":
 		return wireNumber(t.text(v))
 	case "bytea":
 		return appendJSONString(nil, strings.TrimPrefix(t.text(v), `\x`))
