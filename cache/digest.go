@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,13 +121,51 @@ type sums struct {
 	sum  uint64
 }
 
-// digest asks for the sums of buckets of some bits, of all rows or of those
-// within buckets of fewer bits.
-func (s *source[K, T]) digest(ctx context.Context, version []string, bits, withinBits int, within []uint32) (map[uint32]sums, error) {
+// division is how rows are divided into buckets: by the first bits of a hash of
+// their key, with a seed of its own for each check, so that two rows which hash
+// alike do so once. Only the rows within some buckets of fewer bits count.
+type division struct {
+	seed       int64
+	bits       int
+	withinBits int
+	within     []uint32 // sorted; nil: all
+}
+
+// bucket returns the bucket of a key.
+func (d *division) bucket(key []string) (n uint32, ok bool) {
+	slot := sql.Slot(d.seed, key)
+	if d.within != nil {
+		if _, ok := slices.BinarySearch(d.within, uint32(slot>>(64-d.withinBits))); !ok {
+			return 0, false
+		}
+	}
+	return uint32(slot >> (64 - d.bits)), true
+}
+
+// deeper divides the buckets that differ.
+func (d *division) deeper(differ []uint32) division {
+	return division{seed: d.seed, bits: min(d.bits+deeperBits, 31), withinBits: d.bits, within: differ}
+}
+
+// parts divides the buckets within among calls.
+func (d *division) parts() (parts []division) {
+	if d.within == nil {
+		return []division{*d}
+	}
+	for some := range slices.Chunk(d.within, manyWanted) {
+		part := *d
+		part.within = some
+		parts = append(parts, part)
+	}
+	return parts
+}
+
+// digest asks for the sums of buckets.
+func (s *source[K, T]) digest(ctx context.Context, d division, version []string) (map[uint32]sums, error) {
 	all := map[uint32]sums{}
-	args := s.args(map[string]any{"version": version, "bits": bits, "lim": digestRows})
-	if within != nil {
-		args["within_bits"], args["within"] = withinBits, within
+	args := s.args(map[string]any{"version": version, "seed": d.seed, "bits": d.bits, "lim": digestRows})
+	if d.within != nil {
+		args["within_bits"], args["within"] = d.withinBits, d.within
 	}
 	for {
 		var got struct {
@@ -165,9 +205,9 @@ type keySum struct {
 	sum uint64
 }
 
-// keySums lists the keys in some buckets.
-func (s *source[K, T]) keySums(ctx context.Context, version []string, bits int, within []uint32) (list []keySum, err error) {
-	args := s.args(map[string]any{"version": version, "within_bits": bits, "within": within, "lim": digestRows})
+// keySums lists the keys within the buckets of a division.
+func (s *source[K, T]) keySums(ctx context.Context, d division, version []string) (list []keySum, err error) {
+	args := s.args(map[string]any{"version": version, "seed": d.seed, "within_bits": d.withinBits, "within": d.within, "lim": digestRows})
 	for {
 		var got struct {
 			Keys [][2]json.RawMessage
@@ -177,12 +217,8 @@ func (s *source[K, T]) keySums(ctx context.Context, version []string, bits int, 
 			return nil, err
 		}
 		for _, pair := range got.Keys {
-			var k keySum
-			var text string
-			if err := errors.Join(json.Unmarshal(pair[0], &k.key), json.Unmarshal(pair[1], &text)); err != nil {
-				return nil, s.disagree("a list of keys that cannot be read: %v", err)
-			}
-			if k.sum, err = strconv.ParseUint(text, 16, 64); err != nil {
+			k, err := readKeySum(pair)
+			if err != nil {
 				return nil, s.disagree("a list of keys that cannot be read: %v", err)
 			}
 			list = append(list, k)
@@ -194,64 +230,63 @@ func (s *source[K, T]) keySums(ctx context.Context, version []string, bits int, 
 	}
 }
 
+func readKeySum(pair [2]json.RawMessage) (k keySum, err error) {
+	var text string
+	if err := errors.Join(json.Unmarshal(pair[0], &k.key), json.Unmarshal(pair[1], &text)); err != nil {
+		return k, err
+	}
+	k.sum, err = strconv.ParseUint(text, 16, 64)
+	return k, err
+}
+
 // checkDigest finds the rows that differ by sums over buckets: those of few
 // rows that differ are listed by key, and what seems to differ there is read. A
 // row that changes meanwhile may seem to, and is read for nothing.
 func (t *Table[K, T]) checkDigest(ctx context.Context, do how) (f found, err error) {
-	var within []uint32 // nil: all
-	withinBits, bits := 0, digestBits
+	d := division{seed: rand.Int64(), bits: digestBits}
 	for {
-		var theirs map[uint32]sums
-		for _, some := range chunks(within) {
-			err := t.again(ctx, func() error {
-				part, err := t.source.digest(ctx, t.version.columns, bits, withinBits, some)
-				theirs = merged(theirs, part)
+		theirs := map[uint32]sums{}
+		for _, part := range d.parts() {
+			if err := t.again(ctx, func() error {
+				sums, err := t.source.digest(ctx, part, t.version.columns)
+				maps.Copy(theirs, sums)
 				return err
-			})
-			if err != nil {
+			}); err != nil {
 				return f, err
 			}
 		}
-		var view View[K, T]
-		if err := t.atMark(ctx, 0, func() { t.publish(); view = t.View() }); err != nil {
+		view, err := t.viewAtMark(ctx)
+		if err != nil {
 			return f, err
 		}
-		differ, largest, err := t.differingBuckets(view, theirs, bits, withinBits, within)
-		switch {
-		case err != nil || len(differ) == 0:
+		ours, err := t.digestOf(view, &d)
+		if err != nil {
 			return f, err
-		case largest <= fewRows || bits+deeperBits > 31:
-			return t.checkBuckets(ctx, do, bits, differ)
 		}
-		within, withinBits, bits = differ, bits, bits+deeperBits
+		differ, largest := differing(ours, theirs)
+		switch deeper := d.deeper(differ); {
+		case len(differ) == 0:
+			return f, nil
+		case largest <= fewRows || d.bits == deeper.bits:
+			return t.checkBuckets(ctx, do, deeper)
+		default:
+			d = deeper
+		}
 	}
 }
 
-// chunks divides buckets among calls; nil, which is all of them, is one.
-func chunks(within []uint32) [][]uint32 {
-	if within == nil {
-		return [][]uint32{nil}
-	}
-	return slices.Collect(slices.Chunk(within, manyWanted))
+// viewAtMark is the content when the stream has come to where the table is.
+func (t *Table[K, T]) viewAtMark(ctx context.Context) (view View[K, T], err error) {
+	err = t.atMark(ctx, 0, func() {
+		t.publish()
+		view = t.View()
+	})
+	return view, err
 }
 
-func merged(all, part map[uint32]sums) map[uint32]sums {
-	if all == nil {
-		return part
-	}
-	for n, s := range part {
-		all[n] = s // of other buckets
-	}
-	return all
-}
-
-// differingBuckets compares the sums with those of a view. It returns the
-// buckets that differ and how many rows the largest of them has.
-func (t *Table[K, T]) differingBuckets(view View[K, T], theirs map[uint32]sums, bits, withinBits int, within []uint32) (differ []uint32, largest int, err error) {
-	ours, err := t.digestOf(view, bits, withinBits, within)
-	if err != nil {
-		return nil, 0, err
-	}
+// differing returns the buckets that differ, sorted, and how many rows the
+// largest of them has.
+func differing(ours, theirs map[uint32]sums) (differ []uint32, largest int) {
 	for n, s := range theirs {
 		if ours[n] != s {
 			differ = append(differ, n)
@@ -265,61 +300,45 @@ func (t *Table[K, T]) differingBuckets(view View[K, T], theirs map[uint32]sums, 
 		}
 	}
 	slices.Sort(differ)
-	return differ, largest, nil
+	return differ, largest
 }
 
 // digestOf is what rt_digest makes of the rows of a view.
-func (t *Table[K, T]) digestOf(view View[K, T], bits, withinBits int, within []uint32) (map[uint32]sums, error) {
-	wanted := bucketSet(within)
+func (t *Table[K, T]) digestOf(view View[K, T], d *division) (map[uint32]sums, error) {
 	all := map[uint32]sums{}
 	for k, row := range view.All() {
 		key, err := t.source.codec.Encode(k)
 		if err != nil {
 			return nil, t.source.disagree("%v", err)
 		}
-		slot := sql.Slot(key)
-		if wanted != nil && !wanted[slot>>(32-withinBits)] {
-			continue
+		if n, ok := d.bucket(key); ok {
+			s := all[n]
+			s.rows, s.sum = s.rows+1, s.sum^sql.Sum(d.seed, key, t.version.texts(row))
+			all[n] = s
 		}
-		n := slot >> (32 - bits)
-		s := all[n]
-		s.rows, s.sum = s.rows+1, s.sum^sql.Sum(key, t.version.texts(row))
-		all[n] = s
 	}
 	return all, nil
 }
 
-func bucketSet(within []uint32) map[uint32]bool {
-	if within == nil {
-		return nil
-	}
-	set := make(map[uint32]bool, len(within))
-	for _, n := range within {
-		set[n] = true
-	}
-	return set
-}
-
-// checkBuckets compares some buckets key by key.
-func (t *Table[K, T]) checkBuckets(ctx context.Context, do how, bits int, buckets []uint32) (f found, err error) {
+// checkBuckets compares the buckets within a division key by key.
+func (t *Table[K, T]) checkBuckets(ctx context.Context, do how, d division) (f found, err error) {
 	theirs := map[string]keySum{}
-	for _, some := range chunks(buckets) {
-		err := t.again(ctx, func() error {
-			list, err := t.source.keySums(ctx, t.version.columns, bits, some)
+	for _, part := range d.parts() {
+		if err := t.again(ctx, func() error {
+			list, err := t.source.keySums(ctx, part, t.version.columns)
 			for _, k := range list {
 				theirs[joined(k.key)] = k
 			}
 			return err
-		})
-		if err != nil {
+		}); err != nil {
 			return f, err
 		}
 	}
-	var view View[K, T]
-	if err := t.atMark(ctx, 0, func() { t.publish(); view = t.View() }); err != nil {
+	view, err := t.viewAtMark(ctx)
+	if err != nil {
 		return f, err
 	}
-	differ, err := t.differingKeys(view, bits, bucketSet(buckets), theirs)
+	differ, err := t.differingKeys(view, &d, theirs)
 	if err != nil {
 		return f, err
 	}
@@ -329,19 +348,19 @@ func (t *Table[K, T]) checkBuckets(ctx context.Context, do how, bits int, bucket
 	return t.readMissing(ctx, theirs, do, f)
 }
 
-// differingKeys returns the keys of a view, within some buckets, that the table
+// differingKeys returns the keys of a view, within a division, that the table
 // lacks or has with another sum. What is left in theirs then, the cache lacks.
-func (t *Table[K, T]) differingKeys(view View[K, T], bits int, wanted map[uint32]bool, theirs map[string]keySum) (differ []K, err error) {
+func (t *Table[K, T]) differingKeys(view View[K, T], d *division, theirs map[string]keySum) (differ []K, err error) {
 	for k, row := range view.All() {
 		key, err := t.source.codec.Encode(k)
 		if err != nil {
 			return nil, t.source.disagree("%v", err)
 		}
-		if !wanted[sql.Slot(key)>>(32-bits)] {
+		if _, ok := d.bucket(key); !ok {
 			continue
 		}
 		name := joined(key)
-		if other, there := theirs[name]; !there || other.sum != sql.Sum(key, t.version.texts(row)) {
+		if other, there := theirs[name]; !there || other.sum != sql.Sum(d.seed, key, t.version.texts(row)) {
 			differ = append(differ, k)
 		}
 		delete(theirs, name)

@@ -71,6 +71,9 @@ func (r Report) Differences() int { return r.Missing + r.Ghosts + r.Wrong }
 //
 // A cache with WithMaxRows and Evict has the rows checked that it holds.
 func (t *Table[K, T]) Verify(ctx context.Context, repair bool, check ...Check) (Report, error) {
+	if t.compute != nil {
+		return Report{}, errComputed
+	}
 	by := t.bestCheck()
 	if len(check) > 0 {
 		by = check[0]
