@@ -8,27 +8,73 @@ import (
 	"sync/atomic"
 )
 
-// columnSet is the list of columns of a payload, parsed.
+// columnSet is the list of columns of a payload, parsed, and what else is the
+// same in most payloads that have it.
 type columnSet struct {
-	raw     []byte
+	raw     string
 	columns []Column
 	index   map[string]int // by name
+
+	names   atomic.Pointer[tableNames] // the last
+	rows    learned[rowShape]
+	oldRows learned[rowShape]
 }
 
-// columnSets remembers column lists by the hash of their text. They make up
-// half of a payload and are the same in all changes of a table. A list that
-// hashes to the place of another takes it: what is kept is bounded by the size
-// of the array and by maxColumnText.
-var columnSets [256]atomic.Pointer[columnSet]
+type tableNames struct{ schema, table string }
+
+// tableNames returns the names as strings: those that it had last time, if
+// they are the same.
+func (set *columnSet) tableNames(schema, table []byte) (string, string) {
+	n := set.names.Load()
+	if n == nil || n.schema != string(schema) || n.table != string(table) {
+		n = &tableNames{string(schema), string(table)}
+		set.names.Store(n)
+	}
+	return n.schema, n.table
+}
+
+// columnSets remembers column lists by how their text begins. They make up
+// half of a payload and are the same in all changes of a table. What is kept
+// is bounded: of lists that go into one place, the newest few, and none of
+// more than maxColumnText.
+var columnSets [64]atomic.Pointer[[]*columnSet]
 
 var columnSeed = maphash.MakeSeed()
 
-const maxColumnText = 16 << 10
+const (
+	maxColumnText = 16 << 10
+	maxPerPlace   = 4
+	hashedText    = 256 // of the text of a list, about six columns
+)
+
+// placeOf returns where the list is remembered that text begins with. A
+// bracket within a name does no harm: the list is then found by less of it.
+func placeOf(text []byte) *atomic.Pointer[[]*columnSet] {
+	text = text[:min(len(text), hashedText)]
+	if end := bytes.IndexByte(text, ']'); end >= 0 {
+		text = text[:end]
+	}
+	return &columnSets[maphash.Bytes(columnSeed, text)%uint64(len(columnSets))]
+}
+
+// knownColumns returns the remembered list that text begins with, or nil. A
+// JSON list ends where its text does, so that what follows cannot belong to it.
+func knownColumns(text []byte) *columnSet {
+	known := placeOf(text).Load()
+	if known == nil {
+		return nil
+	}
+	for _, set := range *known {
+		if len(text) >= len(set.raw) && string(text[:len(set.raw)]) == set.raw {
+			return set
+		}
+	}
+	return nil
+}
 
 // columnsOf returns the parsed form of a JSON list of columns.
 func columnsOf(raw []byte) (*columnSet, error) {
-	place := &columnSets[maphash.Bytes(columnSeed, raw)%uint64(len(columnSets))]
-	if set := place.Load(); set != nil && bytes.Equal(set.raw, raw) {
+	if set := knownColumns(raw); set != nil && len(set.raw) == len(raw) {
 		return set, nil
 	}
 	set, err := parseColumns(raw)
@@ -36,10 +82,18 @@ func columnsOf(raw []byte) (*columnSet, error) {
 		return nil, err
 	}
 	if len(raw) <= maxColumnText {
-		set.raw = bytes.Clone(raw)
-		place.Store(set)
+		set.raw = string(raw)
+		set.remember(placeOf(raw))
 	}
 	return set, nil
+}
+
+func (set *columnSet) remember(place *atomic.Pointer[[]*columnSet]) {
+	sets := []*columnSet{set}
+	if before := place.Load(); before != nil {
+		sets = append(sets, (*before)[:min(len(*before), maxPerPlace-1)]...)
+	}
+	place.Store(&sets) // of two at once one is forgotten, and comes again
 }
 
 func parseColumns(raw []byte) (*columnSet, error) {

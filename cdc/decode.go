@@ -21,6 +21,15 @@ import (
 // Decode is safe for concurrent use. Changes of the same columns share one
 // slice of them.
 func Decode(payload []byte) (c Change, ids []int64, err error) {
+	if c, ids, ok := decodeQuickly(payload); ok {
+		return c, ids, nil
+	}
+	return decodeCarefully(payload)
+}
+
+// decodeCarefully decodes whatever can be decoded, and says of the rest what is
+// wrong with it.
+func decodeCarefully(payload []byte) (c Change, ids []int64, err error) {
 	if err := checkJSON(payload); err != nil {
 		return Change{}, nil, &PayloadError{Err: err}
 	}

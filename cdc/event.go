@@ -3,6 +3,7 @@ package cdc
 import (
 	"fmt"
 	"reflect"
+	"unsafe"
 )
 
 // Event is a change with its rows decoded.
@@ -44,23 +45,19 @@ type Event[T any] struct {
 //     The event has what could be decoded. It must not be taken for the row.
 //
 // A column that an Update left alone and that is therefore Missing is no error.
-func As[T any](c Change) (Event[T], error) {
-	e := Event[T]{Change: c}
+func As[T any](c Change) (e Event[T], err error) {
+	e.Change = c
 	if c.Gap != nil {
 		return e, ErrGap
 	}
-	decode, err := rowDecoderOf(reflect.TypeFor[T]())
+	plan, err := planOf(reflect.TypeFor[T]())
 	if err != nil {
 		return e, err
 	}
-	if c.Record != nil {
-		err = decode(reflect.ValueOf(&e.New).Elem(), &e.Change, c.Record)
-	}
-	if c.OldRecord != nil && err == nil {
-		err = decode(reflect.ValueOf(&e.Old).Elem(), &e.Change, c.OldRecord)
-	}
-	if err != nil {
-		return Event[T]{Change: c}, err
+	if !plan.fields.put(unsafe.Pointer(&e.New), unsafe.Pointer(&e.Old), &e.Change) {
+		if e, err = byReflection[T](c, plan.decode); err != nil {
+			return e, err
+		}
 	}
 	if reason := c.Incomplete(); reason != Complete {
 		return e, &IncompleteError{Schema: c.Schema, Table: c.Table, Reason: reason, Missing: c.Missing, Errors: c.Errors}
@@ -68,10 +65,26 @@ func As[T any](c Change) (Event[T], error) {
 	return e, nil
 }
 
+// byReflection is a function of its own because what reflection touches has to
+// be on the heap.
+func byReflection[T any](c Change, decode rowDecoder) (e Event[T], err error) {
+	e.Change = c
+	if c.Record != nil {
+		err = decode(reflect.ValueOf(&e.New).Elem(), &c, c.Record)
+	}
+	if c.OldRecord != nil && err == nil {
+		err = decode(reflect.ValueOf(&e.Old).Elem(), &c, c.OldRecord)
+	}
+	if err != nil {
+		return Event[T]{Change: c}, err
+	}
+	return e, nil
+}
+
 // CheckType returns the *TypeError that As would return for T, or nil. It lets
 // a program fail when it starts and not at its first change.
 func CheckType[T any]() error {
-	_, err := rowDecoderOf(reflect.TypeFor[T]())
+	_, err := planOf(reflect.TypeFor[T]())
 	return err
 }
 

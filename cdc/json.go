@@ -125,24 +125,35 @@ func (w *walker) skipSpace() {
 // skipValue returns the value that comes next, or nothing.
 func (w *walker) skipValue() []byte {
 	w.skipSpace()
-	text, start, depth := w.text, w.pos, 0
+	start := w.pos
+	end := valueEnd(w.text, start)
+	if end < 0 {
+		return nil
+	}
+	w.pos = end
+	return w.text[start:end]
+}
+
+// valueEnd returns where the value ends that begins at start, -1 if it does
+// not: a value inside of an object or an array is followed by something.
+func valueEnd(text []byte, start int) int {
+	depth := 0
 	for i := start; i < len(text); i++ {
 		switch kind := structural[text[i]]; {
 		case kind == 0:
 		case kind == '"':
 			if i = closingQuote(text, i); i < 0 {
-				return nil
+				return -1
 			}
 		case kind == '{':
 			depth++
 		case depth == 0:
-			w.pos = i
-			return text[start:i]
+			return i
 		case kind == '}':
 			depth--
 		}
 	}
-	return nil // a value inside of an object or an array is followed by something
+	return -1
 }
 
 // structural says what a byte outside of strings does: it begins a string,
@@ -155,15 +166,16 @@ var structural = [256]byte{
 }
 
 // closingQuote returns the place of the quote that ends the string that begins
-// at i, or -1. Nearly all strings are short, so it goes byte by byte.
+// at i, or -1.
 func closingQuote(text []byte, i int) int {
-	for i++; i < len(text); i++ {
+	for i = special(text, i+1); i < len(text); i = special(text, i) {
 		switch text[i] {
-		case '\\':
-			i++
 		case '"':
 			return i
+		case '\\':
+			i++
 		}
+		i++
 	}
 	return -1
 }
@@ -174,12 +186,23 @@ func unquote(raw []byte) ([]byte, error) {
 		return nil, errMalformed
 	}
 	body := raw[1 : len(raw)-1]
-	if bytes.IndexByte(body, '\\') < 0 && utf8.Valid(body) {
+	if isASCII(body) || bytes.IndexByte(body, '\\') < 0 && utf8.Valid(body) {
 		return body, nil
 	}
 	var s string
 	err := json.Unmarshal(raw, &s)
 	return []byte(s), err
+}
+
+// isASCII reports whether the body of a JSON string is ASCII without escapes,
+// and so stands for itself.
+func isASCII(body []byte) bool {
+	for _, c := range body {
+		if c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func isNull(raw []byte) bool { return string(raw) == "null" }

@@ -21,7 +21,7 @@ var ErrMerge = errors.New("cdc: columns cannot be set one by one in this type")
 // Merge is safe for concurrent use.
 func Merge[T any](c Change, before T) (T, error) {
 	t := reflect.TypeFor[T]()
-	decode, err := rowDecoderOf(t)
+	plan, err := planOf(t)
 	if err != nil {
 		return before, err
 	}
@@ -30,10 +30,10 @@ func Merge[T any](c Change, before T) (T, error) {
 	}
 	after := before
 	dst := reflect.ValueOf(&after).Elem()
-	if err := decode(dst, &c, c.Record); err != nil {
+	if err := plan.decode(dst, &c, c.Record); err != nil {
 		return before, err
 	}
-	if t.Kind() == reflect.Map { // which decode made anew
+	if t.Kind() == reflect.Map { // which plan.decode made anew
 		addMissing(dst, reflect.ValueOf(before), c.Missing)
 	}
 	return after, nil

@@ -8,51 +8,58 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // rowDecoder sets what a row of the change has in dst, which is addressable.
 type rowDecoder func(dst reflect.Value, c *Change, row []byte) error
 
-// rowDecoders holds what compileRow made of each type, a rowDecoder or an
-// error. A program has only so many types.
-var rowDecoders sync.Map
-
-func rowDecoderOf(t reflect.Type) (rowDecoder, error) {
-	made, ok := rowDecoders.Load(t)
-	if !ok {
-		d, err := compileRow(t, 0)
-		if err != nil {
-			made = error(&TypeError{GoType: t.String(), Reason: err.Error()})
-		} else {
-			made = d
-		}
-		rowDecoders.Store(t, made)
-	}
-	if err, ok := made.(error); ok {
-		return nil, err
-	}
-	return made.(rowDecoder), nil
+// typePlan is what was made of a type.
+type typePlan struct {
+	decode rowDecoder
+	fields *structPlan // of a struct, else nil
+	err    error
 }
 
-func compileRow(t reflect.Type, depth int) (rowDecoder, error) {
+// typePlans holds what was made of each type. A program has only so many.
+var typePlans sync.Map
+
+func planOf(t reflect.Type) (*typePlan, error) {
+	made, ok := typePlans.Load(t)
+	if !ok {
+		p := &typePlan{}
+		var err error
+		if p.decode, p.fields, err = compileRow(t, 0); err != nil {
+			p.err = &TypeError{GoType: t.String(), Reason: err.Error()}
+		}
+		made, _ = typePlans.LoadOrStore(t, p)
+	}
+	p := made.(*typePlan)
+	return p, p.err
+}
+
+func compileRow(t reflect.Type, depth int) (decode rowDecoder, fields *structPlan, err error) {
 	switch {
 	case depth > maxDepth:
-		return nil, errors.New("nested too deeply")
+		return nil, nil, errors.New("nested too deeply")
 	case t.Kind() == reflect.Pointer:
-		return compileRowPointer(t, depth)
+		decode, err = compileRowPointer(t, depth)
+		return decode, nil, err
 	case reflect.PointerTo(t).Implements(jsonUnmarshalerType):
-		return decodeWholeRow, nil
+		return decodeWholeRow, nil, nil
 	case t.Kind() == reflect.Map && t.Key().Kind() == reflect.String:
-		return compileRowMap(t)
+		decode, err = compileRowMap(t)
+		return decode, nil, err
 	case t.Kind() == reflect.Struct:
-		return compileRowStruct(t)
+		if fields, err = compileRowStruct(t); err != nil {
+			return nil, nil, err
+		}
+		return fields.decode, fields, nil
 	}
-	return nil, errors.New("not a struct, a map with string keys, or a json.Unmarshaler")
+	return nil, nil, errors.New("not a struct, a map with string keys, or a json.Unmarshaler")
 }
 
 func compileRowPointer(t reflect.Type, depth int) (rowDecoder, error) {
-	elem, err := compileRow(t.Elem(), depth+1)
+	elem, _, err := compileRow(t.Elem(), depth+1)
 	if err != nil {
 		return nil, err
 	}
@@ -123,14 +130,6 @@ func (c *Change) columnTypes() func(name []byte) string {
 	return func(name []byte) string { return types[string(name)] }
 }
 
-// structPlan is how a row is decoded into a struct.
-type structPlan struct {
-	fields []field
-	tagged map[string]int // by the column that a tag names
-	named  map[string]int // by the folded name of the field
-	last   atomic.Pointer[binding]
-}
-
 // field is a field of a struct that a column is decoded into.
 type field struct {
 	name   string // as seen from the struct, such as "Base.ID"
@@ -138,6 +137,10 @@ type field struct {
 	typ    reflect.Type
 	index  []int
 	decode decoder
+
+	direct  direct  // if its op is known
+	offset  uintptr // in the struct, unless
+	pointed bool    // it is behind a pointer
 }
 
 // key is what the field's column is called, more or less.
@@ -161,94 +164,6 @@ func (f field) in(s reflect.Value) reflect.Value {
 		s = s.Field(x)
 	}
 	return s
-}
-
-func compileRowStruct(t reflect.Type) (rowDecoder, error) {
-	fields, err := fieldsOf(t)
-	if err != nil {
-		return nil, err
-	}
-	p := &structPlan{fields: fields, tagged: map[string]int{}, named: map[string]int{}}
-	for i, f := range fields {
-		if f.tag != "" {
-			p.tagged[f.tag] = i
-		} else {
-			p.named[fold(f.key())] = i
-		}
-	}
-	return p.decode, nil
-}
-
-func (p *structPlan) decode(dst reflect.Value, c *Change, row []byte) error {
-	b, err := p.bind(c.Columns)
-	if err != nil {
-		return c.decodeError(value{}, "", dst.Type(), err)
-	}
-	w := walkObject(row)
-	for w.next() {
-		to, ok := b.targets[string(w.key)]
-		if !ok {
-			to.field, ok = p.find(string(w.key))
-		}
-		if !ok || to.field < 0 {
-			continue
-		}
-		f := &p.fields[to.field]
-		v := value{typ: to.typ, class: to.class, raw: w.val}
-		in := f.in(dst)
-		in.SetZero() // what Merge found there is shared with another row
-		if err := f.decode(in, v); err != nil {
-			return c.decodeError(v, string(w.key), f.typ, err)
-		}
-	}
-	return c.rowError(dst, w.err)
-}
-
-// find returns the field of a column.
-func (p *structPlan) find(column string) (int, bool) {
-	if i, ok := p.tagged[column]; ok {
-		return i, true
-	}
-	i, ok := p.named[fold(column)]
-	return i, ok
-}
-
-// binding is what a list of columns means for a struct. Changes of a table
-// share their list, so that the last binding made is nearly always the one.
-type binding struct {
-	columns []Column
-	targets map[string]bound
-}
-
-// bound is where a column goes, and how to read it. The field is -1 if it goes
-// nowhere.
-type bound struct {
-	field int
-	typ   string
-	class class
-}
-
-func (p *structPlan) bind(columns []Column) (*binding, error) {
-	b := p.last.Load()
-	if b != nil && len(b.columns) == len(columns) && (len(columns) == 0 || &b.columns[0] == &columns[0]) {
-		return b, nil
-	}
-	b = &binding{columns: columns, targets: make(map[string]bound, len(columns))}
-	taken := map[int]string{}
-	for _, c := range columns {
-		i, ok := p.find(c.Name)
-		if !ok {
-			b.targets[c.Name] = bound{field: -1}
-			continue
-		}
-		if other, ok := taken[i]; ok {
-			return nil, fmt.Errorf("columns %q and %q are both for field %s", clip(other, maxName), clip(c.Name, maxName), p.fields[i].name)
-		}
-		taken[i] = c.Name
-		b.targets[c.Name] = bound{field: i, typ: c.Type, class: classOf(c.Type)}
-	}
-	p.last.Store(b)
-	return b, nil
 }
 
 // fold makes CreatedAt, createdAt and created_at the same.
@@ -306,7 +221,7 @@ func fieldsAt(outer field) (fields, embedded []field, err error) {
 		if skip {
 			continue
 		}
-		f := field{name: sf.Name, tag: tag, typ: sf.Type, index: append(slices.Clone(outer.index), i)}
+		f := field{name: sf.Name, tag: tag, typ: sf.Type, index: append(slices.Clone(outer.index), i), offset: outer.offset + sf.Offset, pointed: outer.pointed}
 		if outer.name != "" {
 			f.name = outer.name + "." + sf.Name
 		}
@@ -315,6 +230,7 @@ func fieldsAt(outer field) (fields, embedded []field, err error) {
 				return nil, nil, fmt.Errorf("field %s: a pointer to an unexported struct cannot be set", f.name)
 			}
 			f.typ = inner
+			f.pointed = f.pointed || sf.Type.Kind() == reflect.Pointer
 			embedded = append(embedded, f)
 			continue
 		}
@@ -323,6 +239,9 @@ func fieldsAt(outer field) (fields, embedded []field, err error) {
 		}
 		if f.decode, err = compile(f.typ, 0); err != nil {
 			return nil, nil, fmt.Errorf("field %s: %w", f.name, err)
+		}
+		if !f.pointed {
+			f.direct = directOf(f.typ)
 		}
 		fields = append(fields, f)
 	}

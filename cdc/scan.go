@@ -1,0 +1,270 @@
+package cdc
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// scanner goes over JSON text once and checks it on the way. It takes what is
+// JSON without any doubt, and for the rest gives up: text that it gives up on
+// is read by encoding/json, which decides and says what is wrong. So it may
+// refuse JSON (deep nesting, escaped keys), but must not take what is none.
+type scanner struct {
+	text []byte
+	pos  int
+	bad  bool // it has given up
+}
+
+// maxNesting is how deep values may be nested for the scanner to take them.
+const maxNesting = 32
+
+func (s *scanner) fail() { s.bad = true }
+
+func (s *scanner) space() {
+	for s.pos < len(s.text) {
+		switch s.text[s.pos] {
+		case ' ', '\t', '\r', '\n':
+			s.pos++
+		default:
+			return
+		}
+	}
+}
+
+// open takes the bracket that must come next.
+func (s *scanner) open(c byte) {
+	if s.pos == len(s.text) || s.text[s.pos] != c {
+		s.fail()
+		return
+	}
+	s.pos++
+	s.space()
+}
+
+// more reports whether another member or element follows, and moves to it. It
+// takes the bracket that closes otherwise.
+func (s *scanner) more(close byte, first bool) bool {
+	if s.bad {
+		return false
+	}
+	s.space()
+	if s.pos == len(s.text) {
+		s.fail()
+		return false
+	}
+	c := s.text[s.pos]
+	switch {
+	case c == close:
+		s.pos++
+		return false
+	case first:
+		return true
+	case c != ',':
+		s.fail()
+		return false
+	}
+	s.pos++
+	s.space()
+	return true
+}
+
+// key takes a key and its colon, and moves to the value. It gives up on an
+// escape in the key.
+func (s *scanner) key() []byte {
+	raw := s.str()
+	s.space()
+	if s.bad || s.pos == len(s.text) || s.text[s.pos] != ':' {
+		s.fail()
+		return nil
+	}
+	s.pos++
+	s.space()
+	body := raw[1 : len(raw)-1]
+	if !isASCII(body) {
+		s.fail()
+	}
+	return body
+}
+
+// value takes a value of any kind and returns its text.
+func (s *scanner) value() []byte {
+	start := s.pos
+	s.skip(0)
+	if s.bad {
+		return nil
+	}
+	return s.text[start:s.pos]
+}
+
+func (s *scanner) skip(depth int) {
+	if s.bad || s.pos == len(s.text) {
+		s.fail()
+		return
+	}
+	switch c := s.text[s.pos]; {
+	case c == '"':
+		s.str()
+	case c == '-' || isDigit(c):
+		s.number()
+	case c == '{':
+		s.object(depth)
+	case c == '[':
+		s.array(depth)
+	case c == 'n':
+		s.word("null")
+	case c == 't':
+		s.word("true")
+	case c == 'f':
+		s.word("false")
+	default:
+		s.fail()
+	}
+}
+
+func (s *scanner) object(depth int) {
+	if depth == maxNesting {
+		s.fail()
+		return
+	}
+	s.open('{')
+	for first := true; s.more('}', first); first = false {
+		s.str()
+		s.space()
+		if s.pos == len(s.text) || s.text[s.pos] != ':' {
+			s.fail()
+			return
+		}
+		s.pos++
+		s.space()
+		s.skip(depth + 1)
+	}
+}
+
+func (s *scanner) array(depth int) {
+	if depth == maxNesting {
+		s.fail()
+		return
+	}
+	s.open('[')
+	for first := true; s.more(']', first); first = false {
+		s.skip(depth + 1)
+	}
+}
+
+func (s *scanner) word(w string) {
+	if end := s.pos + len(w); end <= len(s.text) && string(s.text[s.pos:end]) == w {
+		s.pos = end
+		return
+	}
+	s.fail()
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func (s *scanner) digits() (n int) {
+	for s.pos < len(s.text) && isDigit(s.text[s.pos]) {
+		s.pos++
+		n++
+	}
+	return n
+}
+
+func (s *scanner) number() {
+	if s.text[s.pos] == '-' {
+		s.pos++
+	}
+	leading := s.pos
+	if n := s.digits(); n == 0 || n > 1 && s.text[leading] == '0' {
+		s.fail()
+		return
+	}
+	if s.pos < len(s.text) && s.text[s.pos] == '.' {
+		s.pos++
+		if s.digits() == 0 {
+			s.fail()
+			return
+		}
+	}
+	if s.pos < len(s.text) && s.text[s.pos]|0x20 == 'e' {
+		s.pos++
+		if s.pos < len(s.text) && (s.text[s.pos] == '+' || s.text[s.pos] == '-') {
+			s.pos++
+		}
+		if s.digits() == 0 {
+			s.fail()
+		}
+	}
+}
+
+// str takes a string and returns its text, quotes included.
+func (s *scanner) str() []byte {
+	start := s.pos
+	if s.bad || start == len(s.text) || s.text[start] != '"' {
+		s.fail()
+		return nil
+	}
+	for i := start + 1; ; {
+		i = special(s.text, i)
+		switch {
+		case i == len(s.text) || s.text[i] < ' ':
+			s.fail()
+			return nil
+		case s.text[i] == '"':
+			s.pos = i + 1
+			return s.text[start:s.pos]
+		}
+		n := escape(s.text[i:])
+		if n == 0 {
+			s.fail()
+			return nil
+		}
+		i += n
+	}
+}
+
+// special returns where the next byte is, from i on, that is not simply part
+// of a string: a quote, a backslash or a control character; the length of the
+// text if there is none. It looks at eight bytes at a time.
+func special(text []byte, i int) int {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	for ; i+8 <= len(text); i += 8 {
+		w := binary.LittleEndian.Uint64(text[i:])
+		quote, slash := w^ones*'"', w^ones*'\\'
+		// The high bit of a byte is set where it is zero, or less than a blank;
+		// above the lowest such byte also elsewhere.
+		found := ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*' ')&^w) & highs
+		if found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' {
+		i++
+	}
+	return i
+}
+
+// escape returns the length of the escape that text begins with, 0 if it is
+// none.
+func escape(text []byte) int {
+	if len(text) < 2 {
+		return 0
+	}
+	switch text[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(text) < 6 {
+			return 0
+		}
+		for _, c := range text[2:6] {
+			if !isDigit(c) && (c|0x20 < 'a' || 'f' < c|0x20) {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
+}

@@ -1,0 +1,66 @@
+package cdc
+
+import "sync/atomic"
+
+// shape is what rows of one table have in common: all that stands between
+// their values. PostgreSQL writes the keys of a row always in the same order
+// and with the same blanks, so that a row is nearly always of the shape of the
+// one before, and comparing is faster than reading.
+type shape struct {
+	before []string // what stands before each value: `{"id": `, `, "note": `
+	after  string   // what stands after the last: `}`
+}
+
+// shapeOf returns the shape of a row, and its keys in order. It reports false
+// for a row without one, or without one worth keeping.
+func shapeOf(row []byte) (s shape, keys []string, ok bool) {
+	if len(row) > maxColumnText {
+		return s, nil, false
+	}
+	w := walkObject(row)
+	end := 0
+	for w.next() {
+		s.before = append(s.before, string(row[end:w.pos-len(w.val)]))
+		keys = append(keys, string(w.key))
+		end = w.pos
+	}
+	s.after = string(row[end:])
+	return s, keys, w.err == nil && len(keys) > 0
+}
+
+// row takes a row of the shape, and checks its values. It reports false, and
+// takes nothing, if the row is of another shape.
+func (s *scanner) row(sh *shape) bool {
+	start := s.pos
+	for _, before := range sh.before {
+		if !startsWith(s.text[s.pos:], before) {
+			s.pos = start
+			return false
+		}
+		s.pos += len(before)
+		if s.skip(1); s.bad {
+			return false
+		}
+	}
+	if !startsWith(s.text[s.pos:], sh.after) {
+		s.pos = start
+		return false
+	}
+	s.pos += len(sh.after)
+	return true
+}
+
+func startsWith(text []byte, s string) bool {
+	return len(text) >= len(s) && string(text[:len(s)]) == s
+}
+
+// learned is what was made of the shape of the last rows.
+type learned[T any] struct {
+	last   atomic.Pointer[T]
+	misses atomic.Uint32
+}
+
+// due reports whether to learn the shape of a row that did not have the last
+// one: now and then only, as rows may be of many shapes. A row whose large
+// values did not change lacks them.
+func (l *learned[T]) due() bool { return l.misses.Add(1)%16 == 1 }
