@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
@@ -28,6 +29,12 @@ type Channel struct {
 	topic string // without the prefix
 	link  Link
 	cfg   config
+	made  time.Time
+
+	// What the changes themselves need is theirs, and not under mu.
+	routes     atomic.Pointer[routes] // from the last reply to a join
+	lastChange atomic.Int64           // when the last came, counted from made
+	unflushed  []*Subscription        // the link's reader's
 
 	mu       sync.Mutex
 	state    State
@@ -41,16 +48,15 @@ type Channel struct {
 	pending  phoenix.Ref // of the join that has no reply yet
 	joined   phoenix.Ref // of the join that the server accepted
 	leaveRef phoenix.Ref
-	token    string  // that the join, or a push after it, carried
-	fresh    string  // the newest token; pushed when the join has a reply
-	ids      []int64 // of the bindings, from the reply
+	token    string // that the join, or a push after it, carried
+	fresh    string // the newest token; pushed when the join has a reply
 
 	systemError string    // the last one since the join; explains the phx_close after it
 	failures    int       // tries in a row that did not lead to a lasting Live
 	liveSince   time.Time // zero: not live
 	everLive    bool
 	inGap       bool
-	lastMessage time.Time // when the server last sent something for this topic
+	lastMessage time.Time // when the server last confirmed the subscription, see heard
 	pushedAt    time.Time // when a token was pushed whose effect has not been confirmed
 
 	timer   *time.Timer
@@ -67,7 +73,7 @@ func New(link Link, topic string, opts ...Option) (*Channel, error) {
 	case len(phoenix.TopicPrefix)+len(topic) > maxTopic:
 		return nil, fmt.Errorf("channel: topic of %d bytes, with its prefix it may have %d", len(topic), maxTopic)
 	}
-	c := &Channel{topic: topic, link: link, cfg: defaults(), changed: make(chan struct{})}
+	c := &Channel{topic: topic, link: link, cfg: defaults(), made: time.Now(), changed: make(chan struct{})}
 	for _, opt := range opts {
 		if err := opt(&c.cfg); err != nil {
 			return nil, err

@@ -25,7 +25,7 @@ func (c *Channel) start() error {
 		return nil
 	}
 	err := c.link.Attach(c.wireTopic(), Handler{
-		Up: c.up, Down: c.down, Receive: c.receive, Malformed: c.malformed,
+		Up: c.up, Down: c.down, Receive: c.receive, Flush: c.flush, Malformed: c.malformed,
 		Join: c.join, JoinTimeout: c.joinTimeout, Waiting: c.waiting, Token: c.pushToken, Fail: c.fail,
 	})
 	c.mu.Lock()
@@ -122,7 +122,8 @@ func (c *Channel) accepted(response json.RawMessage) {
 		c.giveUp(&MismatchError{Topic: c.topic, Detail: err.Error()})
 		return
 	}
-	c.ids = ids
+	routes := newRoutes(c.subs, ids)
+	c.routes.Store(&routes)
 	c.step(accepted)
 	c.notices = append(c.notices, Notice{Topic: c.topic, Joined: true})
 	if c.fresh != c.token {

@@ -37,12 +37,14 @@ type Link interface {
 }
 
 // Handler is what a Link calls. Receive and Malformed are called by one
-// goroutine, in the order of the socket, between an Up and the Down after it;
-// the others by one goroutine, too.
+// goroutine, in the order of the socket, between an Up and the Down after it,
+// and so is Flush, after one or more calls of Receive; the others by one
+// goroutine, too.
 type Handler struct {
 	Up        func()
 	Down      func(lastRead time.Time, err error) // no Receive is under way any more
 	Receive   func(ctx context.Context, m phoenix.Message)
+	Flush     func() // consumers are to know by now of what was received
 	Malformed func(err *phoenix.MalformedError)
 	// Join returns the join message, or false if the channel no longer wants it.
 	Join func(token string) (phoenix.Message, bool)

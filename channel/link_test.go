@@ -36,13 +36,16 @@ func (l *link) Attach(topic string, h channel.Handler) error {
 	}
 	return l.attach
 }
-func (l *link) Detach(string)                            { l.detached++ }
-func (l *link) RequestJoin(_ string, failing bool)       { l.requests = append(l.requests, failing) }
-func (l *link) RejectToken(string) bool                  { return l.another }
-func (l *link) NextRef() phoenix.Ref                     { l.refs++; return phoenix.NewRef(l.refs) }
-func (l *link) Send(m phoenix.Message) error             { l.sent = append(l.sent, m); return l.send }
-func (l *link) Observe(n channel.Notice)                 { l.notices = append(l.notices, n) }
-func (l *link) receive(m phoenix.Message)                { l.handler.Receive(l.t.Context(), m) }
+func (l *link) Detach(string)                      { l.detached++ }
+func (l *link) RequestJoin(_ string, failing bool) { l.requests = append(l.requests, failing) }
+func (l *link) RejectToken(string) bool            { return l.another }
+func (l *link) NextRef() phoenix.Ref               { l.refs++; return phoenix.NewRef(l.refs) }
+func (l *link) Send(m phoenix.Message) error       { l.sent = append(l.sent, m); return l.send }
+func (l *link) Observe(n channel.Notice)           { l.notices = append(l.notices, n) }
+func (l *link) receive(m phoenix.Message) {
+	l.handler.Receive(l.t.Context(), m)
+	l.handler.Flush()
+}
 func (l *link) reply(to phoenix.Message, payload string) { l.receive(answer(to, payload)) }
 
 func answer(to phoenix.Message, payload string) phoenix.Message {

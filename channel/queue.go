@@ -52,11 +52,16 @@ const (
 	gone          // nobody wants it: the stream is over, or the connection
 )
 
+// wakeEvery is how many changes may wait before the consumer is woken though
+// flush has not been called.
+const wakeEvery = 32
+
 // push adds a change, or counts it as lost if there is no room and the policy
 // is to overflow. With the policy to block it waits for room until ctx ends;
-// then the change is lost with the connection, whose gap follows.
-func (q *queue) push(ctx context.Context, c cdc.Change) fate {
-	size := sizeOf(&c)
+// then the change is lost with the connection, whose gap follows. The consumer
+// may not know of the change before flush.
+func (q *queue) push(ctx context.Context, c *cdc.Change) fate {
+	size := sizeOf(c)
 	for {
 		q.mu.Lock()
 		switch {
@@ -68,10 +73,14 @@ func (q *queue) push(ctx context.Context, c cdc.Change) fate {
 			q.mu.Unlock()
 			return dropped
 		case q.changes == 0 || (q.changes < q.limit && q.bytes+size <= q.maxBytes):
-			q.add(c)
+			q.items = append(q.items, *c)
 			q.changes++
 			q.bytes += size
+			full := q.changes >= min(wakeEvery, q.limit/2)
 			q.mu.Unlock()
+			if full {
+				q.flush()
+			}
 			return kept
 		case !q.block:
 			if !q.inGap {
@@ -81,9 +90,11 @@ func (q *queue) push(ctx context.Context, c cdc.Change) fate {
 			q.overflow = true
 			q.gap.Lost++
 			q.mu.Unlock()
+			q.flush()
 			return overflow
 		}
 		q.mu.Unlock()
+		q.flush()
 		select {
 		case <-q.room:
 		case <-ctx.Done():
@@ -91,6 +102,9 @@ func (q *queue) push(ctx context.Context, c cdc.Change) fate {
 		}
 	}
 }
+
+// flush wakes the consumer.
+func (q *queue) flush() { signal(q.ready) }
 
 // open begins a gap, unless one is open. One that the consumer has not taken
 // yet, with no change behind it, opens again: so a connection that comes and
@@ -211,10 +225,8 @@ func (q *queue) caughtUp() (cdc.Change, bool) {
 	return cdc.Change{Gap: &g}, true
 }
 
-func (q *queue) addGap(g cdc.Gap) { q.add(cdc.Change{Gap: &g}) }
-
-func (q *queue) add(c cdc.Change) {
-	q.items = append(q.items, c)
+func (q *queue) addGap(g cdc.Gap) {
+	q.items = append(q.items, cdc.Change{Gap: &g})
 	signal(q.ready)
 }
 

@@ -13,6 +13,13 @@ import (
 	"github.com/gapless-go/gapless/cdc"
 )
 
+// push pushes a change and tells the consumer at once.
+func push(q *queue, ctx context.Context, c cdc.Change) fate {
+	f := q.push(ctx, &c)
+	q.flush()
+	return f
+}
+
 func change(n byte) cdc.Change {
 	return cdc.Change{Op: cdc.Insert, Record: json.RawMessage{n}}
 }
@@ -37,7 +44,7 @@ func drain(t *testing.T, q *queue) (got []any) {
 func TestQueueKeepsOrder(t *testing.T) {
 	q := newQueue(Queue{Changes: 1000, Bytes: 1 << 20})
 	for n := range byte(200) {
-		require.Equal(t, kept, q.push(t.Context(), change(n)))
+		require.Equal(t, kept, push(q, t.Context(), change(n)))
 		if n%3 == 0 {
 			c, ok, err := q.take()
 			require.NoError(t, err)
@@ -52,17 +59,17 @@ func TestQueueKeepsOrder(t *testing.T) {
 func TestOverflowIsOneGapWhereItHappened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(Queue{Changes: 2, Bytes: 1 << 20})
-		require.Equal(t, kept, q.push(t.Context(), change(1)))
-		require.Equal(t, kept, q.push(t.Context(), change(2)))
+		require.Equal(t, kept, push(q, t.Context(), change(1)))
+		require.Equal(t, kept, push(q, t.Context(), change(2)))
 		since := time.Now()
-		require.Equal(t, overflow, q.push(t.Context(), change(3)))
+		require.Equal(t, overflow, push(q, t.Context(), change(3)))
 		time.Sleep(time.Second)
 		c, _, _ := q.take()
 		require.Equal(t, byte(1), c.Record[0])
-		require.Equal(t, dropped, q.push(t.Context(), change(4)), "the gap goes on until the consumer has caught up")
+		require.Equal(t, dropped, push(q, t.Context(), change(4)), "the gap goes on until the consumer has caught up")
 		got := drain(t, q)
 		require.Equal(t, []any{byte(2), cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 2}}, got)
-		require.Equal(t, kept, q.push(t.Context(), change(5)))
+		require.Equal(t, kept, push(q, t.Context(), change(5)))
 		require.Equal(t, []any{byte(5)}, drain(t, q))
 	})
 }
@@ -70,22 +77,22 @@ func TestOverflowIsOneGapWhereItHappened(t *testing.T) {
 func TestQueueIsBoundedByBytes(t *testing.T) {
 	q := newQueue(Queue{Changes: 100, Bytes: 10})
 	big := cdc.Change{Op: cdc.Update, Record: make([]byte, 100), OldRecord: make([]byte, 100)}
-	require.Equal(t, kept, q.push(t.Context(), big), "a single change is always taken: it could not pass otherwise")
-	require.Equal(t, overflow, q.push(t.Context(), change(1)))
+	require.Equal(t, kept, push(q, t.Context(), big), "a single change is always taken: it could not pass otherwise")
+	require.Equal(t, overflow, push(q, t.Context(), change(1)))
 	c, _, _ := q.take()
 	require.Len(t, c.Record, 100)
 	c, _, _ = q.take()
 	require.Equal(t, 1, c.Gap.Lost)
-	require.Equal(t, kept, q.push(t.Context(), change(2)))
+	require.Equal(t, kept, push(q, t.Context(), change(2)))
 	require.Equal(t, 1, q.bytes)
 }
 
 func TestBlockWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(Queue{Changes: 1, Bytes: 1 << 20, Full: Block})
-		require.Equal(t, kept, q.push(t.Context(), change(1)))
+		require.Equal(t, kept, push(q, t.Context(), change(1)))
 		pushed := make(chan fate, 1)
-		go func() { pushed <- q.push(t.Context(), change(2)) }()
+		go func() { pushed <- push(q, t.Context(), change(2)) }()
 		synctest.Wait()
 		require.Empty(t, pushed)
 		require.Equal(t, []any{byte(1)}, drain(t, q))
@@ -97,10 +104,10 @@ func TestBlockWaitsForRoom(t *testing.T) {
 func TestBlockEndsWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(Queue{Changes: 1, Bytes: 1 << 20, Full: Block})
-		require.Equal(t, kept, q.push(t.Context(), change(1)))
+		require.Equal(t, kept, push(q, t.Context(), change(1)))
 		ctx, cancel := context.WithCancel(t.Context())
 		pushed := make(chan fate, 1)
-		go func() { pushed <- q.push(ctx, change(2)) }()
+		go func() { pushed <- push(q, ctx, change(2)) }()
 		synctest.Wait()
 		cancel()
 		require.Equal(t, gone, <-pushed)
@@ -113,7 +120,7 @@ func TestGapOpensAndCloses(t *testing.T) {
 	lost := cdc.Gap{Since: since, Reason: cdc.Disconnected}
 	whole := cdc.Gap{Since: since, Until: until, Reason: cdc.Disconnected}
 
-	q.push(t.Context(), change(1))
+	push(q, t.Context(), change(1))
 	q.open(lost)
 	require.Equal(t, []any{byte(1), lost}, drain(t, q), "the consumer knows at once")
 	q.open(cdc.Gap{Since: until, Reason: cdc.Crashed}) // while it is open: the same gap
@@ -125,7 +132,7 @@ func TestGapOpensAndCloses(t *testing.T) {
 	require.Equal(t, []any{whole}, drain(t, q), "what was not taken needs no open form")
 
 	q.open(lost)
-	q.push(t.Context(), change(2)) // came before the server confirmed the subscription
+	push(q, t.Context(), change(2)) // came before the server confirmed the subscription
 	q.finish(cdc.Gap{Until: until})
 	require.Equal(t, []any{lost, byte(2), whole}, drain(t, q))
 }
@@ -157,13 +164,13 @@ func TestOverflowAndDisconnectionOverlap(t *testing.T) {
 		for _, back := range []string{"before", "after"} {
 			q := newQueue(Queue{Changes: 1, Bytes: 1 << 20})
 			since := time.Now()
-			q.push(t.Context(), change(1))
-			q.push(t.Context(), change(2)) // overflows
+			push(q, t.Context(), change(1))
+			push(q, t.Context(), change(2)) // overflows
 			time.Sleep(time.Second)
 			q.open(cdc.Gap{Since: time.Now(), Reason: cdc.Disconnected})
 			if back == "before" {
 				q.finish(cdc.Gap{Until: time.Now()})
-				q.push(t.Context(), change(3)) // still overflowing
+				push(q, t.Context(), change(3)) // still overflowing
 				time.Sleep(time.Second)
 				require.Equal(t, []any{byte(1), cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 2}}, drain(t, q))
 			} else {
@@ -172,7 +179,7 @@ func TestOverflowAndDisconnectionOverlap(t *testing.T) {
 				q.finish(cdc.Gap{Until: time.Now()})
 				require.Equal(t, []any{cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 1}}, drain(t, q))
 			}
-			q.push(t.Context(), change(4))
+			push(q, t.Context(), change(4))
 			require.Equal(t, []any{byte(4)}, drain(t, q))
 		}
 	})
@@ -180,8 +187,8 @@ func TestOverflowAndDisconnectionOverlap(t *testing.T) {
 
 func TestOverflowBeforeTheStart(t *testing.T) {
 	q := newQueue(Queue{Changes: 1, Bytes: 1 << 20})
-	q.push(t.Context(), change(1))
-	q.push(t.Context(), change(2))
+	push(q, t.Context(), change(1))
+	push(q, t.Context(), change(2))
 	q.finish(cdc.Gap{Until: time.Now(), Reason: cdc.Started})
 	got := drain(t, q)
 	require.Len(t, got, 2)
@@ -194,10 +201,10 @@ func TestOverflowBeforeTheStart(t *testing.T) {
 func TestEndComesAfterWhatIsThere(t *testing.T) {
 	over := errors.New("over")
 	q := newQueue(Queue{Changes: 2, Bytes: 1 << 20})
-	q.push(t.Context(), change(1))
+	push(q, t.Context(), change(1))
 	q.end(over)
 	q.end(errors.New("later"))
-	require.Equal(t, gone, q.push(t.Context(), change(2)))
+	require.Equal(t, gone, push(q, t.Context(), change(2)))
 	c, err := q.pop(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, byte(1), c.Record[0])
@@ -208,8 +215,8 @@ func TestEndComesAfterWhatIsThere(t *testing.T) {
 func TestAnOverflowingStreamThatEndsNeverWasWholeAgain(t *testing.T) {
 	over := errors.New("over")
 	q := newQueue(Queue{Changes: 1, Bytes: 1 << 20})
-	q.push(t.Context(), change(1))
-	q.push(t.Context(), change(2))
+	push(q, t.Context(), change(1))
+	push(q, t.Context(), change(2))
 	q.end(over)
 	got := drain(t, q)
 	require.Len(t, got, 2)
@@ -229,7 +236,7 @@ func TestPopWaits(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		go func() {
 			time.Sleep(time.Hour)
-			q.push(t.Context(), change(1))
+			push(q, t.Context(), change(1))
 		}()
 		c, err := q.pop(t.Context())
 		require.NoError(t, err)
@@ -270,7 +277,7 @@ func FuzzQueueLosesNothingInSilence(f *testing.F) {
 			case 0:
 				pushed++
 				if !offline {
-					q.push(t.Context(), cdc.Change{Record: json.RawMessage{byte(pushed), byte(pushed >> 8)}})
+					push(q, t.Context(), cdc.Change{Record: json.RawMessage{byte(pushed), byte(pushed >> 8)}})
 				}
 			case 1:
 				take()
@@ -291,7 +298,7 @@ func FuzzQueueLosesNothingInSilence(f *testing.F) {
 			take()
 		}
 		pushed++
-		q.push(t.Context(), cdc.Change{Record: json.RawMessage{byte(pushed), byte(pushed >> 8)}})
+		push(q, t.Context(), cdc.Change{Record: json.RawMessage{byte(pushed), byte(pushed >> 8)}})
 		take()
 		require.Equal(t, pushed, last, "the queue works again once it has been emptied")
 	})

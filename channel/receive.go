@@ -21,7 +21,7 @@ var errOverflow = errors.New("channel: change dropped: the subscription's queue 
 // or of an earlier join, are ignored.
 func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
 	if m.Event == phoenix.EventPostgresChanges {
-		c.deliver(ctx, m.Payload)
+		c.deliver(ctx, m)
 		return
 	}
 	c.mu.Lock()
@@ -46,24 +46,54 @@ func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
 
 // deliver hands a change to the subscriptions. It may block, in a subscription
 // that is to block, and so it runs outside mu.
-func (c *Channel) deliver(ctx context.Context, payload []byte) {
-	c.mu.Lock()
-	ids := c.ids
-	c.mu.Unlock()
-	if len(ids) == 0 {
+func (c *Channel) deliver(ctx context.Context, m phoenix.Message) {
+	routes := c.routes.Load()
+	if routes == nil || len(*routes) == 0 {
 		return // nobody asked for changes, or the reply to the join has not come
 	}
-	change, changeIDs, err := cdc.Decode(payload)
+	change, ids, err := decode(m)
 	if err != nil {
 		c.undecodable(err)
 		return
 	}
-	for _, s := range c.subs {
-		s.deliver(ctx, change, ids, changeIDs)
+	for _, r := range routes.of(ids) {
+		if r.sub.deliver(ctx, &change, r.binding) && !r.sub.unflushed {
+			r.sub.unflushed = true
+			c.unflushed = append(c.unflushed, r.sub)
+		}
 	}
-	c.mu.Lock()
-	c.lastMessage = time.Now()
-	c.mu.Unlock()
+	c.lastChange.Store(int64(time.Since(c.made)))
+}
+
+// decode decodes the change of a message. A payload that is none may have been
+// cut out of its frame in the wrong place.
+func decode(m phoenix.Message) (change cdc.Change, ids []int64, err error) {
+	if change, ids, err = cdc.Decode(m.Payload); err == nil {
+		return change, ids, nil
+	}
+	if m, err = m.Checked(); err != nil {
+		return change, nil, err
+	}
+	return cdc.Decode(m.Payload)
+}
+
+// flush wakes the consumers of what was delivered.
+func (c *Channel) flush() {
+	for _, s := range c.unflushed {
+		s.unflushed = false
+		s.queue.flush()
+	}
+	c.unflushed = c.unflushed[:0]
+}
+
+// heard returns when the server last sent something for this topic that shows
+// that the subscription is in force.
+func (c *Channel) heard() time.Time {
+	after := time.Duration(c.lastChange.Load())
+	if change := c.made.Add(after); after > 0 && change.After(c.lastMessage) {
+		return change
+	}
+	return c.lastMessage
 }
 
 // malformed notes a frame that may have held a change and could not be read.
@@ -73,7 +103,7 @@ func (c *Channel) undecodable(err error) {
 	c.mu.Lock()
 	defer c.unlock()
 	c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
-	c.passingGap(cdc.Undecodable, c.lastMessage, err)
+	c.passingGap(cdc.Undecodable, c.heard(), err)
 }
 
 func (c *Channel) reply(m phoenix.Message) {
@@ -134,14 +164,14 @@ func (c *Channel) subscribed() {
 	case !c.pushedAt.IsZero() && now.Sub(c.pushedAt) < answerWindow:
 		c.pushedAt = time.Time{}
 	default:
-		c.passingGap(cdc.Resubscribed, c.lastMessage, nil)
+		c.passingGap(cdc.Resubscribed, c.heard(), nil)
 	}
 	c.lastMessage = now
 }
 
 // subscribeFailed handles an error that the server says it will try again.
 func (c *Channel) subscribeFailed(err error) {
-	c.openGap(cdc.SubscriptionFailed, c.lastMessage, err)
+	c.openGap(cdc.SubscriptionFailed, c.heard(), err)
 	if c.step(subscribeFailed) || c.state == Degraded {
 		c.reason = err
 		c.liveSince = time.Time{}

@@ -18,6 +18,8 @@ type Subscription struct {
 	first    int // the index of bindings[0] among all bindings of the channel
 	queue    *queue
 	busy     atomic.Bool
+
+	unflushed bool // the link's reader has changes to tell of
 }
 
 // Changes joins the channel if that has not been done, and returns the stream.
@@ -67,20 +69,20 @@ func (s *Subscription) Changes(ctx context.Context) iter.Seq2[cdc.Change, error]
 // into it.
 func (s *Subscription) Bindings() []Binding { return slices.Clone(s.bindings) }
 
-// deliver queues c once for each binding that it is for. An id that the server
-// repeats in ids, as it does for equal bindings, counts once.
-func (s *Subscription) deliver(ctx context.Context, c cdc.Change, serverIDs, changeIDs []int64) {
-	for i, b := range s.bindings {
-		if !slices.Contains(changeIDs, serverIDs[s.first+i]) || !b.matches(&c) {
-			continue
-		}
-		c.Binding = i
-		fate := s.queue.push(ctx, c)
-		if fate == overflow {
-			s.ch.link.Observe(Notice{Topic: s.ch.topic, Gap: &cdc.Gap{Since: time.Now(), Reason: cdc.Overflow}})
-		}
-		if fate == overflow || fate == dropped {
-			s.ch.link.Observe(Notice{Topic: s.ch.topic, Dropped: errOverflow})
-		}
+// deliver queues a change for one of the bindings, unless the binding did not
+// ask for it. It reports whether the consumer has something to take; flush
+// tells it.
+func (s *Subscription) deliver(ctx context.Context, c *cdc.Change, binding int) bool {
+	if !s.bindings[binding].matches(c) {
+		return false
 	}
+	c.Binding = binding
+	fate := s.queue.push(ctx, c)
+	if fate == overflow {
+		s.ch.link.Observe(Notice{Topic: s.ch.topic, Gap: &cdc.Gap{Since: time.Now(), Reason: cdc.Overflow}})
+	}
+	if fate == overflow || fate == dropped {
+		s.ch.link.Observe(Notice{Topic: s.ch.topic, Dropped: errOverflow})
+	}
+	return fate == kept
 }
