@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ type Client struct {
 	endpoint endpoint
 	auth     *auth
 	router   *router
+	dialer   *http.Client // Options.HTTPClient, for the websocket
+	idle     func()       // closes what the dialer does not use
 
 	ctx    context.Context // the client's life; its cause is ErrClosed
 	cancel context.CancelCauseFunc
@@ -53,9 +56,10 @@ func New(o Options) (*Client, error) {
 		}
 	}
 	c := &Client{opts: o, endpoint: e, wakeup: make(chan struct{}, 1), done: make(chan struct{}), changed: make(chan struct{})}
+	c.dialer, c.idle = bigReads(o.HTTPClient)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.forced, c.force = context.WithCancel(context.Background())
-	c.router = &router{client: c, handlers: map[string]channel.Handler{}}
+	c.router = &router{client: c, attached: map[string]*attachment{}}
 	c.auth = &auth{source: o.Token, ctx: c.ctx, notify: c.router.wake}
 	return c, nil
 }
@@ -146,6 +150,7 @@ func (c *Client) Close(ctx context.Context) error {
 		c.router.close()
 	}
 	c.auth.close()
+	c.idle()
 	if c.forced.Err() != nil {
 		return ctx.Err()
 	}

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -20,19 +19,26 @@ type router struct {
 	refs   atomic.Uint64
 
 	mu       sync.Mutex
-	handlers map[string]channel.Handler
-	session  *session // nil while the socket is down
+	attached map[string]*attachment // by topic
+	session  *session               // nil while the socket is down
 	closed   bool
 }
 
 var _ channel.Link = (*router)(nil)
 
+// attachment is a channel as the router has it.
+type attachment struct {
+	channel.Handler
+	topic     string
+	unflushed bool // the session's reader is to flush it
+}
+
 func (r *router) Attach(topic string, h channel.Handler) error {
 	r.mu.Lock()
-	_, taken := r.handlers[topic]
+	_, taken := r.attached[topic]
 	closed := r.closed
 	if !taken && !closed {
-		r.handlers[topic] = h
+		r.attached[topic] = &attachment{Handler: h, topic: topic}
 	}
 	r.mu.Unlock()
 	switch {
@@ -48,7 +54,7 @@ func (r *router) Attach(topic string, h channel.Handler) error {
 func (r *router) Detach(topic string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.handlers, topic)
+	delete(r.attached, topic)
 	if r.session != nil {
 		r.session.forgetJoin(topic)
 	}
@@ -124,24 +130,32 @@ func (r *router) current() *session {
 	return r.session
 }
 
-func (r *router) handler(topic string) (channel.Handler, bool) {
+func (r *router) handler(topic string) (*attachment, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h, ok := r.handlers[topic]
+	h, ok := r.attached[topic]
+	return h, ok
+}
+
+// handlerOf is handler for a topic that is still part of a frame.
+func (r *router) handlerOf(topic []byte) (*attachment, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h, ok := r.attached[string(topic)]
 	return h, ok
 }
 
 // all returns the handlers of the moment, to be called without the lock.
-func (r *router) all() []channel.Handler {
+func (r *router) all() []*attachment {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Collect(maps.Values(r.handlers))
+	return slices.Collect(maps.Values(r.attached))
 }
 
 func (r *router) wanted() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.handlers) > 0
+	return len(r.attached) > 0
 }
 
 // up makes s the socket of every channel.
@@ -177,12 +191,6 @@ func (r *router) close() {
 	r.closed = true
 	r.mu.Unlock()
 	r.fail(ErrClosed)
-}
-
-func (r *router) receive(ctx context.Context, m phoenix.Message) {
-	if h, ok := r.handler(m.Topic); ok {
-		h.Receive(ctx, m)
-	}
 }
 
 // malformed tells the channels that may have lost a change by a frame that

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -29,41 +30,52 @@ type session struct {
 	woken   chan struct{} // capacity 1: tend has something to look at
 	told    string        // the token that the channels have been told; tend's
 
-	mu       sync.Mutex
-	gate     gate
-	heart    heart
-	lastRead time.Time
-	stuck    bool // the reader waits for a consumer
+	// The reader's, and read by others where they are atomic.
+	big       *bigReader // the connection under conn, nil if it is none
+	began     time.Time
+	lastRead  atomic.Int64  // when the last frame came, counted from began
+	stuck     atomic.Bool   // a channel has the reader, and may let it wait for a consumer
+	handing   sync.Mutex    // held while the reader hands frames over, not while it reads
+	unflushed []*attachment // they have changes that their consumers may not know of; under handing
+
+	mu    sync.Mutex
+	gate  gate
+	heart heart
 }
 
-func newSession(c *Client, conn *websocket.Conn) *session {
+func newSession(c *Client, conn *websocket.Conn, big *bigReader) *session {
 	now := time.Now()
 	s := &session{
-		client: c, conn: conn, version: c.opts.version(), lastRead: now,
+		client: c, conn: conn, version: c.opts.version(), big: big, began: now,
 		out: make(chan phoenix.Message, c.opts.SendBuffer), woken: make(chan struct{}, 1),
 		heart: heart{every: c.opts.Heartbeat, timeout: c.opts.HeartbeatTimeout},
 	}
 	s.heart.start(now)
 	conn.SetReadLimit(c.opts.ReadLimit)
+	if big != nil {
+		big.before = s.flushIdle
+	}
 	return s
 }
 
-// dial opens a websocket.
-func (c *Client) dial() (*websocket.Conn, error) {
+// dial opens a websocket, and returns the connection under it if that is a
+// bigReader.
+func (c *Client) dial() (*websocket.Conn, *bigReader, error) {
 	ctx, cancel := context.WithTimeoutCause(c.ctx, c.opts.ConnectTimeout, errDialTimeout)
 	defer cancel()
+	ctx, under := traceConn(ctx)
 	conn, resp, err := websocket.Dial(ctx, c.endpoint.dial(), &websocket.DialOptions{
-		HTTPClient: c.opts.HTTPClient, HTTPHeader: c.opts.Header,
+		HTTPClient: c.dialer, HTTPHeader: c.opts.Header,
 	})
 	switch {
 	case err == nil:
-		return conn, nil
+		return conn, under(), nil
 	case resp != nil:
-		return nil, &ConnectError{Endpoint: c.endpoint.String(), Status: resp.StatusCode, Reason: refusal(resp.Body)}
+		return nil, nil, &ConnectError{Endpoint: c.endpoint.String(), Status: resp.StatusCode, Reason: refusal(resp.Body)}
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
-	return nil, redact(err)
+	return nil, nil, redact(err)
 }
 
 // refusal returns the text of a refused upgrade, which the server gives as
@@ -105,6 +117,7 @@ func (s *session) hangUp(ctx context.Context) {
 
 // read hands every message to its channel, until the socket ends.
 func (s *session) read(ctx context.Context) error {
+	defer s.flushIdle()
 	var buf bytes.Buffer
 	for {
 		// A context that can end costs a timer and an allocation for each read;
@@ -120,48 +133,98 @@ func (s *session) read(ctx context.Context) error {
 		if _, err := buf.ReadFrom(r); err != nil {
 			return closeReason(err)
 		}
-		s.mu.Lock()
-		s.lastRead = time.Now()
-		s.mu.Unlock()
-		m, err := phoenix.Decode(s.version, phoenix.FromServer, kind == websocket.MessageBinary, buf.Bytes())
-		var bad *phoenix.MalformedError
-		switch {
-		case err == nil:
-			s.dispatch(ctx, m)
-		case errors.As(err, &bad):
-			s.client.router.malformed(bad)
-		default:
-			s.client.opts.Logger.Debug("frame ignored", "err", err)
+		s.lastRead.Store(int64(time.Since(s.began)))
+		s.handing.Lock()
+		s.take(ctx, kind == websocket.MessageBinary, buf.Bytes())
+		if !s.big.more() { // the next frame may be long in coming
+			s.flush()
 		}
+		s.handing.Unlock()
 	}
 }
 
-// dispatch hands over one message. A channel may block it until a consumer has
-// taken something.
+// readAt returns when the last frame came.
+func (s *session) readAt() time.Time { return s.began.Add(time.Duration(s.lastRead.Load())) }
+
+// take decodes a frame and hands it over. Of a change, the channel decodes the
+// payload, and checks it.
+func (s *session) take(ctx context.Context, binary bool, frame []byte) {
+	if topic, m, ok := phoenix.Cut(s.version, frame); ok && !binary {
+		if a, ok := s.client.router.handlerOf(topic); ok {
+			m.Topic = a.topic
+			s.handOver(ctx, a, m)
+			return
+		}
+	}
+	m, err := phoenix.Decode(s.version, phoenix.FromServer, binary, frame)
+	var bad *phoenix.MalformedError
+	switch {
+	case err == nil:
+		s.dispatch(ctx, m)
+	case errors.As(err, &bad):
+		s.client.router.malformed(bad)
+	default:
+		s.client.opts.Logger.Debug("frame ignored", "err", err)
+	}
+}
+
+// dispatch finds the channel of a message.
 func (s *session) dispatch(ctx context.Context, m phoenix.Message) {
-	s.mu.Lock()
-	began := s.lastRead
 	if m.Event == phoenix.EventReply {
+		s.mu.Lock()
 		s.replied(m)
+		s.mu.Unlock()
 	}
-	s.stuck = true
-	s.mu.Unlock()
-	s.client.router.receive(ctx, m)
-	s.mu.Lock()
-	s.stuck = false
-	if now := time.Now(); now.Sub(began) > time.Second {
-		s.heart.excuse(now) // the answer may have come while nobody read
+	if a, ok := s.client.router.handler(m.Topic); ok {
+		s.handOver(ctx, a, m)
 	}
-	s.mu.Unlock()
+}
+
+// handOver gives a channel a message. The channel may block until a consumer
+// has taken something.
+func (s *session) handOver(ctx context.Context, a *attachment, m phoenix.Message) {
+	s.stuck.Store(true)
+	a.Receive(ctx, m)
+	s.stuck.Store(false)
+	if took := int64(time.Since(s.began)) - s.lastRead.Load(); took > int64(time.Second) {
+		s.mu.Lock()
+		s.heart.excuse(time.Now()) // the answer may have come while nobody read
+		s.mu.Unlock()
+	}
+	if !a.unflushed {
+		a.unflushed = true
+		s.unflushed = append(s.unflushed, a)
+	}
+}
+
+// flushIdle is flush for when the connection is about to be read. That may be
+// on behalf of a Close, while the reader is busy: it will flush by itself.
+func (s *session) flushIdle() {
+	if s.handing.TryLock() {
+		s.flush()
+		s.handing.Unlock()
+	}
+}
+
+// flush has the channels wake those who wait for what they were given. Waking
+// costs more than a change does, so it is done when there is nothing left to
+// read at once.
+func (s *session) flush() {
+	for i, a := range s.unflushed {
+		a.unflushed = false
+		a.Flush()
+		s.unflushed[i] = nil
+	}
+	s.unflushed = s.unflushed[:0]
 }
 
 // replied notes what a reply says about the server. It is called under mu.
 func (s *session) replied(m phoenix.Message) {
 	switch {
 	case m.Topic == phoenix.TopicPhoenix:
-		s.heart.answered(m.Ref, s.lastRead)
-	case s.gate.answered(m.Ref, s.lastRead):
-		s.heart.excuse(s.lastRead) // it was busy with the join until now
+		s.heart.answered(m.Ref, s.readAt())
+	case s.gate.answered(m.Ref, s.readAt()):
+		s.heart.excuse(s.readAt()) // it was busy with the join until now
 		s.wake()
 	}
 }
@@ -192,7 +255,7 @@ func (s *session) write(ctx context.Context) error {
 func (s *session) tick(ctx context.Context) (next time.Time, err error) {
 	now := time.Now()
 	s.mu.Lock()
-	if s.gate.busy() || s.stuck {
+	if s.gate.busy() || s.stuck.Load() {
 		s.heart.excuse(now)
 	}
 	beat, dead := s.heart.due(now)

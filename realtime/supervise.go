@@ -44,11 +44,11 @@ func (c *Client) supervise() {
 // connectOnce lives through one socket. It returns whether there was one, and
 // why there is none any more.
 func (c *Client) connectOnce() (connected bool, err error) {
-	conn, err := c.dial()
+	conn, big, err := c.dial()
 	if err != nil {
 		return false, err
 	}
-	s := newSession(c, conn)
+	s := newSession(c, conn, big)
 	c.connected(true)
 	c.opts.Logger.Info("connected", "endpoint", c.endpoint)
 	if c.opts.Hooks.Connected != nil {
@@ -60,7 +60,7 @@ func (c *Client) connectOnce() (connected bool, err error) {
 		c.router.close()
 		return true, err
 	}
-	c.router.down(s.lastRead, err)
+	c.router.down(s.readAt(), err)
 	call(c.opts.Hooks.Lost, err)
 	return true, err
 }

@@ -50,10 +50,10 @@ func (s *session) untilNext() time.Duration {
 func (s *session) checkJoins() error {
 	now := time.Now()
 	s.mu.Lock()
-	if s.stuck { // the reply may be there, unread
+	if s.stuck.Load() { // the reply may be there, unread
 		s.gate.hold(now)
 	}
-	since, lastRead := s.gate.since, s.lastRead
+	since, lastRead := s.gate.since, s.readAt()
 	topic, overdue := s.gate.overdue(now, s.client.opts.JoinTimeout)
 	s.mu.Unlock()
 	switch {
