@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,19 +61,30 @@ func (m *meter) event(o *Order) error {
 func (m *meter) done() bool { return m.got == m.want }
 
 // runClient runs a client in this process and prints its result.
-func runClient(name, url string, events int, paced bool) error {
-	m := &meter{want: events}
-	if paced {
-		m.latencies = make([]int64, 0, events)
+func runClient(o options) error {
+	m := &meter{want: o.events}
+	if o.perSecond > 0 {
+		m.latencies = make([]int64, 0, o.events)
+	}
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	for _, c := range clients {
-		if c.name != name {
+		if c.name != o.client {
 			continue
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		began, cpu := time.Now(), cpuTime()
-		if err := c.run(url, m); err != nil {
+		if err := c.run(o.url, m); err != nil {
 			return err
 		}
 		r := result{Events: m.got, Seconds: time.Since(began).Seconds(), CPU: (cpuTime() - cpu).Seconds(), Decodes: m.decodes, sums: m.sums}
@@ -84,7 +96,7 @@ func runClient(name, url string, events int, paced bool) error {
 		}
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
-	return fmt.Errorf("no client %q", name)
+	return fmt.Errorf("no client %q", o.client)
 }
 
 func percentile(sorted []int64, p int) float64 {

@@ -37,6 +37,7 @@ type options struct {
 	only                  string
 	role, client, url     string
 	perSecond             int
+	profile               string
 }
 
 func main() {
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.client, "client", "", "of a client: which")
 	flag.StringVar(&o.url, "url", "", "of a client: the server's address")
 	flag.IntVar(&o.perSecond, "per-second", 0, "of a server: events a second; 0: a flood")
+	flag.StringVar(&o.profile, "cpuprofile", "", "a file for a CPU profile of the last round of gapless")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -61,7 +63,7 @@ func run(o options) error {
 	case "server":
 		return serve(o.events, o.perSecond)
 	case "client":
-		return runClient(o.client, o.url, o.events, o.perSecond > 0)
+		return runClient(o)
 	}
 	names, err := chosen(o.only)
 	if err != nil {
@@ -69,7 +71,7 @@ func run(o options) error {
 	}
 	fmt.Printf("%s, %s/%s, GOMAXPROCS %d, %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), cpuModel())
 	if o.events > 0 {
-		results, err := rounds(names, o.rounds, o.events, 0)
+		results, err := rounds(o, names, o.events, 0)
 		if err != nil {
 			return err
 		}
@@ -77,7 +79,7 @@ func run(o options) error {
 	}
 	if o.paced > 0 {
 		decoding := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "read" || n == "reader" })
-		results, err := rounds(decoding, o.rounds, o.paced, 1000)
+		results, err := rounds(o, decoding, o.paced, 1000)
 		if err != nil {
 			return err
 		}
@@ -120,7 +122,7 @@ func installJS() error {
 }
 
 // rounds runs every client once a round and returns their results by name.
-func rounds(names []string, n, events, perSecond int) (map[string][]result, error) {
+func rounds(o options, names []string, events, perSecond int) (map[string][]result, error) {
 	url, stop, err := startServer(events, perSecond)
 	if err != nil {
 		return nil, err
@@ -128,9 +130,9 @@ func rounds(names []string, n, events, perSecond int) (map[string][]result, erro
 	defer stop()
 	results := map[string][]result{}
 	want := expected(events)
-	for round := range n {
+	for round := range o.rounds {
 		for _, name := range names {
-			r, err := runOne(name, url, events, perSecond)
+			r, err := runOne(name, url, events, perSecond, o.profile)
 			if err != nil {
 				return nil, fmt.Errorf("round %d, %s: %w", round+1, name, err)
 			}
@@ -139,7 +141,7 @@ func rounds(names []string, n, events, perSecond int) (map[string][]result, erro
 			}
 			results[name] = append(results[name], r)
 		}
-		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, n)
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, o.rounds)
 	}
 	return results, nil
 }
@@ -163,8 +165,11 @@ func startServer(events, perSecond int) (url string, stop func(), err error) {
 	return "ws://" + strings.TrimSpace(line) + "/socket/websocket", stop, nil
 }
 
-func runOne(name, url string, events, perSecond int) (r result, err error) {
+func runOne(name, url string, events, perSecond int, profile string) (r result, err error) {
 	args := []string{"-role", "client", "-client", name, "-url", url, "-events", strconv.Itoa(events), "-per-second", strconv.Itoa(perSecond)}
+	if name == "gapless" && profile != "" {
+		args = append(args, "-cpuprofile", profile)
+	}
 	cmd := exec.Command(os.Args[0], args...)
 	if name == "realtime-js" {
 		cmd = exec.Command("node", filepath.Join(jsDir(), "client.mjs"), url, strconv.Itoa(events), strconv.Itoa(perSecond))
