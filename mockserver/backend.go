@@ -12,6 +12,85 @@ import (
 // which is what the real server gives one.
 const databasePatience = 15 * time.Second
 
+// use has the server work on another database than its own, if there is one:
+// it reads that one's log as soon as it returns.
+func (rt *realtime) use(db backend.Database) error {
+	if rt.backend = db; db == nil {
+		return nil
+	}
+	rt.mu.Lock()
+	rt.asleep = time.Now()
+	rt.startPoller()
+	log := rt.poller.log.(*backendLog)
+	rt.wg.Add(1)
+	rt.mu.Unlock()
+	ready := make(chan error, 1)
+	go rt.relayMessages(ready) // ends with rt.ctx
+	<-log.opened
+	return errors.Join(log.err, <-ready)
+}
+
+// messageRetry bounds the pause before the messages of the database are asked
+// for again.
+const messageRetryMin, messageRetryMax = 5 * time.Second, 5 * time.Minute
+
+// relayMessages relays what the database sends, and begins again where the
+// connection is lost. What is sent meanwhile is stored, and not relayed. It
+// tells once whether it has begun.
+func (rt *realtime) relayMessages(ready chan<- error) {
+	defer rt.wg.Done()
+	for pause := messageRetryMin; ; pause = min(2*pause, messageRetryMax) {
+		err := rt.backend.Messages(rt.ctx, func() {
+			pause = messageRetryMin
+			tell(ready, nil)
+		}, func(m backend.Message) { rt.relayStored(storedOf(m)) })
+		tell(ready, err)
+		rt.log.Warn("messages of the database are not relayed", "error", err)
+		if !rt.pause(rt.ctx, pause) {
+			return
+		}
+	}
+}
+
+func tell(ready chan<- error, err error) {
+	select {
+	case ready <- err:
+	default:
+	}
+}
+
+func storedOf(m backend.Message) storedMessage {
+	return storedMessage{id: m.ID, topic: m.Topic, event: m.Event, private: m.Private, binary: m.Binary, payload: m.Payload}
+}
+
+// storedSince returns the newest private messages of a topic since a time, the
+// oldest first.
+func (rt *realtime) storedSince(topic string, since time.Time, limit int) (found []storedMessage, err error) {
+	if rt.backend == nil {
+		return rt.store.since(topic, since, limit), nil
+	}
+	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
+	defer cancel()
+	messages, err := rt.backend.Replay(ctx, topic, since, limit)
+	for _, m := range messages {
+		found = append(found, storedOf(m))
+	}
+	return found, err
+}
+
+// backendPermits asks the policies of the backend's database. One that fails
+// permits nothing.
+func (rt *realtime) backendPermits(topic, extension string, write bool, claims Claims) bool {
+	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
+	defer cancel()
+	may, err := rt.backend.Permits(ctx, backend.Caller{Role: roleOf(claims), Claims: claims},
+		backend.Access{Topic: topic, Extension: extension, Write: write})
+	if err != nil {
+		rt.log.Warn("the policies on realtime.messages cannot be asked", "topic", topic, "error", err)
+	}
+	return may && err == nil
+}
+
 // bindBackend is bind with the backend's database.
 func (ch *channel) bindBackend(order int, p bindingParams) (subs []*subscription, refused *Error) {
 	rt := ch.conn.rt

@@ -33,7 +33,10 @@ func (ch *channel) prepareReplay() (reason string) {
 	if !ch.rights.broadcasts {
 		return ""
 	}
-	ch.replays = ch.conn.rt.store.since(ch.name, time.UnixMilli(since), int(min(max(limit, 1), maxReplay)))
+	var err error
+	if ch.replays, err = ch.conn.rt.storedSince(ch.name, time.UnixMilli(since), int(min(max(limit, 1), maxReplay))); err != nil {
+		return "UnableToReplayMessages: Realtime was unable to replay messages"
+	}
 	ch.replayed = map[string]bool{}
 	for _, m := range ch.replays {
 		ch.replayed[m.id] = true

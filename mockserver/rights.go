@@ -28,17 +28,19 @@ type MessagePolicies struct {
 
 // mayRead reports whether somebody may read what a private channel has.
 func (rt *realtime) mayRead(name, extension string, claims Claims) bool {
-	return rt.permits(rt.messages.Read, name, extension, claims)
+	return rt.permits(rt.messages.Read, name, extension, false, claims)
 }
 
 // mayWrite reports whether somebody may write to a private channel.
 func (rt *realtime) mayWrite(name, extension string, claims Claims) bool {
-	return rt.permits(rt.messages.Write, name, extension, claims)
+	return rt.permits(rt.messages.Write, name, extension, true, claims)
 }
 
-func (rt *realtime) permits(p MessagePolicy, name, extension string, claims Claims) bool {
+func (rt *realtime) permits(p MessagePolicy, name, extension string, write bool, claims Claims) bool {
 	role := roleOf(claims)
 	switch {
+	case rt.backend != nil:
+		return rt.backendPermits(name, extension, write, claims)
 	case !rt.db.roleExists(role):
 		return false
 	case p == nil:

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/backend"
 )
 
 // TB is what Start needs of a testing.TB. It is an interface of its own so that
@@ -57,7 +59,23 @@ func Start(tb TB, cfg Config) *Server {
 // New starts a server. It listens when New returns. The error says what is
 // wrong with cfg, naming table and column, or that the address cannot be
 // listened on.
-func New(cfg Config) (*Server, error) {
+func New(cfg Config) (*Server, error) { return newServer(cfg, nil) }
+
+// NewOn starts a server for the project of a database. The tables, functions,
+// users and policies are the database's, and none may be given in cfg. Methods
+// of Server that are about tables in memory find none. Close the server before
+// the database.
+//
+// Package mockserver/postgres has such a database, and no other can be made
+// outside of this module.
+func NewOn(cfg Config, db backend.Database) (*Server, error) {
+	if cfg.Tables != nil || cfg.Functions != nil || cfg.Users != nil || cfg.Channels != nil || cfg.Messages.Read != nil || cfg.Messages.Write != nil {
+		return nil, errors.New("mockserver: the database has the tables, functions, users and policies, and Config has some, too")
+	}
+	return newServer(cfg, db)
+}
+
+func newServer(cfg Config, other backend.Database) (*Server, error) {
 	if cfg.JWTSecret == "" {
 		cfg.JWTSecret = DefaultSecret
 	}
@@ -93,6 +111,11 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.realtime = newRealtime(s.db, s.verifier, cfg)
+	if err := s.realtime.use(other); err != nil {
+		s.realtime.close()
+		_ = s.listener.Close()
+		return nil, err
+	}
 	s.db.sent = s.realtime.deliverMessages
 	s.serve(s.routes(), s.log)
 	return s, nil

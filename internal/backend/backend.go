@@ -77,6 +77,21 @@ type Log interface {
 	Close()
 }
 
+// Message is a row of realtime.messages, which the database broadcasts.
+type Message struct {
+	ID, Topic, Event string
+	Private          bool
+	Binary           bool
+	Payload          []byte // jsonb, or the bytes of a binary one
+}
+
+// Access is what may be done with a private channel.
+type Access struct {
+	Topic     string // without its prefix
+	Extension string // broadcast or presence
+	Write     bool   // or else read
+}
+
 // Database is a project's database. It is safe for concurrent use.
 type Database interface {
 	// Subscribe makes the subscriptions of a binding: one for each published
@@ -85,6 +100,15 @@ type Database interface {
 	Subscribe(ctx context.Context, who Caller, b Binding) ([]*Subscription, error)
 	// OpenLog opens a log, which waits for the transactions that are under way.
 	OpenLog(ctx context.Context) (Log, error)
+	// Messages calls ready, and from then on deliver for the messages that are
+	// committed, in the order of their commits, until ctx ends or the connection
+	// is lost, which the error says.
+	Messages(ctx context.Context, ready func(), deliver func(Message)) error
+	// Replay returns the newest private messages of a topic since a time, the
+	// oldest first.
+	Replay(ctx context.Context, topic string, since time.Time, limit int) ([]Message, error)
+	// Permits asks the policies on realtime.messages.
+	Permits(ctx context.Context, who Caller, a Access) (bool, error)
 	// Publication returns a text that changes with the tables of the
 	// publication.
 	Publication(ctx context.Context) (string, error)

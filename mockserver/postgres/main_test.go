@@ -6,4 +6,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(all{m}) }
+
+// all ends the shared cluster behind the tests, before leaks are looked for.
+type all struct{ *testing.M }
+
+func (a all) Run() int {
+	defer func() {
+		if shared.cluster != nil {
+			_ = shared.cluster.Close()
+		}
+	}()
+	return a.M.Run()
+}

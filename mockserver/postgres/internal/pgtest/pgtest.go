@@ -4,10 +4,15 @@ package pgtest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"net/url"
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless-go/gapless/mockserver/postgres"
 )
@@ -24,6 +29,17 @@ func Start(tb testing.TB) *postgres.Cluster {
 // StartWith is Start with options.
 func StartWith(tb testing.TB, opts postgres.ClusterOptions) *postgres.Cluster {
 	tb.Helper()
+	c := start(tb, opts)
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return c
+}
+
+func start(tb testing.TB, opts postgres.ClusterOptions) *postgres.Cluster {
+	tb.Helper()
 	if opts.BinDir == "" {
 		opts.BinDir = os.Getenv("GAPLESS_PG_BIN")
 	}
@@ -36,10 +52,53 @@ func StartWith(tb testing.TB, opts postgres.ClusterOptions) *postgres.Cluster {
 	case err != nil:
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
 	return c
+}
+
+// Keep is Start for a cluster that lives as long as the process. It ends with
+// it, whichever way that ends.
+func Keep(tb testing.TB) *postgres.Cluster {
+	tb.Helper()
+	return start(tb, postgres.ClusterOptions{})
+}
+
+// Create makes an empty database in the cluster and returns its URL. It is
+// dropped at the end of the test, with whoever is connected to it.
+func Create(tb testing.TB, c *postgres.Cluster) string {
+	tb.Helper()
+	name := "test_" + strings.ToLower(rand.Text())
+	must(tb, run(c, "create database "+name))
+	tb.Cleanup(func() {
+		// A slot lives on for a moment after its connection.
+		err := run(c, "drop database "+name+" with (force)")
+		for tries := 0; err != nil && tries < 100; tries++ {
+			time.Sleep(50 * time.Millisecond)
+			err = run(c, "drop database "+name+" with (force)")
+		}
+		must(tb, err)
+	})
+	u, err := url.Parse(c.URL())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func run(c *postgres.Cluster, statement string) error {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, c.URL())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
 }

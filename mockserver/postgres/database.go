@@ -1,0 +1,84 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gapless-go/gapless/internal/backend"
+)
+
+// publication is the one whose tables Realtime tells of.
+const publication = "supabase_realtime"
+
+// Database is a project on a PostgreSQL: what the mock server's socket, REST
+// API and sign-in ask. It is safe for concurrent use. Close it in the end.
+type Database struct {
+	pool  *pgxpool.Pool
+	exact bool // values are not as the real server garbles them
+}
+
+// session is how our sessions write values: as those of the real server do.
+var session = map[string]string{
+	"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "extra_float_digits": "1",
+	"bytea_output": "hex", "client_encoding": "UTF8", "search_path": `"$user", public`,
+}
+
+// open connects, checks the database and makes a project of it.
+func open(ctx context.Context, url string, exact bool) (*Database, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err) // pgx leaves the password out
+	}
+	for name, value := range session {
+		cfg.ConnConfig.RuntimeParams[name] = value
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = "gapless mockserver"
+	// Statements are not prepared: tables may change under them.
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	db := &Database{pool: pool, exact: exact}
+	if err := db.prepare(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func (db *Database) prepare(ctx context.Context) error {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	defer conn.Release()
+	if err := check(ctx, conn.Conn()); err != nil {
+		return err
+	}
+	return bootstrap(ctx, conn.Conn())
+}
+
+// Close ends the connections and waits for those who use one.
+func (db *Database) Close() { db.pool.Close() }
+
+// Publication implements backend.Database.
+func (db *Database) Publication(ctx context.Context) (tables string, err error) {
+	err = db.pool.QueryRow(ctx, `select coalesce(string_agg(format('%I.%I', schemaname, tablename), ' ' order by schemaname, tablename), '')
+		from pg_publication_tables where pubname = $1`, publication).Scan(&tables)
+	return tables, asError(err)
+}
+
+// asError makes what PostgreSQL says a *backend.Error.
+func asError(err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	return &backend.Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}
+}

@@ -1,0 +1,210 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless-go/gapless/internal/backend"
+)
+
+// filter is a filter that was checked against a table.
+type filter struct {
+	backend.Filter
+	typ  string   // of the column, in SQL
+	want []string // of comparisons whose equality is that of PostgreSQL's text
+	null bool     // of in: there is a NULL among the values
+	fast bool     // want is to be used, and PostgreSQL is not to be asked
+}
+
+// comparisons are the operators that a value is cast for.
+var comparisons = map[string]string{
+	"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "isdistinct": "is distinct from",
+	"like": "~~", "ilike": "~~*", "match": "~", "imatch": "~*",
+}
+
+// The types that filters are told apart by.
+const (
+	boolOID   = 16
+	byteaOID  = 17
+	nameOID   = 19
+	textOID   = 25
+	bpcharOID = 1042
+)
+
+// plainEquality are types of which two values are equal if their text is:
+// bool, int8, int2, int4, text, oid, varchar, uuid.
+var plainEquality = []uint32{boolOID, 20, 21, 23, textOID, 26, 1043, 2950}
+
+// check does what the trigger on the real server's table of subscriptions does.
+func (f *filter) check(ctx context.Context, tx pgx.Tx, c *column) error {
+	switch f.Op {
+	case "is":
+		return f.checkIs(c)
+	case "like", "ilike":
+		return f.checkText(c, textOID, nameOID, bpcharOID, byteaOID)
+	case "match", "imatch":
+		if err := f.checkText(c, textOID); err != nil {
+			return err
+		}
+		return f.checkPattern(ctx, tx)
+	case "in":
+		f.fast = slices.Contains(plainEquality, c.typ)
+		return f.checkIn(ctx, tx)
+	}
+	f.want = make([]string, 1)
+	f.fast = slices.Contains(plainEquality, c.typ) && (f.Op == "eq" || f.Op == "neq")
+	return tx.QueryRow(ctx, "select $1::text::"+f.typ+"::text", f.Value).Scan(&f.want[0])
+}
+
+func (f *filter) checkIs(c *column) error {
+	switch f.Value {
+	case "null":
+		return nil
+	case "true", "false", "unknown":
+		if c.typ == boolOID {
+			return nil
+		}
+		return raise("is %s filter requires a boolean column, got %s", f.Value, f.typ)
+	}
+	return raise("invalid value for is filter: must be null, true, false, or unknown")
+}
+
+func (f *filter) checkText(c *column, types ...uint32) error {
+	if !slices.Contains(types, c.typ) {
+		return raise("operator %s requires a text-compatible column type, got %s", f.Op, f.typ)
+	}
+	return nil
+}
+
+func (f *filter) checkPattern(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, "select '' ~ $1::text", f.Value)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return raise("invalid regular expression for %s filter: %s", f.Op, pg.Message)
+	}
+	return err
+}
+
+// maxIn is how many values in may have.
+const maxIn = 100
+
+func (f *filter) checkIn(ctx context.Context, tx pgx.Tx) error {
+	var n int
+	err := tx.QueryRow(ctx, `select cardinality(a), coalesce(array_position(a, null), 0) > 0,
+		array(select v::text from unnest(a) v where v is not null)
+		from (select $1::text::`+f.typ+`[] as a) given`, f.Value).Scan(&n, &f.null, &f.want)
+	if err == nil && n > maxIn {
+		return raise("too many values for `in` filter. Maximum %d", maxIn)
+	}
+	return err
+}
+
+// decide tells of a value in its wire form, nil where the column is not there,
+// whether it passes; or that PostgreSQL has to be asked. What the real server
+// compares is the wire form: what was lost on the way to it is not there to be
+// compared. Where SQL says NULL the answer is false, negated or not.
+func (f *filter) decide(wire []byte) (passes, known bool) {
+	null := string(wire) == "null"
+	switch {
+	case wire == nil:
+		return false, true
+	case f.Op == "is":
+		keyword := f.Value
+		if keyword == "unknown" {
+			keyword = "null"
+		}
+		return (string(wire) == keyword) != f.Negate, true
+	case null && f.Op == "isdistinct":
+		return !f.Negate, true
+	case null:
+		return false, true
+	case !f.fast:
+		return false, false
+	}
+	has := slices.Contains(f.want, wireText(wire))
+	switch {
+	case f.Op == "neq":
+		has = !has
+	case !has && f.null:
+		return false, true
+	}
+	return has != f.Negate, true
+}
+
+// wireText returns what jsonb's #>> '{}' makes of a value: a string's content,
+// and the text of everything else.
+func wireText(wire []byte) string {
+	if len(wire) == 0 || wire[0] != '"' {
+		return string(wire)
+	}
+	if bytes.IndexByte(wire, '\\') < 0 {
+		return string(wire[1 : len(wire)-1])
+	}
+	var s string
+	_ = json.Unmarshal(wire, &s) // we have written it
+	return s
+}
+
+// sql returns the query that decides about many values. Their text is $1, and
+// the filter's value $2.
+func (f *filter) sql() string {
+	holds := "v::" + f.typ + " " + comparisons[f.Op] + " $2::text::" + f.typ
+	switch f.Op {
+	case "in":
+		holds = "v::" + f.typ + " = any ($2::text::" + f.typ + "[])"
+	case "match", "imatch":
+		holds = "v " + comparisons[f.Op] + " $2::text"
+	}
+	if f.Negate {
+		holds = "not (" + holds + ")"
+	}
+	return "select coalesce(" + holds + ", false) from unnest($1::text[]) with ordinality u(v, n) order by n"
+}
+
+// verdicts are what PostgreSQL says of values that filters were asked about.
+type verdicts map[*filter]map[string]bool
+
+// want has a filter asked about a value.
+func (v verdicts) want(f *filter, wire []byte) {
+	if v[f] == nil {
+		v[f] = map[string]bool{}
+	}
+	v[f][wireText(wire)] = false
+}
+
+// ask asks about all values, filter by filter. An error of one is the poll's.
+func (v verdicts) ask(ctx context.Context, tx pgx.Tx) error {
+	for f, texts := range v {
+		values := make([]string, 0, len(texts))
+		for text := range texts {
+			values = append(values, text)
+		}
+		found, err := tx.Query(ctx, f.sql(), values, f.Value)
+		if err != nil {
+			return err
+		}
+		answers, err := pgx.CollectRows(found, pgx.RowTo[bool])
+		if err != nil {
+			return err
+		}
+		for i, passes := range answers {
+			texts[values[i]] = passes
+		}
+	}
+	return nil
+}
+
+// passes reports whether a value passes, after ask.
+func (v verdicts) passes(f *filter, wire []byte) bool {
+	passes, known := f.decide(wire)
+	if !known {
+		return v[f][wireText(wire)]
+	}
+	return passes
+}

@@ -1,0 +1,270 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
+)
+
+// image is a row as the server has it: the JSON of each column of a table, nil
+// where the column is not there.
+type image [][]byte
+
+// rowChange is a change with the table that it is on, in the server's form.
+type rowChange struct {
+	*change
+	table     *table
+	text      pgoutput.Tuple // the new row, or of a DELETE the old one, by columns of the table
+	record    image          // the new row; empty of a DELETE
+	oldRecord image          // what the replica identity tells of the old row
+	tooLarge  bool
+}
+
+// columnError says that a column that was changed is not there any more. On
+// the real server the poll fails of it.
+type columnError struct{ table, column string }
+
+func (e *columnError) Error() string {
+	return fmt.Sprintf("postgres: column %q of %s is gone", e.column, e.table)
+}
+
+// images makes the server's form of changes. What only PostgreSQL can tell, it
+// is asked for all at once.
+func (db *Database) images(ctx context.Context, tx pgx.Tx, changes []*rowChange) error {
+	q := &questions{exact: db.exact}
+	for _, c := range changes {
+		if err := c.convert(q); err != nil {
+			return err
+		}
+	}
+	if err := q.ask(ctx, tx); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		c.tooLarge = c.size() > maxRecord
+	}
+	return nil
+}
+
+// convert writes what it can, and asks q for the rest.
+func (c *rowChange) convert(q *questions) error {
+	c.record, c.oldRecord = make(image, len(c.table.columns)), make(image, len(c.table.columns))
+	c.text = make(pgoutput.Tuple, len(c.table.columns))
+	before := c.identity()
+	for i, described := range c.rel.Columns {
+		at, ok := c.table.byName[described.Name]
+		if !ok {
+			return &columnError{c.table.fullName(), described.Name}
+		}
+		if before != nil && (c.rel.Identity == pgoutput.IdentityFull || described.Key) {
+			q.write(&c.oldRecord[at], &c.table.columns[at], before[i])
+		}
+		if c.new != nil {
+			q.write(&c.record[at], &c.table.columns[at], c.new[i])
+			c.text[at] = c.new[i]
+			if c.new[i].Kind == pgoutput.Unchanged && c.oldRecord[at] == nil && before != nil && c.rel.Identity == pgoutput.IdentityFull {
+				c.text[at] = before[i]
+			}
+		} else {
+			c.text[at] = before[i]
+		}
+	}
+	c.generate(q)
+	return nil
+}
+
+// identity returns what is known of the old row. An UPDATE that left the replica
+// identity alone does not repeat it.
+func (c *rowChange) identity() pgoutput.Tuple {
+	if c.op == "UPDATE" && c.old == nil {
+		return c.new
+	}
+	return c.old
+}
+
+// generate asks for generated columns, which are not in the log. They depend on
+// the rest of the row, so that one with something missing has none.
+func (c *rowChange) generate(q *questions) {
+	for i := range c.table.columns {
+		if c.table.columns[i].generated == "" || c.text[i].Kind != 0 {
+			continue
+		}
+		if c.new != nil {
+			q.generate(&c.record[i], c.table, i, c.text)
+		}
+		if before := c.old; before != nil && c.rel.Identity == pgoutput.IdentityFull {
+			q.generate(&c.oldRecord[i], c.table, i, c.byColumn(before))
+		}
+	}
+}
+
+// byColumn returns a tuple of the log by the columns of the table.
+func (c *rowChange) byColumn(t pgoutput.Tuple) pgoutput.Tuple {
+	out := make(pgoutput.Tuple, len(c.table.columns))
+	for i, described := range c.rel.Columns {
+		out[c.table.byName[described.Name]] = t[i]
+	}
+	return out
+}
+
+// maxRecord is how many bytes a change may have in the form in which the real
+// server reads it from the log. Of a larger one it sends small fields only.
+const maxRecord = 1 << 20
+
+// size estimates the length of what wal2json writes of the change.
+func (c *rowChange) size() int {
+	n := 150
+	for i := range c.table.columns {
+		column := &c.table.columns[i]
+		for _, value := range [][]byte{c.record[i], c.oldRecord[i]} {
+			if value != nil {
+				n += len(`{"name": "", "type": "", "value": , "typeoid": 00000}, `) + len(column.name) + len(column.cast) + len(value)
+			}
+		}
+	}
+	return n
+}
+
+// questions are values that PostgreSQL is asked for, together where they are
+// of one kind.
+type questions struct {
+	exact  bool
+	casts  map[string]*question // by type
+	rows   map[string]*question // of generated columns, by table and column
+	sorted []*question
+}
+
+// question is one query over many values.
+type question struct {
+	sql  string
+	args []*[]*string // one array for each parameter
+	into []*[]byte
+}
+
+// write writes a value, or asks for it.
+func (q *questions) write(into *[]byte, c *column, v pgoutput.Value) {
+	switch v.Kind {
+	case pgoutput.Null:
+		*into = []byte("null")
+	case pgoutput.Text:
+		if *into = c.wire(v.Text, q.exact); *into == nil {
+			q.cast(into, c, string(v.Text))
+		}
+	}
+}
+
+// cast asks for to_jsonb of a value.
+func (q *questions) cast(into *[]byte, c *column, text string) {
+	typ := c.cast
+	if q.exact {
+		typ = c.exact
+	}
+	if q.casts == nil {
+		q.casts = map[string]*question{}
+	}
+	asked := q.casts[typ]
+	if asked == nil {
+		asked = &question{
+			sql:  "select to_jsonb(v::" + typ + ")::text from unnest($1::text[]) with ordinality u(v, n) order by n",
+			args: []*[]*string{{}},
+		}
+		q.casts[typ] = asked
+		q.sorted = append(q.sorted, asked)
+	}
+	*asked.args[0] = append(*asked.args[0], &text)
+	asked.into = append(asked.into, into)
+	*into = []byte{} // it is there, even if not yet known
+}
+
+// generate asks for a generated column of a row.
+func (q *questions) generate(into *[]byte, t *table, column int, row pgoutput.Tuple) {
+	key := fmt.Sprint(t.oid, " ", column)
+	asked := q.rows[key]
+	if asked == nil {
+		asked = newGeneration(t, column)
+		if q.rows == nil {
+			q.rows = map[string]*question{}
+		}
+		q.rows[key] = asked
+		q.sorted = append(q.sorted, asked)
+	}
+	values := make([]*string, 0, len(asked.args))
+	for i := range t.columns {
+		if t.columns[i].generated != "" {
+			continue
+		}
+		switch row[i].Kind {
+		case pgoutput.Text:
+			text := string(row[i].Text)
+			values = append(values, &text)
+		case pgoutput.Null:
+			values = append(values, nil)
+		default:
+			return
+		}
+	}
+	for i, v := range values {
+		*asked.args[i] = append(*asked.args[i], v)
+	}
+	asked.into = append(asked.into, into)
+}
+
+// newGeneration makes the query of a generated column over rows that are given
+// as an array for each column. The expression is PostgreSQL's own text of it.
+func newGeneration(t *table, column int) *question {
+	asked := &question{}
+	var params, names, cells []string
+	for i := range t.columns {
+		c := &t.columns[i]
+		if c.generated != "" {
+			continue
+		}
+		n := len(asked.args) + 1
+		asked.args = append(asked.args, &[]*string{})
+		params = append(params, fmt.Sprintf("$%d::text[]", n))
+		names = append(names, fmt.Sprintf("c%d", n))
+		cells = append(cells, fmt.Sprintf("u.c%d::%s as %s", n, c.exact, pgx.Identifier{c.name}.Sanitize()))
+	}
+	c := &t.columns[column]
+	asked.sql = fmt.Sprintf("select to_jsonb((%s)::%s)::text from (select u.n as %s, %s from unnest(%s) with ordinality u(%s, n)) r order by r.%s",
+		c.generated, c.exact, ordinal, strings.Join(cells, ", "), strings.Join(params, ", "), strings.Join(names, ", "), ordinal)
+	return asked
+}
+
+// ordinal is a name that no column is likely to have.
+const ordinal = `"gapless ordinal"`
+
+// ask asks all questions.
+func (q *questions) ask(ctx context.Context, tx pgx.Tx) error {
+	for _, asked := range q.sorted {
+		if len(asked.into) == 0 {
+			continue
+		}
+		args := make([]any, len(asked.args))
+		for i, values := range asked.args {
+			args[i] = *values
+		}
+		found, err := tx.Query(ctx, asked.sql, args...)
+		if err != nil {
+			return err
+		}
+		answers, err := pgx.CollectRows(found, pgx.RowTo[*string])
+		if err != nil {
+			return err
+		}
+		if len(answers) != len(asked.into) {
+			return fmt.Errorf("postgres: %d answers to %d questions", len(answers), len(asked.into))
+		}
+		for i, a := range answers {
+			*asked.into[i] = []byte("null")
+			if a != nil {
+				*asked.into[i] = []byte(*a)
+			}
+		}
+	}
+	return nil
+}

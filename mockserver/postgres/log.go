@@ -1,0 +1,291 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
+)
+
+// changeLog implements backend.Log.
+type changeLog struct {
+	db     *Database
+	stream *stream
+	once   sync.Once
+}
+
+// OpenLog implements backend.Database.
+func (db *Database) OpenLog(ctx context.Context) (backend.Log, error) {
+	s, err := db.openStream(ctx, "supabase_realtime_replication_slot", publication)
+	if err != nil {
+		return nil, asError(err)
+	}
+	return &changeLog{db: db, stream: s}, nil
+}
+
+// Close implements backend.Log.
+func (l *changeLog) Close() { l.once.Do(l.stream.close) }
+
+// Next implements backend.Log. What the server asks of the database it asks for
+// all changes together: which columns there are and who may read them, then
+// values that only PostgreSQL can write, then filters, and then, as each of the
+// subscribers, which rows they see.
+func (l *changeLog) Next(ctx context.Context, max int, subs backend.Subscribers) ([]backend.Change, error) {
+	taken, err := l.stream.take(max)
+	if err != nil || len(taken) == 0 {
+		return nil, err
+	}
+	out := make([]backend.Change, len(taken))
+	err = pgx.BeginFunc(ctx, l.db.pool, func(tx pgx.Tx) error {
+		p := &poll{db: l.db, tx: tx, all: make([]*matching, len(taken))}
+		return p.run(ctx, taken, subs, out)
+	})
+	if err != nil {
+		return out, asError(err)
+	}
+	return out, nil
+}
+
+// poll is one look at the log.
+type poll struct {
+	db     *Database
+	tx     pgx.Tx
+	all    []*matching // by change; nil: of a table without subscribers
+	tables map[uint32]*table
+}
+
+// matching is a change and those who may get it.
+type matching struct {
+	rowChange
+	roles map[string][]*backend.Subscription
+}
+
+func (p *poll) run(ctx context.Context, taken []change, subs backend.Subscribers, out []backend.Change) error {
+	if err := p.look(ctx, taken, subs); err != nil {
+		return err
+	}
+	var wanted []*rowChange
+	for _, m := range p.all {
+		if m != nil {
+			wanted = append(wanted, &m.rowChange)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	if err := p.db.images(ctx, p.tx, wanted); err != nil {
+		return err
+	}
+	if err := p.filter(ctx); err != nil {
+		return err
+	}
+	if err := p.see(ctx, wanted); err != nil {
+		return err
+	}
+	for i, m := range p.all {
+		if m != nil {
+			out[i].Deliveries = m.deliveries()
+		}
+	}
+	return nil
+}
+
+// look finds the subscribers of changes, and reads the catalogue.
+func (p *poll) look(ctx context.Context, taken []change, subs backend.Subscribers) error {
+	byTable := map[uint32][]*backend.Subscription{}
+	roles := map[string]bool{}
+	names := map[uint32]*pgoutput.Relation{}
+	for i := range taken {
+		oid := taken[i].rel.ID
+		names[oid] = taken[i].rel
+		if _, known := byTable[oid]; !known {
+			byTable[oid] = subs(oid)
+			for _, s := range byTable[oid] {
+				roles[s.Caller.Role] = true
+			}
+		}
+	}
+	var err error
+	sorted := slices.Sorted(maps.Keys(roles))
+	if p.tables, err = catalog(ctx, p.tx, slices.Collect(maps.Keys(names)), sorted); err != nil {
+		return err
+	}
+	for oid, rel := range names {
+		if p.tables[oid] == nil {
+			return fmt.Errorf("postgres: relation %s.%s does not exist", rel.Schema, rel.Name)
+		}
+	}
+	for i := range taken {
+		p.all[i] = match(&taken[i], p.tables[taken[i].rel.ID], byTable[taken[i].rel.ID])
+	}
+	return nil
+}
+
+// match returns nil for a change that nobody subscribed to.
+func match(c *change, t *table, subs []*backend.Subscription) *matching {
+	m := &matching{rowChange: rowChange{change: c, table: t}, roles: map[string][]*backend.Subscription{}}
+	for _, s := range subs {
+		if (s.Event == "*" || s.Event == c.op) && !c.commit.Before(s.From) {
+			m.roles[s.Caller.Role] = append(m.roles[s.Caller.Role], s)
+		}
+	}
+	if len(m.roles) == 0 {
+		return nil
+	}
+	return m
+}
+
+// refused returns the error that the role gets in the place of the change.
+func (c *rowChange) refused(role string) string {
+	switch {
+	case c.op == "DELETE":
+		return ""
+	case len(c.table.pk) == 0:
+		return `["Error 400: Bad Request, no primary key"]`
+	case slices.ContainsFunc(c.table.pk, func(i int) bool { return !c.table.may[role][i] }):
+		return `["Error 401: Unauthorized"]`
+	}
+	return ""
+}
+
+// keep drops subscriptions for which f is false. Those that get an error in
+// the place of the change are not asked about.
+func (p *poll) keep(f func(m *matching, s *backend.Subscription) bool) {
+	for _, m := range p.all {
+		if m == nil {
+			continue
+		}
+		for role, subs := range m.roles {
+			if m.refused(role) == "" {
+				m.roles[role] = slices.DeleteFunc(subs, func(s *backend.Subscription) bool { return !f(m, s) })
+			}
+		}
+	}
+}
+
+// filter drops those whose filters the change does not pass: the new row, or
+// what is known of a deleted one.
+func (p *poll) filter(ctx context.Context) error {
+	v := verdicts{}
+	p.keep(func(m *matching, s *backend.Subscription) bool {
+		for _, f := range stateOf(s).filters {
+			value := m.value(f.Column)
+			passes, known := f.decide(value)
+			if !known {
+				v.want(f, value)
+			} else if !passes {
+				return false
+			}
+		}
+		return true
+	})
+	if len(v) == 0 {
+		return nil
+	}
+	if err := v.ask(ctx, p.tx); err != nil {
+		return err
+	}
+	p.keep(func(m *matching, s *backend.Subscription) bool {
+		return !slices.ContainsFunc(stateOf(s).filters, func(f *filter) bool { return !v.passes(f, m.value(f.Column)) })
+	})
+	return nil
+}
+
+// value returns what a filter of a column is asked about; nil: it is not there.
+func (c *rowChange) value(name string) []byte {
+	i, ok := c.table.byName[name]
+	switch {
+	case !ok:
+		return nil
+	case c.op == "DELETE":
+		return c.oldRecord[i]
+	case c.record[i] == nil:
+		return nil
+	}
+	return c.record[i]
+}
+
+// see drops those who do not see the row, as it is now. A DELETE is shown to
+// everybody.
+func (p *poll) see(ctx context.Context, wanted []*rowChange) error {
+	g := &glances{at: map[glanceKey]*glance{}}
+	p.keep(func(m *matching, s *backend.Subscription) bool {
+		if m.op != "DELETE" && m.table.rls {
+			g.of(m.table, s).want(m.key())
+		}
+		return true
+	})
+	if len(g.sorted) == 0 {
+		return nil
+	}
+	if err := p.settle(ctx, wanted); err != nil {
+		return err
+	}
+	if err := g.look(ctx, p.tx); err != nil {
+		return err
+	}
+	p.keep(func(m *matching, s *backend.Subscription) bool {
+		return m.op == "DELETE" || !m.table.rls || g.of(m.table, s).sees[m.key()]
+	})
+	return nil
+}
+
+// settlePatience bounds the wait for a transaction to become visible, which
+// follows its commit in the log by next to nothing.
+const settlePatience = 5 * time.Second
+
+// settle waits until what was committed is seen. PostgreSQL writes a commit to
+// the log, and the log may be read, before it takes the transaction off the
+// list of those that are under way. The real server reads the log so much later
+// that it hardly meets with that.
+func (p *poll) settle(ctx context.Context, wanted []*rowChange) error {
+	deadline := time.Now().Add(settlePatience)
+	for {
+		var snapshot string
+		if err := p.tx.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&snapshot); err != nil {
+			return err
+		}
+		sees, err := parseSnapshot(snapshot)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(wanted, func(c *rowChange) bool { return !sees(c.xid) }) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.New("postgres: a committed transaction does not become visible")
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+// parseSnapshot reads "xmin:xmax:xip,…" and returns whether the snapshot sees
+// what a transaction did that has ended. Numbers of transactions in the log
+// have lost their upper half.
+func parseSnapshot(s string) (sees func(xid uint32) bool, err error) {
+	parts := strings.Split(s, ":")
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("postgres: a snapshot %q", s)
+	}
+	max, err := strconv.ParseUint(parts[1], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: a snapshot %q", s)
+	}
+	open := map[uint32]bool{}
+	for xip := range strings.SplitSeq(parts[2], ",") {
+		if n, err := strconv.ParseUint(xip, 10, 64); err == nil {
+			open[uint32(n)] = true
+		}
+	}
+	return func(xid uint32) bool { return int32(xid-uint32(max)) < 0 && !open[xid] }, nil
+}

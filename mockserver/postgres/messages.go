@@ -1,0 +1,152 @@
+package postgres
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
+)
+
+// messagesPublication is the publication of realtime.messages.
+const messagesPublication = "supabase_realtime_messages_publication"
+
+// Messages implements backend.Database.
+func (db *Database) Messages(ctx context.Context, ready func(), deliver func(backend.Message)) error {
+	s, err := db.openStream(ctx, "supabase_realtime_messages_replication_slot", messagesPublication)
+	if err != nil {
+		return asError(err)
+	}
+	defer s.close()
+	defer context.AfterFunc(ctx, func() { s.fail(errClosed) })()
+	ready()
+	for {
+		taken, err := s.wait(math.MaxInt)
+		if err != nil {
+			return err
+		}
+		for _, c := range taken {
+			if m, ok := message(c); ok {
+				deliver(m)
+			}
+		}
+	}
+}
+
+// message reads a row of realtime.messages.
+func message(c change) (m backend.Message, ok bool) {
+	field := map[string]pgoutput.Value{}
+	for i, column := range c.rel.Columns {
+		field[column.Name] = c.new[i]
+	}
+	m = backend.Message{
+		ID: string(field["id"].Text), Topic: string(field["topic"].Text), Event: string(field["event"].Text),
+		Private: string(field["private"].Text) == "t", Payload: field["payload"].Text,
+	}
+	if field["binary_payload"].Kind == pgoutput.Text {
+		digits := strings.TrimPrefix(string(field["binary_payload"].Text), `\x`)
+		payload, err := hex.DecodeString(digits)
+		m.Binary, m.Payload = true, payload
+		return m, err == nil
+	}
+	return m, m.Payload != nil
+}
+
+// Replay implements backend.Database.
+func (db *Database) Replay(ctx context.Context, topic string, since time.Time, limit int) ([]backend.Message, error) {
+	found, err := db.pool.Query(ctx, `select id::text, topic, coalesce(event, ''), binary_payload is not null, coalesce(binary_payload, convert_to(payload::text, 'UTF8'))
+		from (
+			select * from realtime.messages
+			where topic = $1 and inserted_at >= $2 and private and extension = 'broadcast' and (payload is not null or binary_payload is not null)
+			order by inserted_at desc limit $3
+		) newest order by inserted_at`, topic, since.UTC(), limit)
+	if err != nil {
+		return nil, asError(err)
+	}
+	messages, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (m backend.Message, err error) {
+		m.Private = true
+		return m, row.Scan(&m.ID, &m.Topic, &m.Event, &m.Binary, &m.Payload)
+	})
+	return messages, asError(err)
+}
+
+// errProbe rolls the question back: what is written for it is not to stay.
+var errProbe = errors.New("postgres: only a question")
+
+// Permits implements backend.Database. As on the real server it is asked by a
+// row that is written, and read as whom it is about. A role that does not exist,
+// or has no right, may nothing.
+func (db *Database) Permits(ctx context.Context, who backend.Caller, a backend.Access) (may bool, err error) {
+	claims, err := json.Marshal(who.Claims)
+	if err != nil {
+		return false, err
+	}
+	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		if a.Write {
+			may, err = mayInsert(ctx, tx, who, string(claims), a)
+		} else {
+			may, err = maySelect(ctx, tx, who, string(claims), a)
+		}
+		if err != nil {
+			return err
+		}
+		return errProbe
+	})
+	switch {
+	case errors.Is(err, errProbe):
+		return may, nil
+	case refusedRight(err):
+		return false, nil
+	}
+	return false, asError(err)
+}
+
+// refusedRight reports whether PostgreSQL refused something for want of a
+// right, or of the role.
+func refusedRight(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "22023")
+}
+
+func maySelect(ctx context.Context, tx pgx.Tx, who backend.Caller, claims string, a backend.Access) (may bool, err error) {
+	var id string
+	err = tx.QueryRow(ctx, "insert into realtime.messages (topic, extension, private) values ($1, $2, true) returning id::text", a.Topic, a.Extension).Scan(&id)
+	if err != nil {
+		return false, err
+	}
+	if err := act(ctx, tx, who, claims, a.Topic); err != nil {
+		return false, err
+	}
+	err = tx.QueryRow(ctx, "select exists (select from realtime.messages where id = $1::text::uuid)", id).Scan(&may)
+	return may, err
+}
+
+func mayInsert(ctx context.Context, tx pgx.Tx, who backend.Caller, claims string, a backend.Access) (bool, error) {
+	if err := act(ctx, tx, who, claims, a.Topic); err != nil {
+		return false, err
+	}
+	_, err := tx.Exec(ctx, "insert into realtime.messages (topic, extension, private) values ($1, $2, true)", a.Topic, a.Extension)
+	return err == nil, err
+}
+
+// act makes the rest of a transaction somebody's, with the settings that
+// policies read.
+func act(ctx context.Context, tx pgx.Tx, who backend.Caller, claims, topic string) error {
+	subject, _ := who.Claims["sub"].(string)
+	_, err := tx.Exec(ctx, `select set_config('realtime.topic', $1, true), set_config('request.jwt.claims', $2, true),
+		set_config('request.jwt.claim.sub', $3, true), set_config('request.jwt.claim.role', $4, true), set_config('role', $4, true)`,
+		topic, claims, subject, who.Role)
+	if err != nil {
+		return fmt.Errorf("as role %q: %w", who.Role, err)
+	}
+	return nil
+}
