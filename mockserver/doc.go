@@ -121,6 +121,18 @@
 // serves a schema file (see LoadSchema) on a port, for programs in any
 // language, and /mock/v1/ with it.
 //
+// # Recording and playing
+//
+// A Recorder is a proxy between any client and any project, this one or a real
+// one, that writes a transcript of their conversation: frames, the lives of
+// sockets, requests and answers, without keys and tokens. A Player plays the
+// server's side of a transcript to a client that behaves as the recorded one
+// did, and tells of the first thing in which it does not. So a session with a
+// real project becomes a test that needs none. With the command:
+//
+//	mockserver -proxy https://abc.supabase.co -record session.jsonl
+//	mockserver -play session.jsonl
+//
 // # What is faithful
 //
 // Realtime's messages are checked against recordings of Supabase Realtime

@@ -25,8 +25,10 @@ func (s *Server) projectKey(role string) string {
 
 // Sign returns an HS256 token with these claims, signed with the secret of the
 // server and not checked in any way. It panics if the claims have no JSON.
-func (s *Server) Sign(claims Claims) string {
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims(claims)).SignedString(s.secret)
+func (s *Server) Sign(claims Claims) string { return sign(s.secret, claims) }
+
+func sign(secret []byte, claims Claims) string {
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims(claims)).SignedString(secret)
 	if err != nil {
 		panic("mockserver: sign: " + err.Error())
 	}

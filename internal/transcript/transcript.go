@@ -68,6 +68,14 @@ func (l Line) Bytes() []byte {
 	return b
 }
 
+// FrameLine returns the line of a frame that is sent or received.
+func FrameLine(conn, dir string, binary bool, frame []byte) Line {
+	if binary {
+		return Line{Conn: conn, Dir: dir, Kind: "binary", Frame: base64.StdEncoding.EncodeToString(frame)}
+	}
+	return Line{Conn: conn, Dir: dir, Kind: "text", Frame: string(frame)}
+}
+
 // Version returns the vsn parameter of a socket, "1.0.0" where it gave none.
 func (t Transcript) Version(conn string) string {
 	for _, l := range t.Lines {

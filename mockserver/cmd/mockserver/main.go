@@ -13,6 +13,17 @@
 //
 // The command prints the URLs, the keys and a token for each user, and serves
 // until it is interrupted.
+//
+//	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -proxy https://abc.supabase.co -record session.jsonl
+//
+// is no server of its own but a proxy before one, which writes down what passes
+// until it is interrupted, without keys and tokens. And
+//
+//	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -play session.jsonl
+//
+// plays the server's side of such a file, once, to a client that behaves as the
+// recorded one did. It ends with status 0 when that is done, or with status 1
+// and the first difference. -speed 1 takes the time that the recording took.
 package main
 
 import (
@@ -25,6 +36,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -46,6 +58,10 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	addr := flags.String("addr", "127.0.0.1:54321", "TCP `address` to listen on")
 	secret := flags.String("secret", mockserver.DefaultSecret, "the JWT `secret` of the project")
 	limits := flags.Bool("limits", false, "limit rates, sizes and numbers as a self-hosted project does")
+	proxy := flags.String("proxy", "", "`URL` of a project: pass everything on to it and record it")
+	record := flags.String("record", "", "`file` to record to, which must not exist")
+	recorded := flags.String("play", "", "recorded `file` to serve")
+	speed := flags.Float64("speed", 0, "with -play: 1 for the times of the recording, 2 for half of them; 0: no waits")
 	verbose := flags.Bool("v", false, "log requests and messages")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -56,27 +72,50 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "mockserver: what is %q? There are only flags; see -h.\n", flags.Arg(0))
 		return 2
 	}
-	cfg, err := load(*schema)
+	log := slog.New(slog.DiscardHandler)
+	if *verbose {
+		log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	var err error
+	switch {
+	case (*proxy == "") != (*record == ""):
+		err = errors.New("mockserver: -proxy and -record belong together")
+	case *recorded != "" && *proxy != "":
+		err = errors.New("mockserver: -play and -proxy do not go together")
+	case *recorded != "":
+		err = play(ctx, out, *recorded, mockserver.PlayerConfig{Name: filepath.Base(*recorded), Speed: *speed, Addr: *addr, Logger: log})
+	case *proxy != "":
+		err = passOn(ctx, out, *record, mockserver.RecorderConfig{Upstream: *proxy, Addr: *addr, Logger: log})
+	default:
+		err = serve(ctx, out, *schema, func(cfg *mockserver.Config) {
+			cfg.Addr, cfg.JWTSecret, cfg.Admin, cfg.Logger = *addr, *secret, true, log
+			if *limits {
+				cfg.Limits = mockserver.RealisticLimits()
+			}
+		})
+	}
 	if err != nil {
 		fmt.Fprintln(errOut, err)
 		return 1
 	}
-	cfg.Addr, cfg.JWTSecret, cfg.Admin = *addr, *secret, true
-	if *limits {
-		cfg.Limits = mockserver.RealisticLimits()
+	return 0
+}
+
+// serve serves the tables of a schema file until ctx ends.
+func serve(ctx context.Context, out io.Writer, schema string, set func(*mockserver.Config)) error {
+	cfg, err := load(schema)
+	if err != nil {
+		return err
 	}
-	if *verbose {
-		cfg.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
+	set(&cfg)
 	server, err := mockserver.New(cfg)
 	if err != nil {
-		fmt.Fprintln(errOut, err)
-		return 1
+		return err
 	}
 	defer server.Close()
 	announce(out, server, cfg.Users)
 	<-ctx.Done()
-	return 0
+	return nil
 }
 
 // load reads the schema file, or the demo.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,8 +37,11 @@ func start(t *testing.T, lines int, args ...string) ([]string, func() int) {
 		require.NoError(t, err, printed.String())
 		printed.Write(buffer[:n])
 	}
+	var rest sync.WaitGroup
+	rest.Go(func() { _, _ = io.Copy(io.Discard, out) }) // ends with the command
 	return strings.Split(strings.TrimSpace(printed.String()), "\n"), func() int {
 		cancel()
+		defer rest.Wait()
 		return <-code
 	}
 }
@@ -99,6 +103,12 @@ func TestErrors(t *testing.T) {
 		{[]string{"schema.json"}, 2, `what is "schema.json"? There are only flags`},
 		{[]string{"-schema", filepath.Join(t.TempDir(), "none.json")}, 1, "no such file"},
 		{[]string{"-schema", bad}, 1, "table public.t: column x: it is in the primary key but not in the table"},
+		{[]string{"-proxy", "http://localhost:1"}, 1, "-proxy and -record belong together"},
+		{[]string{"-record", "x"}, 1, "-proxy and -record belong together"},
+		{[]string{"-play", "x", "-proxy", "http://localhost:1", "-record", "y"}, 1, "-play and -proxy do not go together"},
+		{[]string{"-play", bad}, 1, "transcript bad.json: there is nothing to play"},
+		{[]string{"-proxy", "localhost", "-record", filepath.Join(t.TempDir(), "r")}, 1, "is not the http or https URL of a project"},
+		{[]string{"-proxy", "http://localhost:1", "-record", bad}, 1, "file exists"},
 		{[]string{"-addr", "256.0.0.1:1"}, 1, "mockserver: listen tcp"},
 	} {
 		var out, errOut bytes.Buffer
@@ -106,4 +116,35 @@ func TestErrors(t *testing.T) {
 		require.Contains(t, errOut.String(), c.want)
 		require.Empty(t, out.String())
 	}
+}
+
+// A session is recorded through the proxy and played to the same client, and
+// to one that asks for something else.
+func TestRecordAndPlay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "session.jsonl")
+	last := func(line string) string { return regexp.MustCompile(`\S+$`).FindString(line) }
+	server, stopServer := start(t, 6)
+	key := last(server[2])
+	proxy, stopProxy := start(t, 3, "-proxy", last(server[0]), "-record", path)
+	session := func(url string) string {
+		status, body := get(t, url+"/rest/v1/customers?select=name", key, last(server[4]))
+		require.Equal(t, 200, status, body)
+		return body
+	}
+	recorded := session(last(proxy[0]))
+	require.Zero(t, stopProxy())
+	require.Zero(t, stopServer())
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NotContains(t, string(file), "eyJ")
+
+	player, stopPlayer := start(t, 3, "-play", path)
+	require.Equal(t, recorded, session(last(player[0])))
+	require.Zero(t, stopPlayer())
+
+	other, stopOther := start(t, 3, "-play", path)
+	status, body := get(t, last(other[0])+"/rest/v1/customers?select=city", key, "")
+	require.Equal(t, http.StatusNotImplemented, status)
+	require.Contains(t, body, "no answer to this request")
+	require.Equal(t, 1, stopOther())
 }
