@@ -338,7 +338,7 @@ func (p *player) normal(v phoenix.Version, frames []frame, recorded bool) (norma
 			text += fmt.Sprintf(" kind %d %s %s", m.Kind, m.UserEvent, uuid.ReplaceAll(m.Meta, []byte("UUID")))
 		}
 		if json.Valid([]byte(payload)) {
-			text += " " + compact(p.t, payload) + rowText(p.t, payload)
+			text += " " + oneForm(p.t, payload) + rowText(p.t, payload)
 		} else {
 			text += fmt.Sprintf(" %q", payload)
 		}
@@ -368,7 +368,7 @@ func (p *player) translateIDs(payload string) string {
 	})
 }
 
-func compact(t *testing.T, raw string) string {
+func oneForm(t *testing.T, raw string) string {
 	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.UseNumber()
 	var v any
