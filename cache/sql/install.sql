@@ -193,38 +193,38 @@ end $$;
 
 -- compared compares the key with values: op is > or <=. Rows are compared as
 -- such, so that an index finds the place, unless a type has operators of its
--- own, which cannot be named in one comparison with others.
+-- own, which cannot be named in one comparison with others. The first column is
+-- compared once more by itself, since of rows that are between two others
+-- PostgreSQL cannot estimate how many they are, and would read the whole table.
 create function gapless.compared(rel regclass, key text[], op text, bound text[]) returns text
 language plpgsql stable security invoker set search_path = '' as $$
 declare
   c record;
   columns text[];
   vals text[];
-  own boolean := false;
-  result text;
-  gt text;
+  ops text[];
+  first text;
+  behind text;
 begin
   if pg_catalog.cardinality(bound) <> pg_catalog.cardinality(key) or pg_catalog.array_position(bound, null) is not null then
     raise exception 'a bound has as many values as key has columns, and none is null' using errcode = '22023';
   end if;
-  for i in 1 .. pg_catalog.cardinality(key) loop
-    c := gapless.column_of(rel, key[i]);
-    columns := columns || pg_catalog.format('x.%I', key[i]);
-    vals := vals || pg_catalog.format('%L::%s', bound[i], c.sqltype);
-    own := own or gapless.operator_of(c.typ, '>') not like 'operator(pg\_catalog.%';
-  end loop;
-  if not own then
-    return pg_catalog.format('(%s) %s (%s)', pg_catalog.array_to_string(columns, ', '), op, pg_catalog.array_to_string(vals, ', '));
-  end if;
   for i in reverse pg_catalog.cardinality(key) .. 1 loop
     c := gapless.column_of(rel, key[i]);
-    gt := pg_catalog.format('%s %s %s', columns[i], gapless.operator_of(c.typ, '>'), vals[i]);
-    result := coalesce(pg_catalog.format('(%s or %s %s %s and %s)', gt, columns[i], gapless.operator_of(c.typ, '='), vals[i], result), gt);
+    columns := pg_catalog.format('x.%I', key[i]) || columns;
+    vals := pg_catalog.format('%L::%s', bound[i], c.sqltype) || vals;
+    ops := gapless.operator_of(c.typ, '>') || ops;
+    first := pg_catalog.format('%s %s %s', columns[1], gapless.operator_of(c.typ, case op when '>' then '>=' else op end), vals[1]);
+    behind := pg_catalog.format('%s %s %s', columns[1], ops[1], vals[1])
+      || coalesce(pg_catalog.format(' or %s %s %s and (', columns[1], gapless.operator_of(c.typ, '='), vals[1]) || behind || ')', '');
   end loop;
-  if op = '>' then
-    return pg_catalog.format('%s %s %s and %s', columns[1], gapless.operator_of(c.typ, '>='), vals[1], result);
+  if pg_catalog.cardinality(key) = 1 then
+    return case op when '>' then behind else first end;
   end if;
-  return pg_catalog.format('%s %s %s and not %s', columns[1], gapless.operator_of(c.typ, '<='), vals[1], result);
+  if ops <@ array['operator(pg_catalog.>)'] then
+    return pg_catalog.format('%s and (%s) %s (%s)', first, pg_catalog.array_to_string(columns, ', '), op, pg_catalog.array_to_string(vals, ', '));
+  end if;
+  return first || case op when '>' then ' and (' else ' and not (' end || behind || ')';
 end $$;
 
 -- condition is a filter's condition in SQL.

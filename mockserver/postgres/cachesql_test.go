@@ -35,7 +35,7 @@ create schema extensions;
 do $$ begin execute format('grant create on database %I to owner', current_database()); end $$;
 create publication supabase_realtime;
 alter publication supabase_realtime owner to owner;
-grant usage on schema public, shop, extensions to anon, authenticated, service_role;
+grant usage on schema public, shop, extensions to anon, authenticated, service_role, owner;
 alter default privileges for role owner in schema public grant all on tables to anon, authenticated, service_role;
 alter default privileges for role owner in schema public grant all on functions to anon, authenticated, service_role;
 alter default privileges for role owner in schema shop grant all on tables to anon, authenticated, service_role;`
@@ -90,6 +90,7 @@ func TestCacheSQL(t *testing.T) {
 		"applies twice": cacheSQLAppliesTwice, "keeps marks when applied again": cacheSQLKeepsMarks, "upgrades": cacheSQLUpgrades,
 		"leaves another's table alone": cacheSQLLeavesOthersAlone, "is for who signed in": cacheSQLRights, "marks": cacheSQLMarks,
 		"takes nothing for SQL": cacheSQLTakesNothingForSQL, "equals the mock": cacheSQLEqualsTheMock,
+		"plans": cacheSQLPlans, "order": cacheSQLOrder, "finds changes": cacheSQLFindsChanges, "marks in order": cacheSQLMarksInOrder,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}
