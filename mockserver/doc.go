@@ -160,8 +160,9 @@
 //   - Transactions do not wait for each other: see Server.Tx.
 //   - Of the REST API there are the reading and writing of one table, with all
 //     filters but full text search and those for arrays and ranges; no embedded
-//     tables, JSON paths, aggregates, PUT, CSV, or calls of functions. What is
-//     not there is answered with an error that says so.
+//     tables, JSON paths, aggregates, PUT or CSV. Functions are called by POST
+//     with a JSON object. What is not there is answered with an error that says
+//     so.
 //   - Of the Auth API there are sign-in with a password, refresh, the user,
 //     logout, and the making and removing of users by the service. A refresh token is good once, without the ten seconds of grace
 //     that Supabase gives.

@@ -85,6 +85,12 @@ func TestFunctionCalls(t *testing.T) {
 // A function acts as its caller: grants and policies hold for it.
 func TestFunctionsActAsTheirCaller(t *testing.T) {
 	cfg := restConfig()
+	cfg.Tables = append(cfg.Tables, mockserver.Table{ // everybody sees it, and the owner may change it
+		Name: "shown", Columns: []col{{Name: "id", Type: "int8"}, {Name: "owner", Type: "uuid"}}, PrimaryKey: []string{"id"}, RLS: true,
+		Select: func(mockserver.Claims, row) bool { return true },
+		Update: func(claims mockserver.Claims, r row) bool { return r["owner"] == claims["sub"] },
+		Rows:   []row{{"id": 1, "owner": annID}},
+	})
 	type answer struct {
 		Role string           `json:"role"`
 		Sub  any              `json:"sub"`
@@ -119,6 +125,9 @@ func TestFunctionsActAsTheirCaller(t *testing.T) {
 		"steal": write(func(tx *mockserver.FuncTx) (int, error) {
 			return tx.Update("notes", row{"owner": benID}, row{"id": 1})
 		}),
+		"give": write(func(tx *mockserver.FuncTx) (int, error) {
+			return tx.Update("shown", row{"owner": benID}, row{"id": 1})
+		}),
 		"delete": write(func(tx *mockserver.FuncTx) (int, error) { return tx.Delete("notes", row{"id": 2}) }),
 		"insert": write(func(tx *mockserver.FuncTx) (int, error) {
 			if err := tx.Insert("notes", row{"id": 9, "owner": tx.Claims()["sub"]}); err != nil {
@@ -148,6 +157,8 @@ func TestFunctionsActAsTheirCaller(t *testing.T) {
 		{path: "rpc/denied", as: "ann", status: 403, want: "*"},
 		{path: "rpc/denied2", as: "ann", status: 403, want: "*"},
 		{path: "rpc/steal", as: "ann", status: 403, want: "*"},
+		{path: "rpc/give", as: "ann", status: 403, want: "*"},
+		{path: "rpc/give", as: "ben", want: `0`},
 		{path: "rpc/forge", as: "ann", status: 403, want: "*"},
 		{path: "rpc/delete", as: "ann", want: `0`},
 		{path: "rpc/update", as: "ann", want: `2`},

@@ -67,9 +67,6 @@ func (l *line) put(h heldChange) {
 		h.send(false)
 		return
 	}
-	if n := len(l.held); n > 0 && h.due.Before(l.held[n-1].due) {
-		h.due = l.held[n-1].due
-	}
 	l.held = append(l.held, h)
 }
 

@@ -187,6 +187,13 @@ func TestRESTFaultsByName(t *testing.T) {
 		for range 1000 {
 			inject(`{"status":404,"path":"elsewhere"}`)
 		}
+		s.FaultREST()
+		inject(`{"status":500,"method":"PATCH"}`)
+		for range 200 { // which are used up do not push out what is not
+			inject(`{"status":503,"times":1}`)
+			_, _, _, _ = get(t.Context(), s, "orders")
+		}
+		restCall{method: "PATCH", path: "orders", status: 500}.check(t, s)
 		inject(`{"status":500}`)
 		status, _, _, err := get(t.Context(), s, "orders")
 		require.NoError(t, err)
