@@ -13,12 +13,12 @@ const maxSamples = 12
 // until the next tick if that was at or above it. Short bursts are fine, and to
 // recover takes up to a minute. It is safe for concurrent use.
 type rateCounter struct {
-	limit   int // events per second; 0: none, and nothing is counted
-	tick    time.Duration
-	started time.Time
+	limit int // events per second; 0: none, and nothing is counted
+	tick  time.Duration
 
 	mu      sync.Mutex
-	ticks   int64 // that have passed
+	started time.Time
+	ticks   int64 // that have passed since
 	samples []int // of the last ticks, the newest last
 	count   int   // since the last tick
 }
@@ -26,6 +26,13 @@ type rateCounter struct {
 // begin sets the counter up, before it is used.
 func (c *rateCounter) begin(limit int, tick time.Duration) {
 	c.limit, c.tick, c.started = limit, tick, time.Now()
+}
+
+// tickNow makes the first tick now, of which there is nothing to count yet.
+func (c *rateCounter) tickNow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started, c.ticks, c.samples, c.count = time.Now(), 0, []int{0}, 0
 }
 
 // add counts events.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -150,6 +151,9 @@ func sqlStatement(t *testing.T, tx *mockserver.Tx, sql string) error {
 	if m := sendSQL.FindStringSubmatch(sql); m != nil {
 		return send(t, tx, m)
 	}
+	if m := seriesSQL.FindStringSubmatch(sql); m != nil {
+		return insertSeries(tx, m[1], m[2])
+	}
 	if m := insertSQL.FindStringSubmatch(sql); m != nil {
 		table := strings.Trim(m[1], `"`)
 		columns := strings.Split(m[2], ",")
@@ -187,6 +191,20 @@ func sqlStatement(t *testing.T, tx *mockserver.Tx, sql string) error {
 		}
 	}
 	return nil
+}
+
+var seriesSQL = regexp.MustCompile(`^insert into t_items\(id\) select g from generate_series\((\d+),(\d+)\) g$`)
+
+func insertSeries(tx *mockserver.Tx, from, to string) error {
+	first, err := strconv.Atoi(from)
+	if err != nil {
+		return err
+	}
+	last, err := strconv.Atoi(to)
+	for id := first; id <= last && err == nil; id++ {
+		err = tx.Insert("t_items", mockserver.Row{"id": id})
+	}
+	return err
 }
 
 func columnsOf(t *testing.T, table string) (names []string) {
