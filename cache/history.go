@@ -81,9 +81,15 @@ type aged[K comparable] struct {
 
 // note adds the version that a change makes. It was committed at that time; 0:
 // it was read, and nobody knows when it was committed. The row before was
-// committed at base.
+// committed at base. Before the table has been read once there is no history.
 func (h *history[K, T]) note(c Change[K, T], committed, base, wall int64) {
-	h.now = max(h.now, committed)
+	if h.now = max(h.now, committed); h.whole == 0 {
+		return
+	}
+	came := h.now
+	if committed == 0 {
+		came = max(came, wall)
+	}
 	p, there := h.past.Peek(c.Key)
 	next := &past[T]{}
 	if there {
@@ -92,10 +98,10 @@ func (h *history[K, T]) note(c Change[K, T], committed, base, wall int64) {
 	} else {
 		next.versions = append(next.versions, version[T]{from: base, sure: max(base, h.whole), row: c.Old, found: c.Op != cdc.Insert})
 	}
-	v := version[T]{from: committed, sure: committed, came: h.now, row: c.New, found: c.Op != cdc.Delete}
+	v := version[T]{from: committed, sure: committed, came: came, row: c.New, found: c.Op != cdc.Delete}
 	last := next.versions[len(next.versions)-1].from
 	if v.from = max(v.from, last); committed == 0 {
-		v.sure = max(wall, h.now, last)
+		v.sure = max(came, last)
 	}
 	v.sure = max(v.sure, v.from)
 	next.versions = append(next.versions, v)
@@ -103,7 +109,7 @@ func (h *history[K, T]) note(c Change[K, T], committed, base, wall int64) {
 		next.versions, next.cut = next.versions[n:], true
 	}
 	h.past.Set(c.Key, next)
-	h.ages = append(h.ages, aged[K]{c.Key, h.now})
+	h.ages = append(h.ages, aged[K]{c.Key, came})
 	h.trim()
 }
 

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/postgrest"
 )
 
 // marks is what the loop knows of marks, and what waits for them. Without a
@@ -210,9 +213,12 @@ func (r *runner[K, T]) writeMarks(ctx context.Context, id string) error {
 // is taken to be deaf.
 const maxLate = 3
 
-// writeMark writes a mark for what waits for one, trying until it succeeds.
+// writeMark writes a mark for what waits for one, trying until it succeeds. If
+// the database was away meanwhile, so was what it keeps for Realtime, a
+// temporary replication slot: changes may be lost, though no mark was.
 func (r *runner[K, T]) writeMark(ctx context.Context, id string) error {
-	return r.again(ctx, func() error {
+	var away error
+	err := r.again(ctx, func() error {
 		var list []*held
 		var start moment
 		if err := r.do(ctx, func() { list, start = r.marks.unwritten(), r.now() }); err != nil {
@@ -223,8 +229,33 @@ func (r *runner[K, T]) writeMark(ctx context.Context, id string) error {
 		case errors.Is(err, errMarkGone):
 			return errRejoin // with another row
 		case err != nil:
+			if isAway(err) {
+				away = err
+			}
 			return err
 		}
 		return r.do(ctx, func() { r.marks.wrote(seq, start, list) })
 	})
+	if err != nil || away == nil {
+		return err
+	}
+	return r.do(ctx, func() {
+		if ctx.Err() == nil { // else there is another epoch already
+			r.gap(r.streaming, cdc.Gap{Since: r.lastHeard(), Until: time.Now(), Reason: cdc.Silent, Err: away})
+		}
+	})
+}
+
+// isAway reports whether an error is that the database cannot be reached, or is
+// about to stop or start.
+func isAway(err error) bool {
+	var e *postgrest.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case "PGRST000", "PGRST001", "PGRST002", "57P01", "57P02", "57P03":
+		return true
+	}
+	return false
 }

@@ -3,6 +3,8 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +36,8 @@ type runner[K comparable, T any] struct {
 	failed  chan error    // capacity 1: why a keeper gave up
 	doubt   chan struct{} // capacity 1: there may be a key in doubt
 	suspect chan struct{} // capacity 1: something does not fit
+
+	streaming context.Context // ends with the channel
 
 	// These are the loop's.
 	endEpoch context.CancelFunc
@@ -78,10 +82,23 @@ func (t *Table[K, T]) follow(ctx context.Context) error {
 	defer saving.Wait()
 	defer stop()
 	for {
-		if err := t.stream(ctx); !errors.Is(err, errRejoin) {
-			return err
+		switch err := t.stream(ctx); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.Is(err, errRejoin):
+			return t.source.fail(notPublished(err))
 		}
 	}
+}
+
+// notPublished says what is most likely behind a subscription that the server
+// refuses, as it does not.
+func notPublished(err error) error {
+	var refused *channel.SubscribeError
+	if errors.As(err, &refused) && strings.HasPrefix(refused.Message, "Unable to subscribe") {
+		return fmt.Errorf("%w (is the table in the publication supabase_realtime, and may the role read it?)", err)
+	}
+	return err
 }
 
 // stream lives as long as one channel. Its error is errRejoin if another one is
@@ -104,6 +121,7 @@ func (t *Table[K, T]) stream(ctx context.Context) error {
 		return err
 	}
 	inner, stop := context.WithCancel(ctx)
+	r.streaming = inner
 	streamed := make(chan error, 1)
 	go func() { streamed <- r.pump(inner, sub) }() // until inner ends, or the stream; waited for below
 	err = r.loop(inner, streamed)
@@ -167,12 +185,11 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			r.publish()
 		case <-ticker.C:
 			if clock.jumped(time.Now()) {
-				r.lost(cdc.Gap{Since: clock.before, Reason: cdc.Suspended})
-				return errRejoin
+				return r.rejoin(cdc.Gap{Since: clock.before, Reason: cdc.Suspended})
 			}
 		case err := <-r.failed:
 			if errors.Is(err, errRejoin) {
-				r.lost(cdc.Gap{Since: time.Now().Add(-maxLate * r.opts.markTimeout), Reason: cdc.Silent})
+				return r.rejoin(cdc.Gap{Since: r.lastHeard(), Reason: cdc.Silent})
 			}
 			return err
 		case err := <-streamed:
@@ -180,6 +197,21 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			return err
 		}
 	}
+}
+
+// rejoin begins a gap that ends when another channel has been joined.
+func (r *runner[K, T]) rejoin(g cdc.Gap) error {
+	r.lost(g)
+	r.rejoining = &g
+	return errRejoin
+}
+
+// lastHeard is when something came last.
+func (r *runner[K, T]) lastHeard() time.Time {
+	if r.marks.at.After(r.lastEvent) {
+		return r.marks.at
+	}
+	return r.lastEvent
 }
 
 // takeBatch takes a value of the stream, and those that are there already, and
@@ -256,6 +288,12 @@ func (r *runner[K, T]) takeMark(ctx context.Context, c cdc.Change) error {
 
 // gap ends the epoch, and begins another one if the stream is whole again.
 func (r *runner[K, T]) gap(ctx context.Context, g cdc.Gap) {
+	if r.rejoining != nil { // the start of this channel is the end of that gap
+		g.Since, g.Reason = r.rejoining.Since, r.rejoining.Reason
+		if !g.Open() {
+			r.rejoining = nil
+		}
+	}
 	r.lost(g)
 	if !g.Open() {
 		r.step(gapClosed)

@@ -46,6 +46,7 @@ type Table[K comparable, T any] struct {
 	ready                 catchUp // how the stream is catching up with what was read
 	lastEvent, lastCommit time.Time
 	eventsAtVerify        uint64
+	rejoining             *cdc.Gap // why the channel is being replaced; else nil
 
 	view atomic.Pointer[View[K, T]]
 
