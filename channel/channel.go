@@ -59,6 +59,10 @@ type Channel struct {
 	lastMessage time.Time // when the server last confirmed the subscription, see heard
 	pushedAt    time.Time // when a token was pushed whose effect has not been confirmed
 
+	casts    casts                   // receives broadcasts
+	presence attendance              // who is present
+	answers  map[phoenix.Ref]*answer // that somebody waits for
+
 	timer   *time.Timer
 	notices []Notice // to be told after mu is released
 }
@@ -79,6 +83,10 @@ func New(link Link, topic string, opts ...Option) (*Channel, error) {
 			return nil, err
 		}
 	}
+	if c.cfg.replay && !c.cfg.private {
+		return nil, errors.New("channel: only a private channel has a replay of broadcasts")
+	}
+	c.casts.since = c.cfg.replaySince
 	return c, nil
 }
 
@@ -231,6 +239,9 @@ func (c *Channel) close(err error) {
 	for _, s := range c.subs {
 		s.queue.end(err)
 	}
+	c.castsEnded(err)
+	c.presenceEnded()
+	c.unanswered(errEnded)
 	c.notices = append(c.notices, Notice{Topic: c.topic, Ended: err})
 }
 

@@ -1,5 +1,6 @@
 // Package channel is one topic of Supabase Realtime: joining it, staying
-// joined, and the streams of row changes that it brings.
+// joined, the streams of row changes and broadcasts that it brings, and who is
+// present.
 //
 // # States
 //
@@ -39,9 +40,31 @@
 // taken the first by that time it sees the second only. Changes between the
 // two are real ones, delivered before the server's confirmation.
 //
+// # Broadcasts
+//
+// Send and SendBinary broadcast to the topic, Listen takes what others send. A
+// broadcast is at most once: with AckBroadcasts it is known that the server has
+// taken it, never who has got it, and an answer that does not come is
+// ErrUnacknowledged, an unknown outcome. What is sent while the connection is
+// away is inside a gap of the listener's stream. Private messages from the
+// database are stored, and ReplayBroadcasts has them delivered behind a loss;
+// Broadcast.Replay says whether that was all.
+//
+// A channel needs no subscription to send, listen or be present, and is Live as
+// soon as it is joined then.
+//
+// # Presence
+//
+// Presence.Track makes a channel present under a key, with a payload that others
+// see, and again after every rejoin. Presence.State is who is present,
+// Presence.Changes what changes in it, starting from nobody. While the channel
+// is not joined the roster is out of date, and says so.
+//
 // # Slow consumers
 //
-// Each subscription has a bounded queue. A consumer that falls behind makes it
+// Changes of presence add up: a slow consumer gets the sum, so nothing queues.
+// The queue of a listener is bounded, and one that overflows has a gap. Each
+// subscription has a bounded queue. A consumer that falls behind makes it
 // overflow, which is a gap, or, if the subscription is to block, holds up the
 // socket. See Queue.
 package channel

@@ -74,12 +74,44 @@ type joinPayload struct {
 type joinConfig struct {
 	Private         bool            `json:"private"`
 	Broadcast       broadcastConfig `json:"broadcast"`
+	Presence        *presenceConfig `json:"presence,omitempty"`
 	PostgresChanges []wireBinding   `json:"postgres_changes"`
 }
 
 type broadcastConfig struct {
-	Ack  bool `json:"ack"`
-	Self bool `json:"self"`
+	Ack    bool          `json:"ack"`
+	Self   bool          `json:"self"`
+	Replay *replayConfig `json:"replay,omitempty"` // never null: a public channel is refused for the key alone
+	// Ready asks for a sign that messages of the database are delivered, which
+	// comes behind those that are replayed.
+	Ready bool `json:"replication_ready,omitempty"`
+}
+
+type replayConfig struct {
+	Since int64 `json:"since"` // in milliseconds
+	Limit int   `json:"limit"`
+}
+
+type presenceConfig struct {
+	Enabled bool   `json:"enabled"`
+	Key     string `json:"key,omitempty"`
+}
+
+// joinConfig is what the channel asks for.
+func (c *Channel) joinConfig() joinConfig {
+	replay := c.replay()
+	config := joinConfig{
+		Private:         c.cfg.private,
+		Broadcast:       broadcastConfig{Ack: c.cfg.ack, Self: c.cfg.self, Replay: replay, Ready: replay != nil},
+		PostgresChanges: []wireBinding{},
+	}
+	if c.presence.handle != nil {
+		config.Presence = &presenceConfig{Enabled: true, Key: c.cfg.presenceKey}
+	}
+	for _, b := range c.bindings {
+		config.PostgresChanges = append(config.PostgresChanges, b.wire())
+	}
+	return config
 }
 
 // join makes the message of a join whose turn has come.
@@ -89,10 +121,7 @@ func (c *Channel) join(token string) (phoenix.Message, bool) {
 	if c.state != Joining || c.pending != "" {
 		return phoenix.Message{}, false
 	}
-	payload := joinPayload{Config: joinConfig{Private: c.cfg.private, PostgresChanges: []wireBinding{}}, AccessToken: token}
-	for _, b := range c.bindings {
-		payload.Config.PostgresChanges = append(payload.Config.PostgresChanges, b.wire())
-	}
+	payload := joinPayload{Config: c.joinConfig(), AccessToken: token}
 	text, err := json.Marshal(payload)
 	if err != nil { // strings and booleans always marshal
 		c.close(err)
@@ -129,6 +158,8 @@ func (c *Channel) accepted(response json.RawMessage) {
 	if c.fresh != c.token {
 		c.push(c.fresh)
 	}
+	c.castsJoined()
+	c.presenceJoined()
 	if len(c.bindings) == 0 {
 		c.subscribed()
 		return

@@ -28,6 +28,8 @@ type Link interface {
 	// RejectToken says that the server refused a token: it is not used again.
 	// It reports whether there may be another one.
 	RejectToken(token string) bool
+	// Version is that of the protocol.
+	Version() phoenix.Version
 	// NextRef returns a ref that no other message has.
 	NextRef() phoenix.Ref
 	// Send queues a message. It fails when the socket is down or its queue full.

@@ -14,6 +14,14 @@ type config struct {
 	liveTimeout time.Duration
 	backoffMin  time.Duration
 	backoffMax  time.Duration
+
+	self, ack      bool
+	ackTimeout     time.Duration
+	replay         bool
+	replaySince    time.Time
+	presenceKey    string
+	presenceCalls  int
+	presenceWindow time.Duration
 }
 
 func defaults() config {
@@ -22,6 +30,9 @@ func defaults() config {
 		liveTimeout: 60 * time.Second, // a cold project takes up to 9 s, its own retries 10 s each
 		backoffMin:  time.Second,
 		backoffMax:  60 * time.Second, // the window of the server's rate limits
+
+		ackTimeout:    10 * time.Second,
+		presenceCalls: 5, presenceWindow: 30 * time.Second,
 	}
 }
 
@@ -56,8 +67,8 @@ type Queue struct {
 	Full    Full // default Overflow
 }
 
-// WithQueue bounds the queue of each of the channel's subscriptions. Zero
-// fields keep their defaults.
+// WithQueue bounds the queue of each of the channel's subscriptions and
+// listeners; the latter always overflow. Zero fields keep their defaults.
 func WithQueue(q Queue) Option {
 	return func(c *config) error {
 		if q.Changes < 0 || q.Bytes < 0 || q.Full > Block {
@@ -70,6 +81,56 @@ func WithQueue(q Queue) Option {
 			c.queue.Bytes = q.Bytes
 		}
 		c.queue.Full = q.Full
+		return nil
+	}
+}
+
+// SelfBroadcasts has the channel hear its own broadcasts, before the server's
+// acknowledgement of them if it has that.
+func SelfBroadcasts() Option {
+	return func(c *config) error { c.self = true; return nil }
+}
+
+// AckBroadcasts makes Send wait for the server to accept each broadcast, for
+// the timeout at most; 0 is 10 s.
+func AckBroadcasts(timeout time.Duration) Option {
+	return func(c *config) error {
+		if timeout < 0 {
+			return fmt.Errorf("channel: ack timeout %v is negative", timeout)
+		}
+		if c.ack = true; timeout > 0 {
+			c.ackTimeout = timeout
+		}
+		return nil
+	}
+}
+
+// ReplayBroadcasts asks for private messages from the database that were sent
+// while the channel was not joined: those since a time at the first join, none
+// there if it is zero, and after a loss those since a minute before it. Messages
+// that come twice by that are delivered once. The server stores them for three
+// days and gives the newest 25; Broadcast.Replay tells whether that was all. It
+// needs Private.
+func ReplayBroadcasts(since time.Time) Option {
+	return func(c *config) error { c.replay, c.replaySince = true, since; return nil }
+}
+
+// WithPresenceKey sets the key under which Presence.Track makes this channel
+// present, such as a user's id. Several channels may share a key. Default: the
+// server makes one up for each join.
+func WithPresenceKey(key string) Option {
+	return func(c *config) error { c.presenceKey = key; return nil }
+}
+
+// WithPresenceLimit is how many presence messages the server takes of a
+// channel in a window of time before it closes the channel; 0 calls are no
+// limit. Default 5 in 30 s, as every project has that nobody has changed.
+func WithPresenceLimit(calls int, window time.Duration) Option {
+	return func(c *config) error {
+		if calls < 0 || calls > 0 && window <= 0 {
+			return fmt.Errorf("channel: presence limit of %d in %v", calls, window)
+		}
+		c.presenceCalls, c.presenceWindow = calls, window
 		return nil
 	}
 }

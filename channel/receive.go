@@ -33,6 +33,12 @@ func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
 		if m.JoinRef == "" || m.JoinRef == c.joined { // serializer 1.0.0 has no join_ref here
 			c.system(m.Payload)
 		}
+	case phoenix.EventBroadcast:
+		c.broadcast(m)
+	case phoenix.EventPresenceState:
+		c.presenceState(m)
+	case phoenix.EventPresenceDiff:
+		c.presenceDiff(m)
 	case phoenix.EventClose, phoenix.EventError:
 		ref := m.JoinRef
 		if ref == "" {
@@ -126,6 +132,9 @@ func (c *Channel) reply(m phoenix.Message) {
 		if c.state == Leaving {
 			c.close(ErrClosed)
 		}
+	case c.presenceReply(m):
+	default:
+		c.answered(m)
 	}
 }
 
@@ -138,6 +147,8 @@ func (c *Channel) system(payload []byte) {
 	switch {
 	case s.Extension == phoenix.ExtensionSystem && s.Status == phoenix.StatusError:
 		c.systemError = s.Message // a phx_close follows
+	case s.Extension == phoenix.ExtensionSystem && s.Message == phoenix.MessageReplicating:
+		c.castsReady()
 	case s.Extension != phoenix.ExtensionPostgresChanges:
 	case s.Status == phoenix.StatusOK:
 		c.subscribed()
@@ -194,6 +205,7 @@ func (c *Channel) ended(m phoenix.Message) {
 		v, err = judgeSystem(c.systemError), &JoinError{Topic: c.topic, Reason: c.systemError}
 	}
 	c.openGap(reason, time.Now(), err) // until then everything came, and in order
+	c.lost(reason, time.Now(), err)
 	c.retryOrGiveUp(ended, v, err)
 }
 
@@ -203,6 +215,7 @@ func (c *Channel) down(lastRead time.Time, err error) {
 	defer c.unlock()
 	c.joined, c.pending = "", ""
 	c.openGap(cdc.Disconnected, lastRead, err)
+	c.lost(cdc.Disconnected, lastRead, err)
 	if c.state == Leaving {
 		c.close(ErrClosed)
 		return
@@ -217,6 +230,13 @@ func (c *Channel) down(lastRead time.Time, err error) {
 	if c.state == Joining || c.state == Degraded {
 		c.reason = err
 	}
+}
+
+// lost tells what depends on the join alone that it is over.
+func (c *Channel) lost(reason cdc.GapReason, since time.Time, err error) {
+	c.castsLost(reason, since, err)
+	c.presenceLost(reason, since, err)
+	c.unanswered(errors.Join(errEnded, err))
 }
 
 // openGap tells the streams that they may be losing changes from now on.

@@ -47,7 +47,19 @@ const maxRedirects = 10
 // that lacks a right, whose WWW-Authenticate is just "Bearer", says nothing
 // against the token and does not count.
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
-	out, token, err := c.authorize(r)
+	to, err := c.endpoint.resolve(r.URL)
+	return c.do(r, to, err)
+}
+
+// do makes a request to a resolved URL, unless there is an error about that.
+func (c *Client) do(r *http.Request, to *url.URL, err error) (*http.Response, error) {
+	var out *http.Request
+	var token string
+	if err == nil {
+		out, token, err = c.authorize(r, to)
+	} else if c.ctx.Err() != nil {
+		err = ErrClosed
+	}
 	if err != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // as http.Client does whatever happens
@@ -55,7 +67,7 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	sender := *c.opts.HTTPClient
-	sender.CheckRedirect = c.withinProject(sender.CheckRedirect)
+	sender.CheckRedirect = within(to, sender.CheckRedirect)
 	answer, err := sender.Do(out)
 	if err != nil {
 		return nil, requestError(out, err, c.opts.Key, token)
@@ -67,13 +79,9 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 }
 
 // authorize returns the request as it is sent, and the token in it.
-func (c *Client) authorize(r *http.Request) (out *http.Request, token string, err error) {
+func (c *Client) authorize(r *http.Request, to *url.URL) (out *http.Request, token string, err error) {
 	if c.ctx.Err() != nil {
 		return nil, "", ErrClosed
-	}
-	to, err := c.endpoint.resolve(r.URL)
-	if err != nil {
-		return nil, "", err
 	}
 	if token, err = c.requestToken(r.Context()); err != nil {
 		return nil, "", err
@@ -101,12 +109,12 @@ func (c *Client) requestToken(ctx context.Context) (string, error) {
 	return sendable(token), err
 }
 
-// withinProject keeps redirects in the project: net/http would take the header
-// apikey to any host.
-func (c *Client) withinProject(check func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+// within keeps redirects where the request was meant to go: net/http would take
+// the header apikey to any host.
+func within(to *url.URL, check func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		switch {
-		case origin(r.URL) != origin(c.endpoint.project):
+		case origin(r.URL) != origin(to):
 			return http.ErrUseLastResponse
 		case check != nil:
 			return check(r, via)

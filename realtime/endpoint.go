@@ -85,6 +85,12 @@ func parseProject(raw string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimRight(u.Path, "/")}, nil
 }
 
+// api is the address of the Realtime server's HTTP API, beside its websocket.
+func (e endpoint) api() *url.URL {
+	path := strings.TrimSuffix(strings.TrimSuffix(e.u.Path, "/websocket"), "/socket")
+	return &url.URL{Scheme: strings.Replace(e.u.Scheme, "ws", "http", 1), Host: e.u.Host, Path: path + "/api"}
+}
+
 // dial is the address with the key in it.
 func (e endpoint) dial() string { return e.u.String() }
 

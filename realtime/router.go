@@ -79,6 +79,8 @@ func (r *router) wake() {
 	}
 }
 
+func (r *router) Version() phoenix.Version { return r.client.opts.version() }
+
 func (r *router) NextRef() phoenix.Ref { return phoenix.NewRef(r.refs.Add(1)) }
 
 func (r *router) Send(m phoenix.Message) error {

@@ -61,3 +61,7 @@ const (
 // MessageSubscribed is the system message that says that the bindings of a
 // channel are in force.
 const MessageSubscribed = "Subscribed to PostgreSQL"
+
+// MessageReplicating is the system message that says that messages from the
+// database are delivered.
+const MessageReplicating = "Replication connection established"

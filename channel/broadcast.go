@@ -1,0 +1,185 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync/atomic"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// Broadcast is a message to everybody on a topic, or, if Gap is set, a place in
+// the stream where broadcasts may be missing.
+type Broadcast struct {
+	Event string
+	// Payload is JSON text that nobody may have checked: the server passes on
+	// what a client says is JSON. It is nil in a binary broadcast, and where the
+	// sender left it out.
+	Payload json.RawMessage
+	// Binary is the payload of a binary broadcast, nil otherwise.
+	Binary []byte
+
+	// ID is that of a message from the database, or what the sender of one over
+	// HTTP has chosen; empty for all others.
+	ID string
+	// Replayed says that the message was sent before the channel joined. See
+	// ReplayBroadcasts.
+	Replayed bool
+
+	Gap *cdc.Gap
+	// Replay, beside a Gap that is over, says what of the messages from the
+	// database is missing.
+	Replay Replay
+}
+
+// Change decodes what the database function realtime.broadcast_changes has
+// sent. See cdc.DecodeBroadcast for its errors and for how its values differ
+// from those of a Subscription.
+func (b Broadcast) Change() (cdc.Change, error) { return cdc.DecodeBroadcast(b.Payload) }
+
+// Replay is what a gap says about private messages from the database, which
+// the server stores and a channel can have again. Broadcasts of clients, and
+// over HTTP, are not stored: of those any may be missing.
+type Replay uint8
+
+const (
+	// NoReplay: the channel asked for no replay.
+	NoReplay Replay = iota
+	// ReplayComplete: every message that was not delivered live has come, and
+	// stands in the stream between the beginning of the gap and its end.
+	ReplayComplete
+	// ReplayIncomplete: older messages may be missing. The server replays the
+	// newest 25 and so many came, or it began to deliver live only after the
+	// replay, or it is spoken to in version 1.0.0, in which it leaves out the
+	// binary ones of the 25.
+	ReplayIncomplete
+)
+
+// String returns the name of the value.
+func (r Replay) String() string {
+	switch r {
+	case NoReplay:
+		return "no replay"
+	case ReplayComplete:
+		return "replay complete"
+	case ReplayIncomplete:
+		return "replay possibly incomplete"
+	}
+	return fmt.Sprintf("Replay(%d)", uint8(r))
+}
+
+// Listener is one ordered stream of the broadcasts of a channel. Channel.Listen
+// makes one; it lives as long as its channel.
+type Listener struct {
+	ch     *Channel
+	events []string
+	queue  *castQueue
+	busy   atomic.Bool
+}
+
+// Listen returns a stream of the broadcasts with one of these events, or of all
+// if none is given. It must be called before the channel joins: ErrJoined
+// otherwise.
+func (c *Channel) Listen(events ...string) (*Listener, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != Idle { // a stream that began later would not say so
+		return nil, ErrJoined
+	}
+	l := &Listener{ch: c, events: slices.Clone(events), queue: newCastQueue(c.cfg.queue)}
+	c.casts.listeners = append(c.casts.listeners, l)
+	return l, nil
+}
+
+// Broadcasts joins the channel if that has not been done, and returns the
+// stream.
+//
+// The broadcasts of one sender come in the order in which it sent them; those
+// of the channel itself only with SelfBroadcasts. Messages from the database
+// come in the order of their commits, each once, but replayed ones may stand
+// behind live ones that are newer. A value whose Gap is set is no broadcast: the
+// first is the start of the stream (reason Started); a loss of the connection
+// is one at its beginning and another at its end, as with Subscription.Changes.
+//
+// A consumer that is slower than the stream overflows its queue (see
+// WithQueue), which is a gap; a listener never holds up the socket.
+//
+// The stream ends with an error, after everything that came before it, as
+// Subscription.Changes does. Ending the iteration loses nothing: a later call
+// goes on where it stopped, as far as the queue held out. One iteration at a
+// time; a second concurrent one ends at once with ErrBusy.
+func (l *Listener) Broadcasts(ctx context.Context) iter.Seq2[Broadcast, error] {
+	return func(yield func(Broadcast, error) bool) {
+		if !l.busy.CompareAndSwap(false, true) {
+			yield(Broadcast{}, ErrBusy)
+			return
+		}
+		defer l.busy.Store(false)
+		if err := l.ch.start(); err != nil {
+			yield(Broadcast{}, err)
+			return
+		}
+		for {
+			b, err := l.queue.pop(ctx)
+			if err != nil {
+				yield(Broadcast{}, err)
+				return
+			}
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l *Listener) wants(event string) bool {
+	return len(l.events) == 0 || slices.Contains(l.events, event)
+}
+
+// castMeta is what the server says of a broadcast.
+type castMeta struct {
+	ID       string `json:"id"`
+	Replayed bool   `json:"replayed"`
+}
+
+var errNotBroadcast = errors.New("channel: a broadcast that cannot be read")
+
+// readBroadcast decodes a broadcast. vouched says that its metadata is the
+// server's own: that of a text message is whatever its sender wrote, unless the
+// channel itself sent it, as it does a replay. In version 1.0.0 the two cannot
+// be told apart. Nothing of m's bytes is kept.
+func readBroadcast(v phoenix.Version, m phoenix.Message, joined phoenix.Ref) (b Broadcast, vouched bool, err error) {
+	var meta castMeta
+	switch m.Kind {
+	case phoenix.UserBroadcast:
+		b.Event, vouched = m.UserEvent, true
+		if m.JSON {
+			b.Payload = slices.Clone(m.Payload)
+		} else {
+			b.Binary = append([]byte{}, m.Payload...)
+		}
+		if len(m.Meta) > 0 && json.Unmarshal(m.Meta, &meta) != nil {
+			return b, false, errNotBroadcast
+		}
+	case phoenix.Text:
+		var text struct {
+			Event   string          `json:"event"`
+			Payload json.RawMessage `json:"payload"`
+			Meta    json.RawMessage `json:"meta"`
+		}
+		if json.Unmarshal(m.Payload, &text) != nil {
+			return b, false, errNotBroadcast
+		}
+		b.Event, b.Payload, vouched = text.Event, text.Payload, v == phoenix.V1 || m.JoinRef == joined
+		_ = json.Unmarshal(text.Meta, &meta) // what a client wrote there is its own affair
+	default:
+		return b, false, errNotBroadcast
+	}
+	b.ID, b.Replayed = meta.ID, meta.Replayed && vouched
+	return b, vouched, nil
+}

@@ -1,0 +1,193 @@
+package realtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// Message is a broadcast over HTTP. Everybody who has joined the topic gets it,
+// this client's own channels, too.
+type Message struct {
+	Topic string // without the prefix "realtime:"
+	Event string
+	// Payload is made JSON of by encoding/json. In a batch it must be an object.
+	Payload any
+	// Binary, if not nil, is the payload instead. BroadcastSingle alone takes it,
+	// and receivers that speak version 1.0.0 of the protocol do not get it.
+	Binary []byte
+	// Private is whether it goes to the private channels of the topic or to the
+	// public ones, which are apart.
+	Private bool
+	// ID, a UUID, is given to the receivers as channel.Broadcast.ID. Broadcast
+	// alone takes it.
+	ID string
+}
+
+// BroadcastError is a broadcast over HTTP that the server did not accept. No
+// message of the call was sent.
+type BroadcastError struct {
+	// Status is that of HTTP: 401 for a bad token, 403 where a policy forbids
+	// (BroadcastSingle) or the project is suspended, 413 over 8 MB, 422 for
+	// messages that are not valid, 429 over the project's rate.
+	Status  int
+	Message string // the server's text, if it gave one
+	// Faults, with 422, are what is wrong with each message, by field; nil where
+	// nothing is.
+	Faults []map[string][]string
+}
+
+func (e *BroadcastError) Error() string {
+	text := e.Message
+	if text == "" {
+		text = http.StatusText(e.Status)
+	}
+	for i, faults := range e.Faults {
+		if len(faults) > 0 {
+			return fmt.Sprintf("realtime: broadcast: HTTP %d: message %d: %v", e.Status, i, faults)
+		}
+	}
+	return fmt.Sprintf("realtime: broadcast: HTTP %d: %s", e.Status, text)
+}
+
+// Broadcast sends messages over HTTP, without a websocket and without joining
+// anything, as whom Do acts. The server takes all of them or none: a
+// *BroadcastError.
+//
+// Accepted is not delivered: a private message that no policy lets the role
+// send is dropped and accepted all the same. BroadcastSingle tells. Nothing is
+// tried again; after an error that is no *BroadcastError the messages may or may
+// not have been sent. It blocks as Do does.
+func (c *Client) Broadcast(ctx context.Context, messages ...Message) error {
+	type wire struct {
+		Topic   string          `json:"topic"`
+		Event   string          `json:"event"`
+		Payload json.RawMessage `json:"payload"`
+		Private bool            `json:"private"`
+		ID      string          `json:"id,omitempty"`
+	}
+	var batch struct {
+		Messages []wire `json:"messages"`
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	for i, m := range messages {
+		payload, err := m.json()
+		switch {
+		case err != nil:
+		case m.Binary != nil:
+			err = errors.New("a batch has no binary messages")
+		case !bytes.HasPrefix(payload, []byte("{")):
+			err = errors.New("the payload is no object")
+		}
+		if err != nil {
+			return fmt.Errorf("realtime: broadcast: message %d: %w", i, err)
+		}
+		batch.Messages = append(batch.Messages, wire{m.Topic, m.Event, payload, m.Private, m.ID})
+	}
+	body, err := json.Marshal(batch)
+	if err != nil {
+		return fmt.Errorf("realtime: broadcast: %w", err)
+	}
+	return c.postBroadcast(ctx, c.endpoint.api().JoinPath("broadcast"), "application/json", body)
+}
+
+// BroadcastSingle sends one message over HTTP, with a payload of any JSON or
+// binary. JSON that is no object arrives as {"_json": payload}. Unlike with
+// Broadcast, a private message that no policy lets the role send is an error:
+// 403. It needs a server of 2026 or later: 404 before.
+func (c *Client) BroadcastSingle(ctx context.Context, m Message) error {
+	body, err := m.json()
+	if err != nil {
+		return fmt.Errorf("realtime: broadcast: %w", err)
+	}
+	contentType := "application/json"
+	if m.Binary != nil {
+		body, contentType = m.Binary, "application/octet-stream"
+	}
+	to := c.endpoint.api()
+	to.RawPath = to.EscapedPath() + "/broadcast/" + url.PathEscape(m.Topic) + "/events/" + url.PathEscape(m.Event)
+	to.Path += "/broadcast/" + m.Topic + "/events/" + m.Event
+	if m.Private {
+		to.RawQuery = "private=true"
+	}
+	return c.postBroadcast(ctx, to, contentType, body)
+}
+
+// maxField is what the length of a topic or an event may be in the messages
+// that receivers get.
+const maxField = 255
+
+// json checks the message and returns its payload.
+func (m Message) json() ([]byte, error) {
+	switch {
+	case m.Topic == "" || m.Event == "":
+		return nil, errors.New("a message needs a topic and an event")
+	case strings.HasPrefix(m.Topic, phoenix.TopicPrefix):
+		return nil, fmt.Errorf("topic %q: give it without the prefix %q", m.Topic, phoenix.TopicPrefix)
+	case len(phoenix.TopicPrefix)+len(m.Topic) > maxField || len(m.Event) > maxField:
+		return nil, fmt.Errorf("a topic with its prefix, and an event, have %d bytes at most", maxField)
+	case m.Binary != nil && m.Payload != nil:
+		return nil, errors.New("a message has one payload, not two")
+	}
+	return json.Marshal(m.Payload)
+}
+
+func (c *Client) postBroadcast(ctx context.Context, to *url.URL, contentType string, body []byte) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("realtime: broadcast: %w", err)
+	}
+	r.Header.Set("Content-Type", contentType)
+	resp, err := c.do(r, to, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusAccepted {
+		return nil
+	}
+	return broadcastError(resp)
+}
+
+// maxErrorBody is how much is read of an answer that says what was wrong.
+const maxErrorBody = 64 << 10
+
+func broadcastError(resp *http.Response) error {
+	e := &BroadcastError{Status: resp.StatusCode}
+	var answer struct {
+		Message string                     `json:"message"`
+		Error   string                     `json:"error"`
+		Errors  map[string]json.RawMessage `json:"errors"`
+	}
+	if json.NewDecoder(io.LimitReader(resp.Body, maxErrorBody)).Decode(&answer) != nil {
+		return e
+	}
+	e.Message = answer.Message + answer.Error
+	var messages []json.RawMessage
+	if json.Unmarshal(answer.Errors["messages"], &messages) != nil && len(answer.Errors) > 0 {
+		text, _ := json.Marshal(answer.Errors) // JSON that has been read
+		e.Message = string(text)
+	}
+	for _, raw := range messages {
+		var faults map[string][]string
+		if json.Unmarshal(raw, &faults) != nil { // a text about all of them
+			_ = json.Unmarshal(raw, &e.Message)
+			continue
+		}
+		if len(faults) == 0 {
+			faults = nil
+		}
+		e.Faults = append(e.Faults, faults)
+	}
+	return e
+}
