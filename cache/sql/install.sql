@@ -356,50 +356,49 @@ begin
   return result;
 end $$;
 
--- hashed is the rows that a call is about as a subquery of 64-bit hashes: slot,
--- of the key, and sum, of the key and version; also the key itself, if asked
--- for. MD5 takes several times as long as hashtextextended, which cannot change
--- either, since partitions go by it, and whose seed lets rows that are hashed
--- alike by accident, or by somebody's doing, be told apart the next time.
-create function gapless.hashed(rel regclass, key text[], version text[], filter jsonb, after text[], upto text[], seed bigint, keys boolean) returns text
-language plpgsql stable security invoker set search_path = '' as $$
-declare
-  n integer := pg_catalog.cardinality(key);
-  texts text[] := gapless.texts(rel, key || version);
-  source text := gapless.source(rel, key, filter, after, upto);
-  slot text := pg_catalog.format('pg_catalog.hashtextextended(g.p collate pg_catalog."C", %L::bigint)', coalesce(seed, 0));
-  sum text := slot;
-begin
-  if pg_catalog.cardinality(version) > 0 then
-    sum := pg_catalog.format('pg_catalog.hashtextextended((g.p || g.v) collate pg_catalog."C", %L::bigint)', coalesce(seed, 0));
-  end if;
-  if pg_catalog.array_to_string(texts, ',') like '%to\_jsonb(%' then -- not to be computed twice
-    source := (select pg_catalog.format(' from (select %s%s offset 0) f', pg_catalog.string_agg(t || ' as t' || i, ', ' order by i), source)
-                 from pg_catalog.unnest(texts) with ordinality as u(t, i));
-    texts := array(select 'f.t' || i from pg_catalog.generate_series(1, pg_catalog.cardinality(texts)) i order by i);
-  end if;
-  return pg_catalog.format('(select %s as slot, %s as sum, g.place from (select %s as p, %s as v, %s as place%s offset 0) g) r',
-    slot, sum, gapless.packed(texts[:n]), gapless.packed(texts[n + 1:]), case when keys then gapless.place(texts[:n]) else 'null' end, source);
-end $$;
+-- hash is the hash of a text, as an expression. MD5 takes several times as long
+-- as hashtextextended, which cannot change either, since partitions go by it,
+-- and whose seed lets rows that are hashed alike by accident, or by somebody's
+-- doing, be told apart the next time.
+create function gapless.hash(text text, seed bigint) returns text
+language sql immutable security invoker set search_path = '' as $$
+  select pg_catalog.format('pg_catalog.hashtextextended((%s) collate pg_catalog."C", %L::bigint)', text, coalesce(seed, 0));
+$$;
 
 -- bucket is the leading bits of a slot, as an expression.
-create function gapless.bucket(bits integer) returns text
+create function gapless.bucket(slot text, bits integer) returns text
 language plpgsql immutable security invoker set search_path = '' as $$
 begin
   if bits is null or bits not between 0 and 31 then
     raise exception 'a bucket is of 0 to 31 bits' using errcode = '22023';
   end if;
-  return pg_catalog.format('((r.slot >> %s) & %s)::integer', (64 - bits) % 64, (1::bigint << bits) - 1);
+  return pg_catalog.format('((%s >> %s) & %s)::integer', slot, (64 - bits) % 64, (1::bigint << bits) - 1);
 end $$;
 
--- within is the condition that a row is in one of some buckets.
-create function gapless.within(bits integer, buckets integer[]) returns text
-language plpgsql immutable security invoker set search_path = '' as $$
+-- hashed is the rows that a call is about as a subquery of 64-bit hashes: slot,
+-- of the key, and sum, of the key and version; also place, the key itself, if
+-- asked for. Of rows outside of the buckets wanted no more is made than the
+-- slot.
+create function gapless.hashed(rel regclass, key text[], version text[], filter jsonb, after text[], upto text[], seed bigint,
+  within_bits integer, within integer[], keys boolean) returns text
+language plpgsql stable security invoker set search_path = '' as $$
+declare
+  n integer := pg_catalog.cardinality(key);
+  texts text[] := gapless.texts(rel, key || version);
+  source text := gapless.source(rel, key, filter, after, upto);
 begin
-  if buckets is null then
-    return '';
+  if within is not null then
+    source := source || pg_catalog.format(' and %s = any (%L::integer[])',
+      gapless.bucket(gapless.hash(gapless.packed(texts[:n]), seed), within_bits), within);
   end if;
-  return pg_catalog.format(' where %s = any (%L::integer[])', gapless.bucket(bits), buckets);
+  if pg_catalog.array_to_string(texts, ',') like '%to\_jsonb(%' then -- not to be made twice
+    source := (select pg_catalog.format(' from (select %s%s offset 0) f', pg_catalog.string_agg(t || ' as t' || i, ', ' order by i), source)
+                 from pg_catalog.unnest(texts) with ordinality as u(t, i));
+    texts := array(select 'f.t' || i from pg_catalog.generate_series(1, pg_catalog.cardinality(texts)) i order by i);
+  end if;
+  return pg_catalog.format('(select %s as slot, %s as sum, g.place from (select %s as p, %s as v, %s as place%s offset 0) g) r',
+    gapless.hash('g.p', seed), gapless.hash(case when pg_catalog.cardinality(version) > 0 then 'g.p || g.v' else 'g.p' end, seed),
+    gapless.packed(texts[:n]), gapless.packed(texts[n + 1:]), case when keys then gapless.place(texts[:n]) else 'null' end, source);
 end $$;
 
 -- mark counts on, at the end of a call, so that it is committed after all that
@@ -489,9 +488,9 @@ begin
   last := gapless.bound(rel, key, filter, after, upto, lim);
   execute pg_catalog.format('select (''['' || coalesce(pg_catalog.string_agg(pg_catalog.format(''[%%s,%%s,"%%s"]'', d.bucket, d.n,'
       || ' pg_catalog.lpad(pg_catalog.to_hex(d.sum), 16, ''0'')), '','' order by d.bucket), '''') || '']'')::json'
-      || ' from (select %s as bucket, pg_catalog.count(*) as n, pg_catalog.bit_xor(r.sum) as sum from %s%s group by 1) d',
-    gapless.bucket(coalesce(bits, 0)), gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), seed, false),
-    gapless.within(within_bits, within))
+      || ' from (select %s as bucket, pg_catalog.count(*) as n, pg_catalog.bit_xor(r.sum) as sum from %s group by 1) d',
+    gapless.bucket('r.slot', coalesce(bits, 0)),
+    gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), seed, within_bits, within, false))
     into buckets;
   return pg_catalog.json_build_object('buckets', buckets, 'last', last, 'seq', gapless.mark(mark));
 end $$;
@@ -509,8 +508,8 @@ begin
   perform gapless.keyed(rel, key);
   last := gapless.bound(rel, key, filter, after, upto, lim);
   execute pg_catalog.format('select (''['' || coalesce(pg_catalog.string_agg(pg_catalog.format(''[%%s,"%%s"]'', r.place,'
-      || ' pg_catalog.lpad(pg_catalog.to_hex(r.sum), 16, ''0'')), '','' order by (r.slot >> 32) & 4294967295), '''') || '']'')::json from %s%s',
-    gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), seed, true), gapless.within(within_bits, within))
+      || ' pg_catalog.lpad(pg_catalog.to_hex(r.sum), 16, ''0'')), '','' order by (r.slot >> 32) & 4294967295), '''') || '']'')::json from %s',
+    gapless.hashed(rel, key, version, filter, after, coalesce(last, upto), seed, within_bits, within, true))
     into keys;
   return pg_catalog.json_build_object('keys', keys, 'last', last, 'seq', gapless.mark(mark));
 end $$;
