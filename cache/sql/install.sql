@@ -453,7 +453,7 @@ declare
   nums smallint[] := '{}';
   list text;
   rows json;
-  last json;
+  last text[];
   n integer;
 begin
   perform gapless.readable(rel);
@@ -467,9 +467,10 @@ begin
   list := (select pg_catalog.string_agg(pg_catalog.format('x.%I', a.attname), ', ' order by a.attnum)
              from pg_catalog.pg_attribute a
             where a.attrelid = rel and a.attnum > 0 and not a.attisdropped and (cols is null or a.attnum = any (nums)));
-  execute pg_catalog.format('select (''['' || coalesce(pg_catalog.string_agg(pg_catalog.row_to_json(x.*)::text, '',''), '''') || '']'')::json,'
-      || ' (pg_catalog.array_agg(%s))[pg_catalog.count(*)], pg_catalog.count(*) from (select %s%s order by %s limit %s) x',
-    gapless.place(gapless.texts(rel, key)), list, gapless.source(rel, key, filter, after, upto), gapless.ordering(key), coalesce(lim::text, 'all'))
+  execute pg_catalog.format('select coalesce(pg_catalog.json_agg(pg_catalog.row_to_json(x.*)), ''[]''), array[%s], pg_catalog.count(*) from (select %s%s order by %s limit %s) x',
+    (select pg_catalog.string_agg(pg_catalog.format('(pg_catalog.array_agg(%s))[pg_catalog.count(*)]', t), ', ' order by i)
+       from pg_catalog.unnest(gapless.texts(rel, key)) with ordinality as u(t, i)),
+    list, gapless.source(rel, key, filter, after, upto), gapless.ordering(key), coalesce(lim::text, 'all'))
     into rows, last, n;
   return pg_catalog.json_build_object('last', case when n = lim then last end, 'rows', rows, 'seq', gapless.mark(mark));
 end $$;
