@@ -14,14 +14,14 @@ import (
 // Marker nothing waits.
 type marks[K comparable, T any] struct {
 	on      bool
-	seen    int64 // the number of the last mark that came in this epoch; 0: none has
+	publish func() // makes visible what a job did
+	seen    int64  // the number of the last mark that came in this epoch; 0: none has
 	sent    []sentMark
 	held    []*held
 	cuts    []*cutting[K, T]
 	rtt     time.Duration // how long the last mark took
 	at      time.Time     // when it came
 	wanted  chan struct{} // capacity 1: something waits for a mark that is not written yet
-	version int           // counts changes of held, for nobody to be told twice
 }
 
 // sentMark is a mark that was written and has not come.
@@ -47,10 +47,12 @@ const (
 	dropped
 )
 
-// run does the job, unless nobody waits for it any more.
-func (h *held) run() {
+// run does the job, unless nobody waits for it any more, and publishes all that
+// came before.
+func (m *marks[K, T]) run(h *held) {
 	if h.state.CompareAndSwap(waiting, taken) {
 		h.job()
+		m.publish()
 	}
 	close(h.done)
 }
@@ -64,7 +66,7 @@ func (h *held) drop() {
 // hold takes a job, and does it at once if there is nothing to wait for.
 func (m *marks[K, T]) hold(h *held) {
 	if !m.on || h.seq > 0 && h.seq <= m.seen {
-		h.run()
+		m.run(h)
 		return
 	}
 	m.held = append(m.held, h)
@@ -121,7 +123,7 @@ func (m *marks[K, T]) release() {
 	kept := m.held[:0]
 	for _, h := range m.held {
 		if h.seq > 0 && h.seq <= m.seen {
-			h.run()
+			m.run(h)
 		} else {
 			kept = append(kept, h)
 		}

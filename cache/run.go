@@ -181,8 +181,9 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			}
 		case job := <-r.jobs:
 			r.core.wall = time.Now().UnixMilli()
-			job()
+			job.do()
 			r.publish()
+			close(job.done)
 		case <-ticker.C:
 			if clock.jumped(time.Now()) {
 				return r.rejoin(cdc.Gap{Since: clock.before, Reason: cdc.Suspended})
@@ -340,16 +341,22 @@ func (r *runner[K, T]) report(ctx context.Context, work func() error, before cha
 	}
 }
 
+// task is a job for the loop. done is closed when what it did has been published.
+type task struct {
+	do   func()
+	done chan struct{}
+}
+
 // do has the loop do a job, and waits for it. While there is no loop, as
 // before Run and between channels, it waits for that, too.
 func (t *Table[K, T]) do(ctx context.Context, job func()) error {
 	if t.compute != nil {
 		return errComputed
 	}
-	done := make(chan struct{})
+	j := task{job, make(chan struct{})}
 	select {
-	case t.jobs <- func() { defer close(done); job() }:
-		<-done // the loop finishes what it has taken
+	case t.jobs <- j:
+		<-j.done // the loop finishes what it has taken
 		return ctx.Err()
 	case <-ctx.Done():
 		return ctx.Err()

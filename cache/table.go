@@ -36,7 +36,7 @@ type Table[K comparable, T any] struct {
 	born    time.Time
 	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
 	run     atomic.Bool
-	jobs    chan func()   // for the loop
+	jobs    chan task     // for the loop
 	loading chan struct{} // capacity 1: held by who reads the whole table
 	over    chan struct{} // closed when Run has returned
 
@@ -84,7 +84,7 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 	if o.keep > 0 {
 		t.core.history = &history[K, T]{keep: o.keep.Milliseconds(), perKey: o.perKey}
 	}
-	t.marks.on, t.marks.wanted = o.marker != nil, make(chan struct{}, 1)
+	t.marks.on, t.marks.wanted, t.marks.publish = o.marker != nil, make(chan struct{}, 1), t.publish
 	t.view.Store(&View[K, T]{})
 	var err error
 	if t.source, err = newSource[K, T](client, table, o, key); err == nil {
@@ -98,7 +98,7 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 
 func newTable[K comparable, T any](name string, o options) *Table[K, T] {
 	return &Table[K, T]{name: name, opts: o, born: time.Now(),
-		jobs: make(chan func()), loading: make(chan struct{}, 1), over: make(chan struct{}),
+		jobs: make(chan task), loading: make(chan struct{}, 1), over: make(chan struct{}),
 		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 }
 
