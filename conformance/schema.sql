@@ -118,3 +118,6 @@ create policy "conformance read" on realtime.messages for select to authenticate
 drop policy if exists "conformance write" on realtime.messages;
 create policy "conformance write" on realtime.messages for insert to authenticated
   with check (realtime.topic() like 'conformance:room:%' or realtime.topic() = 'conformance:user:' || auth.uid());
+
+-- The REST API looks anew at what there is.
+notify pgrst, 'reload schema';

@@ -118,6 +118,19 @@ describe('postgres_changes', { concurrency: true }, () => {
     for (const inbox of inboxes) assert.deepEqual((await inbox.next()).new, row)
   })
 
+  test('clients of both versions of the protocol get the same', async (t) => {
+    const tag = tagged(t, 'conformance_items')
+    const inboxes = await Promise.all(['1.0.0', '2.0.0'].map(async (vsn) =>
+      watch(await signedIn(t, ann!, { vsn }), newTag(), { table: 'conformance_items', filter: `tag=eq.${tag}` })))
+    const [row] = await insert('conformance_items', { tag, name: 'naïve ☃', price: 1.5 })
+    ok(await service.from('conformance_items').delete().eq('id', row.id).select())
+    const [first, second] = await Promise.all(inboxes.map((inbox) => inbox.take(2)))
+    assert.deepEqual(first, second)
+    assert.deepEqual(first!.map(summary), [
+      { eventType: 'INSERT', new: row, old: {}, errors: null }, { eventType: 'DELETE', new: {}, old: row, errors: null },
+    ])
+  })
+
   test('an upsert of a row that is there is an UPDATE', async (t) => {
     const tag = tagged(t, 'conformance_items')
     const changes = await watch(await signedIn(t, ann!), newTag(), { table: 'conformance_items', filter: `tag=eq.${tag}` })
