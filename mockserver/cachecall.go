@@ -68,7 +68,8 @@ func (c *cacheCall) texts(name string) (texts []string, err error) {
 
 // findTable reads the argument rel as a regclass: a name with or without a
 // schema, either of them perhaps in double quotes, else in lower case. The
-// caller must have the right to read some of it.
+// caller must have the right to read some of it, and it must be in the schema
+// public or in the publication.
 func (c *cacheCall) findTable() error {
 	var rel *string
 	if err := c.arg("rel", &rel); err != nil {
@@ -89,13 +90,15 @@ func (c *cacheCall) findTable() error {
 	if !ok {
 		return errf(codeUndefinedTable, "relation %q does not exist", *rel)
 	}
+	readable := false
 	for i := range t.columns {
-		if c.tx.tx.db.canSelect(c.tx.Role(), t, i) {
-			c.table = t
-			return nil
-		}
+		readable = readable || c.tx.tx.db.canSelect(c.tx.Role(), t, i)
 	}
-	return t.denied()
+	if !readable || t.schema != "public" && !t.published.Load() {
+		return t.denied()
+	}
+	c.table = t
+	return nil
 }
 
 // identifiers splits a name at its dots, and reads each part.

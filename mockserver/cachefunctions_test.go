@@ -35,6 +35,7 @@ func cacheConfig() mockserver.Config {
 		{Name: "Odd.Table", Schema: "shop", Columns: []col{{Name: "id", Type: "int4"}, {Name: "owner", Type: "text"}, {Name: "tags", Type: "text[]"}}, PrimaryKey: []string{"id"},
 			ReplicaIdentity: mockserver.IdentityFull, RLS: true, Select: own, Rows: []row{{"id": 1, "owner": annID}, {"id": 2, "owner": benID}}},
 		{Name: "secret", Columns: []col{{Name: "id", Type: "int4"}}, PrimaryKey: []string{"id"}, Grants: map[string][]string{}},
+		{Schema: "shop", Name: "unpublished", Columns: []col{{Name: "id", Type: "int4"}}, PrimaryKey: []string{"id"}, Unpublished: true},
 		{Name: "keyless", Columns: []col{{Name: "id", Type: "int4", NotNull: true}}, Unpublished: true},
 	}}
 	mockserver.InstallCache(&cfg)
@@ -82,6 +83,7 @@ func TestCacheFunctionErrors(t *testing.T) {
 		{"no such table", "ann", "rt_describe", `{"rel": "none"}`, "42P01"},
 		{"no table", "ann", "rt_describe", `{"rel": null}`, "22023"},
 		{"a table of others", "ann", "rt_describe", `{"rel": "secret"}`, "42501"},
+		{"an unpublished table of another schema", "ann", "rt_describe", `{"rel": "shop.unpublished"}`, "42501"},
 		{"a role without the right", "anon", "rt_describe", `{"rel": "lines"}`, "42501"},
 		{"a missing argument", "ann", "rt_chunk", `{"rel": "lines"}`, "PGRST202"},
 		{"an unknown argument", "ann", "rt_chunk", lines + `, "limit": 1}`, "PGRST202"},

@@ -8,10 +8,13 @@
 //
 //	psql -1 -v ON_ERROR_STOP=1 -f install.sql "$DATABASE_URL"
 //
+// It needs PostgreSQL 14 or later and no superuser.
+//
 // The functions are for the roles authenticated and service_role, run with
 // their caller's rights (security invoker) and under row level security, and
-// answer for tables of which the caller may read some column. anon.sql gives
-// them to the role anon, without marks.
+// answer for tables of which the caller may read some column, in the schema
+// public or in the publication supabase_realtime. anon.sql gives them to the
+// role anon, without marks.
 //
 // # Marks
 //
@@ -60,6 +63,9 @@
 //
 // lim bounds the work of a call, which a statement timeout makes necessary for
 // large tables. With a filter that few rows meet, an index on its columns does.
+// A call finds its place by the index of the key; but under row level security
+// PostgreSQL does not let it for a key that begins with a numeric, an enum or a
+// type of an extension, and each page then costs as much as all before it.
 //
 // rt_describe(rel) returns
 //
@@ -114,7 +120,7 @@
 // # Errors
 //
 // They come as PostgREST's with PostgreSQL's codes: 42P01 no such table, 42501
-// no right to read it, 42703 no such column, 22023 an argument that makes no
+// no right to read it, or not within reach, 42703 no such column, 22023 an argument that makes no
 // sense, 22P02 and the like a value that the type does not have, 57014 the
 // statement timeout: ask for fewer rows. PGRST202 means that nothing is
 // installed, or a version before the one that has these arguments.

@@ -117,16 +117,30 @@ end $$;
 -- types are written with their schema, and so must operators be.
 
 -- readable raises an error unless the caller may read some column of a table,
--- so that nobody learns of tables that are none of their business.
+-- and the table is in the schema of these functions, which the REST API exposes
+-- then, or in the publication. Else they would be a way around the list of
+-- exposed schemas: to the catalogs, which everybody may read, and what else was
+-- granted in the belief that the API does not reach it.
 create function gapless.readable(rel regclass) returns void
 language plpgsql stable security invoker set search_path = '' as $$
+declare
+  name text;
+  schema text;
 begin
   if rel is null then
     raise exception 'rel must name a table' using errcode = '22023';
   end if;
-  if not pg_catalog.has_any_column_privilege(rel, 'SELECT') then
-    raise exception 'permission denied for table %', (select relname from pg_catalog.pg_class where oid = rel)
-      using errcode = '42501';
+  select c.relname, n.nspname into name, schema
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+   where c.oid = rel;
+  if name is null or not pg_catalog.has_any_column_privilege(rel, 'SELECT') then
+    raise exception 'permission denied for table %', coalesce(name, rel::text) using errcode = '42501';
+  end if;
+  if schema <> 'public' and not exists (
+    select from pg_catalog.pg_publication_tables p
+     where p.pubname = 'supabase_realtime' and p.schemaname = schema and p.tablename = name) then
+    raise exception 'permission denied for table %', name
+      using errcode = '42501', hint = 'It is neither in the schema public nor in the publication supabase_realtime.';
   end if;
 end $$;
 

@@ -88,7 +88,7 @@ func TestCacheSQL(t *testing.T) {
 	c := newCacheCluster(t)
 	for name, test := range map[string]func(*testing.T, cacheCluster){
 		"applies twice": cacheSQLAppliesTwice, "keeps marks when applied again": cacheSQLKeepsMarks, "upgrades": cacheSQLUpgrades,
-		"leaves another's table alone": cacheSQLLeavesOthersAlone, "is for who signed in": cacheSQLRights, "marks": cacheSQLMarks,
+		"leaves another's table alone": cacheSQLLeavesOthersAlone, "is for who signed in": cacheSQLRights, "reach": cacheSQLReach, "marks": cacheSQLMarks,
 		"takes nothing for SQL": cacheSQLTakesNothingForSQL, "equals the mock": cacheSQLEqualsTheMock,
 		"plans": cacheSQLPlans, "order": cacheSQLOrder, "finds changes": cacheSQLFindsChanges, "marks in order": cacheSQLMarksInOrder,
 	} {
@@ -282,6 +282,24 @@ func cacheSQLRights(t *testing.T, c cacheCluster) {
 	require.Equal(t, "42501", code, "no marks without a token")
 	require.NoError(t, d.apply("install.sql"))
 	check(anon, "42501")
+}
+
+// The functions are no way around the list of schemas that the API exposes.
+func cacheSQLReach(t *testing.T, c cacheCluster) {
+	d := c.installed(t)
+	d.owned(`
+		create table shop.published (id int primary key); create table shop.kept_back (id int primary key); create table here (id int primary key);
+		create table here_for_others (id int primary key); revoke all on here_for_others from authenticated;
+		alter publication supabase_realtime add table shop.published`)
+	for rel, want := range map[string]string{
+		"here": "", "public.here": "", "here_for_others": "42501", "shop.published": "", "shop.kept_back": "42501",
+		"pg_catalog.pg_proc": "42501", "pg_class": "42501", "information_schema.columns": "42501", "gapless.none": "42P01", "99999999": "42501",
+	} {
+		for function, args := range map[string]string{"rt_describe": "", "rt_chunk": `, "key": ["id"]`, "rt_digest": `, "key": ["id"]`, "rt_keys": `, "key": ["id"]`} {
+			_, code := d.call(ann, function, `{"rel": "`+rel+`"`+args+`}`)
+			require.Equal(t, want, code, "%s %s", function, rel)
+		}
+	}
 }
 
 // insertMark makes a mark.

@@ -85,7 +85,8 @@ func cacheSQLOrder(t *testing.T, c cacheCluster) {
 		create table shop.ci (id extensions.citext primary key, v int);
 		create table shop.ci_and_int ("a b" shop.code, n int, v int, primary key ("a b", n));
 		create table shop.int_and_ci (n int, "a b" extensions.citext, v int, unique (n, "a b"), more int primary key);
-		alter table shop.int_and_ci alter n set not null, alter "a b" set not null`)
+		alter table shop.int_and_ci alter n set not null, alter "a b" set not null;
+		alter publication supabase_realtime add table shop.icu, shop.icu_and_c, shop.ci, shop.ci_and_int, shop.int_and_ci`)
 	words := append([]string{"Z", "z", "Ä", "ä", "ae", "a10", "a9", "ß", "ss", "co-op", "coop", "CO-OP2", "résumé", "resume", "Resume2"}, texts...)
 	for i, word := range words {
 		d.run(fmt.Sprintf(`
