@@ -38,10 +38,10 @@ func (r *runner[K, T]) keep(ctx context.Context, first bool) error {
 func (r *runner[K, T]) move(ctx context.Context, s step) error {
 	return r.do(ctx, func() {
 		r.publish()
-		r.step(s)
 		if s == caughtUp {
 			r.core.caughtUp()
 		}
+		r.step(s)
 	})
 }
 

@@ -216,6 +216,9 @@ func (t *Table[K, T]) step(s step) {
 	t.status.Phase = next
 	view := *t.view.Load()
 	view.phase = next
+	if t.core.history != nil {
+		view.since = t.core.history.since()
+	}
 	t.view.Store(&view)
 	for f := range t.feeds {
 		f.move(next, view.pos)

@@ -110,6 +110,7 @@ func TestOuterRowsComeOutOnceWhenTheWindowCloses(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					d := play(t, beats{Kind: kind, Window: c.window, Grace: 3 * time.Second})
 					d.left.values <- beat{key: "k", name: "a", at: 1}
+					synctest.Wait()
 					d.right.values <- beat{key: "other", name: "x", at: 2}
 					far := func(e string) { // of other keys, so that they are no partners
 						b := beat{name: e[:1]}
@@ -117,6 +118,7 @@ func TestOuterRowsComeOutOnceWhenTheWindowCloses(t *testing.T) {
 						require.NoError(t, err)
 						b.key = "far left"
 						d.left.values <- b
+						synctest.Wait()
 						b.key = "far right"
 						d.right.values <- b
 					}
