@@ -114,12 +114,15 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 		return nil, refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").
 			details("connection to server failed: Connection refused")
 	}
-	if !isRole(*role) {
+	if s.realtime.backend == nil && !isRole(*role) {
 		return nil, errf(codeBadParameter, "role %q does not exist", *role)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	req := &restRequest{Request: r, caller: caller{*role, claims}, server: s, stale: stale, prefer: parsePrefer(r.Header.Values("Prefer"))}
 	path := strings.TrimPrefix(r.URL.Path, "/rest/v1/")
+	if s.realtime.backend != nil {
+		return req.answerBackend(path)
+	}
 	if path == "" {
 		return req.root()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -69,27 +70,54 @@ func asRESTError(err error, role string) *restError {
 	return e
 }
 
-// sqlStatus is PostgREST's mapping of SQLSTATE to HTTP, as far as this server
-// has the errors.
+// sqlStatus is PostgREST's mapping of SQLSTATE to HTTP.
 func sqlStatus(e *Error, role string) int {
 	switch {
-	case e.Code == codeUnique:
-		return http.StatusConflict
 	case e.Code == codeNoRight && role == "anon":
 		return http.StatusUnauthorized
-	case e.Code == codeNoRight:
-		return http.StatusForbidden
 	case e.Code == codeBadParameter && strings.HasPrefix(e.Message, "role "):
 		return http.StatusUnauthorized
-	case e.Code == codeUndefinedTable, e.Code == codeUndefinedOp:
-		return http.StatusNotFound
 	case e.Code == codeCardinality && strings.HasSuffix(e.Message, "requires a WHERE clause"):
 		return http.StatusBadRequest
-	case e.Code == codeCardinality, strings.HasPrefix(e.Code, "40"), strings.HasPrefix(e.Code, "54"), strings.HasPrefix(e.Code, "55"):
-		return http.StatusInternalServerError
+	}
+	if status, ok := raisedStatus(e.Code); ok {
+		return status
+	}
+	if status, ok := codeStatus[e.Code]; ok {
+		return status
+	}
+	if status, ok := classStatus[e.Code[:min(2, len(e.Code))]]; ok {
+		return status
 	}
 	return http.StatusBadRequest
 }
+
+// raisedStatus is the status that a function has chosen by raising PTxyz.
+func raisedStatus(code string) (int, bool) {
+	digits, ok := strings.CutPrefix(code, "PT")
+	status, err := strconv.Atoi(digits)
+	return status, ok && err == nil && status >= 200 && status < 600
+}
+
+// codeStatus and classStatus are the statuses of SQLSTATE codes and of their
+// classes; all others are 400.
+var (
+	codeStatus = map[string]int{
+		codeUnique: http.StatusConflict, "23503": http.StatusConflict, codeNoRight: http.StatusForbidden,
+		codeUndefinedTable: http.StatusNotFound, codeUndefinedOp: http.StatusNotFound, codeCardinality: http.StatusInternalServerError,
+		"25006": http.StatusMethodNotAllowed, "42P17": http.StatusInternalServerError, "P0001": http.StatusBadRequest,
+		"53400": http.StatusInternalServerError, "57P01": http.StatusServiceUnavailable,
+	}
+	classStatus = map[string]int{
+		"08": http.StatusServiceUnavailable, "09": http.StatusInternalServerError, "0L": http.StatusForbidden, "0P": http.StatusForbidden,
+		"25": http.StatusInternalServerError, "28": http.StatusForbidden, "2D": http.StatusInternalServerError,
+		"38": http.StatusInternalServerError, "39": http.StatusInternalServerError, "3B": http.StatusInternalServerError,
+		"40": http.StatusInternalServerError, "53": http.StatusServiceUnavailable, "54": http.StatusInternalServerError,
+		"55": http.StatusInternalServerError, "57": http.StatusInternalServerError, "58": http.StatusInternalServerError,
+		"F0": http.StatusInternalServerError, "HV": http.StatusInternalServerError, "P0": http.StatusInternalServerError,
+		"XX": http.StatusInternalServerError,
+	}
+)
 
 func (e *restError) write(w http.ResponseWriter, body bool) {
 	if e.challenge != "" {

@@ -190,6 +190,19 @@ func (r *restRequest) read() (*restAnswer, error) {
 }
 
 func (r *restRequest) answerRead(p *plan, page []row, offset, total int) (*restAnswer, error) {
+	if err := r.single(len(page)); err != nil {
+		return nil, err
+	}
+	rows, err := p.out.all(page)
+	if err != nil {
+		return nil, err
+	}
+	return r.answerPage(rows, offset, total)
+}
+
+// answerPage answers with rows, which are some of a total that is known if it
+// was asked for.
+func (r *restRequest) answerPage(rows [][]byte, offset, total int) (*restAnswer, error) {
 	status, counted := http.StatusOK, "*"
 	if r.prefer.count != "" {
 		counted = strconv.Itoa(total)
@@ -198,19 +211,15 @@ func (r *restRequest) answerRead(p *plan, page []row, offset, total int) (*restA
 			e := badRange("An offset of " + strconv.Itoa(offset) + " was requested, but there are only " + counted + " rows.")
 			e.contentRange = "*/" + counted
 			return nil, e
-		case len(page) < total:
+		case len(rows) < total:
 			status = http.StatusPartialContent
 		}
 	}
-	if err := r.single(len(page)); err != nil {
-		return nil, err
-	}
-	rows, err := p.out.all(page)
-	if err != nil {
+	if err := r.single(len(rows)); err != nil {
 		return nil, err
 	}
 	a := r.answer(status)
-	a.header.Set("Content-Range", contentRange(offset, len(page))+"/"+counted)
+	a.header.Set("Content-Range", contentRange(offset, len(rows))+"/"+counted)
 	if r.prefer.count != "" {
 		a.header.Set("Preference-Applied", "count="+r.prefer.count)
 	}

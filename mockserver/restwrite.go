@@ -23,7 +23,29 @@ func (r *restRequest) payload() (*payload, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &payload{}
+	p, err := parsePayload(body)
+	if err != nil {
+		return nil, err
+	}
+	names := r.query.columns
+	if names == nil && len(p.rows) > 0 {
+		if names, err = p.keys(); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range names {
+		i, ok := r.table.byName[name]
+		if !ok {
+			return nil, refuse(http.StatusBadRequest, "PGRST204", "Could not find the '%s' column of '%s' in the schema cache", name, r.table.name)
+		}
+		p.columns = append(p.columns, i)
+	}
+	return p, nil
+}
+
+// parsePayload reads objects, or the one object that stands for a list.
+func parsePayload(body []byte) (p *payload, err error) {
+	p = &payload{}
 	if !utf8.Valid(body) { // encoding/json would put U+FFFD in the place of what is wrong
 		return nil, refuse(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
 	}
@@ -38,19 +60,6 @@ func (r *restRequest) payload() (*payload, error) {
 			return nil, refuse(http.StatusBadRequest, "PGRST102", "All object keys must match")
 		}
 		return nil, refuse(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
-	}
-	names := r.query.columns
-	if names == nil && len(p.rows) > 0 {
-		if names, err = p.keys(); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range names {
-		i, ok := r.table.byName[name]
-		if !ok {
-			return nil, refuse(http.StatusBadRequest, "PGRST204", "Could not find the '%s' column of '%s' in the schema cache", name, r.table.name)
-		}
-		p.columns = append(p.columns, i)
 	}
 	return p, nil
 }
@@ -98,6 +107,7 @@ func (p *payload) datums(t *table, object map[string]json.RawMessage, missingDef
 type written struct {
 	rows     []row // as they are now, or, of a DELETE, were
 	inserted int
+	location string   // of the one row that a backend's database has inserted
 	body     [][]byte // the rows as JSON, if the answer is to have them
 }
 
@@ -145,6 +155,9 @@ func (r *restRequest) answerWrite(done *written) *restAnswer {
 	}
 	if r.Method == http.MethodPost && r.prefer.representation == "headers-only" && len(done.rows) == 1 && len(r.table.pk) > 0 {
 		a.header.Set("Location", r.table.location(done.rows[0]))
+	}
+	if done.location != "" {
+		a.header.Set("Location", done.location)
 	}
 	return a
 }

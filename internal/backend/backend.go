@@ -92,6 +92,21 @@ type Access struct {
 	Write     bool   // or else read
 }
 
+// Tx is a transaction as somebody. It is of the goroutine that it was given to.
+type Tx interface {
+	// Query runs one statement, and returns its rows as PostgreSQL's text, nil for
+	// NULL, and how many rows it affected. The parameters are text, whose types
+	// PostgreSQL infers from where they stand. An *Error dooms the transaction.
+	Query(ctx context.Context, sql string, args ...string) (rows [][][]byte, affected int64, err error)
+}
+
+// Request is what a transaction of the REST API is for.
+type Request struct {
+	Caller
+	ReadOnly bool              // and of one snapshot
+	Settings map[string]string // of the session, for the transaction
+}
+
 // Database is a project's database. It is safe for concurrent use.
 type Database interface {
 	// Subscribe makes the subscriptions of a binding: one for each published
@@ -100,6 +115,9 @@ type Database interface {
 	Subscribe(ctx context.Context, who Caller, b Binding) ([]*Subscription, error)
 	// OpenLog opens a log, which waits for the transactions that are under way.
 	OpenLog(ctx context.Context) (Log, error)
+	// As runs f in a transaction as the caller, and commits it if f returns nil.
+	// The error is f's, or an *Error, such as that the role does not exist.
+	As(ctx context.Context, r Request, f func(Tx) error) error
 	// Messages calls ready, and from then on deliver for the messages that are
 	// committed, in the order of their commits, until ctx ends or the connection
 	// is lost, which the error says.

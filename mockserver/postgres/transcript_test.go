@@ -164,7 +164,7 @@ func (p *player) play(script transcript.Transcript) {
 }
 
 // patience is for frames that do not come; what is missing is found at the end.
-const frameTimeout = 5 * time.Second
+const frameTimeout = 30 * time.Second
 
 func (p *player) await() {
 	for _, c := range p.sockets {

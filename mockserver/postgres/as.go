@@ -1,0 +1,71 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless-go/gapless/internal/backend"
+)
+
+// As implements backend.Database.
+func (db *Database) As(ctx context.Context, r backend.Request, f func(backend.Tx) error) error {
+	claims, err := json.Marshal(r.Claims)
+	if err != nil {
+		return err
+	}
+	settings := maps.Clone(r.Settings)
+	if settings == nil {
+		settings = map[string]string{}
+	}
+	settings["request.jwt.claims"] = string(claims)
+	var options pgx.TxOptions
+	if r.ReadOnly {
+		options = pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}
+	}
+	err = pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
+		t := transaction{tx.Conn()}
+		if err := t.set(ctx, settings, r.Role); err != nil {
+			return err
+		}
+		return f(t)
+	})
+	return asError(err)
+}
+
+// transaction implements backend.Tx.
+type transaction struct{ conn *pgx.Conn }
+
+// set sets settings for the transaction, and the role behind them.
+func (t transaction) set(ctx context.Context, settings map[string]string, role string) error {
+	var calls, args []string
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		args = append(args, name, settings[name])
+	}
+	for i := 0; i < len(args)+2; i += 2 {
+		calls = append(calls, "set_config("+param(i+1)+", "+param(i+2)+", true)")
+	}
+	_, _, err := t.Query(ctx, "select "+strings.Join(calls, ", "), append(args, "role", role)...)
+	return err
+}
+
+// Query implements backend.Tx. Without types of ours, parameters have those
+// that PostgreSQL infers, as literals have.
+func (t transaction) Query(ctx context.Context, sql string, args ...string) ([][][]byte, int64, error) {
+	values := make([][]byte, len(args))
+	for i, a := range args {
+		values[i] = []byte(a)
+	}
+	result := t.conn.PgConn().ExecParams(ctx, sql, values, nil, nil, nil).Read()
+	if result.Err != nil {
+		return nil, 0, asError(result.Err)
+	}
+	return result.Rows, result.CommandTag.RowsAffected(), nil
+}
+
+func param(n int) string { return "$" + strconv.Itoa(n) }

@@ -1,0 +1,167 @@
+package mockserver
+
+import (
+	"strconv"
+	"strings"
+)
+
+// sqlQuery is SQL under construction. What a request brings is in it as a name
+// in quotes, or as a parameter, and in no other way.
+type sqlQuery struct {
+	strings.Builder
+	args []string
+}
+
+// arg adds a parameter and returns its place.
+func (q *sqlQuery) arg(value string) string {
+	q.args = append(q.args, value)
+	return "$" + strconv.Itoa(len(q.args))
+}
+
+// quoteName writes a name as an identifier of SQL. PostgreSQL has no names with
+// a zero byte, and neither has what was parsed as UTF-8 text sent to it: such a
+// name is refused by the protocol.
+func quoteName(parts ...string) string {
+	quoted := make([]string, len(parts))
+	for i, p := range parts {
+		quoted[i] = `"` + strings.ReplaceAll(strings.ReplaceAll(p, "\x00", ""), `"`, `""`) + `"`
+	}
+	return strings.Join(quoted, ".")
+}
+
+// relation is a table, view or result of a function, and what a request may
+// name of it.
+type relation struct {
+	schema, name string
+	sql          string // by which its columns are found
+	columns      []relationColumn
+}
+
+// relationColumn is a column as PostgreSQL's catalogue has it.
+type relationColumn struct {
+	name      string
+	typ       string // in SQL, with its modifier
+	fallback  string // the expression of its default; empty: none
+	notNull   bool
+	key       bool
+	generated bool
+}
+
+func (t *relation) column(name string) (relationColumn, bool) {
+	for _, c := range t.columns {
+		if c.name == name {
+			return c, true
+		}
+	}
+	return relationColumn{}, false
+}
+
+func (t *relation) col(name string) string { return t.sql + "." + quoteName(name) }
+
+// sqlOperators are those of filters. All of them compare a column with a
+// parameter.
+var sqlOperators = map[string]string{
+	"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "like": "like", "ilike": "ilike",
+	"match": "~", "imatch": "~*", "isdistinct": "is distinct from",
+}
+
+// condition writes a condition.
+func (q *sqlQuery) condition(t *relation, n *restNode) string {
+	sql := q.plainCondition(t, n)
+	if n.negate {
+		return "not (" + sql + ")"
+	}
+	return sql
+}
+
+func (q *sqlQuery) plainCondition(t *relation, n *restNode) string {
+	column := t.col(n.column)
+	switch n.op {
+	case "and", "or":
+		parts := make([]string, len(n.parts))
+		for i, part := range n.parts {
+			parts[i] = q.condition(t, part)
+		}
+		if len(parts) == 0 {
+			return "true"
+		}
+		return "(" + strings.Join(parts, " "+n.op+" ") + ")"
+	case "is": // the parser knows the four keywords
+		return column + " is " + n.value
+	case "in":
+		return column + " = any (" + q.arg(arrayLiteral(n.list)) + ")"
+	case "like", "ilike":
+		return column + " " + sqlOperators[n.op] + " " + q.arg(strings.ReplaceAll(n.value, "*", "%"))
+	}
+	return column + " " + sqlOperators[n.op] + " " + q.arg(n.value)
+}
+
+// arrayLiteral writes texts as PostgreSQL reads an array.
+func arrayLiteral(list []string) string {
+	quoted := make([]string, len(list))
+	for i, text := range list {
+		quoted[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+	}
+	return "{" + strings.Join(quoted, ",") + "}"
+}
+
+// where writes the conditions of a query, with WHERE before them.
+func (q *sqlQuery) where(t *relation, r *restQuery) string {
+	if len(r.where) == 0 {
+		return ""
+	}
+	return " where " + q.condition(t, &restNode{op: "and", parts: r.where})
+}
+
+// selection writes what a query selects. The casts are PostgreSQL's names for
+// the types that the request named.
+func (t *relation) selection(items []selectItem, casts map[string]string) string {
+	if items == nil {
+		items = []selectItem{{column: "*"}}
+	}
+	var list []string
+	for _, item := range items {
+		if item.column == "*" {
+			for _, c := range t.columns {
+				list = append(list, t.col(c.name))
+			}
+			if t.columns == nil {
+				list = append(list, t.sql+".*")
+			}
+			continue
+		}
+		sql := t.col(item.column)
+		if item.cast != "" {
+			sql += "::" + casts[item.cast]
+		}
+		name := item.alias
+		if name == "" {
+			name = item.column
+		}
+		list = append(list, sql+" as "+quoteName(name))
+	}
+	return strings.Join(list, ", ")
+}
+
+// orderBy writes the order of a query, with ORDER BY before it.
+func orderBy(terms []orderTerm, column func(name string) string) string {
+	if len(terms) == 0 {
+		return ""
+	}
+	list := make([]string, len(terms))
+	for i, term := range terms {
+		list[i] = column(term.column) + direction(term)
+	}
+	return " order by " + strings.Join(list, ", ")
+}
+
+func direction(term orderTerm) string {
+	sql := " asc"
+	if term.desc {
+		sql = " desc"
+	}
+	if term.nullsFirst {
+		return sql + " nulls first"
+	}
+	return sql + " nulls last"
+}

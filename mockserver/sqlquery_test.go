@@ -1,0 +1,59 @@
+package mockserver
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	quotedName = regexp.MustCompile(`"(?:[^"]|"")*"`)
+	sqlWord    = regexp.MustCompile(`[a-z_]+`)
+)
+
+// sqlWords are all that SQL made of a query has outside of quotes.
+var sqlWords = []string{
+	"select", "as", "from", "where", "order", "by", "asc", "desc", "nulls", "first", "last", "and", "or", "not", "is", "null", "true", "false",
+	"unknown", "any", "like", "ilike", "distinct", "int",
+}
+
+// FuzzSQL holds that whatever a query says is in SQL as a name in quotes or a
+// parameter, and in no other way.
+func FuzzSQL(f *testing.F) {
+	for _, seed := range []string{
+		"", "select=a,b:c::text&id=eq.1", `select="x\"; drop table t; --"`, "or=(a.eq.1,not.and(b.is.null,c.in.(1,2)))", `"a'b"=like.x*`,
+		"order=a.desc.nullsfirst,\"b;\"", "a=match.^x$&b=not.isdistinct.1", "a=in.(\"x\",'y')", "a=eq.$1", "a=eq.'; drop table t; --",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		r, err := parseRESTQuery(raw)
+		if err != nil {
+			return
+		}
+		casts := map[string]string{}
+		for _, item := range r.selects {
+			casts[item.cast] = "int" // PostgreSQL's own name of it, never the request's
+		}
+		table := &relation{schema: "s", name: "t", sql: quoteName("s", "t"), columns: []relationColumn{{name: "a"}}}
+		q := &sqlQuery{}
+		q.WriteString("select " + table.selection(r.selects, casts) + " from " + table.sql)
+		q.WriteString(q.where(table, r) + orderBy(r.order, table.col))
+		sql := q.String()
+		require.NotContains(t, sql, "\x00")
+		rest := quotedName.ReplaceAllString(sql, " ")
+		require.Regexp(t, `^[a-z_ ,.()<>=~*:$0-9]*$`, rest, sql)
+		for _, word := range sqlWord.FindAllString(rest, -1) {
+			require.True(t, slices.Contains(sqlWords, word), "%q in %s", word, sql)
+		}
+		require.Equal(t, strings.Count(rest, "$"), len(q.args))
+	})
+}
+
+func TestArrayLiteral(t *testing.T) {
+	require.Equal(t, `{}`, arrayLiteral(nil))
+	require.Equal(t, `{"a","b\"c","d\\","null",""}`, arrayLiteral([]string{"a", `b"c`, `d\`, "null", ""}))
+}

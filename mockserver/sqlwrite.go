@@ -1,0 +1,279 @@
+package mockserver
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// returning is what a write answers with, and how that is asked for.
+type returning struct {
+	t     *relation
+	body  string   // the JSON of a row, in SQL
+	fresh string   // whether the row was inserted, in SQL
+	order []string // what the rows are sorted by
+	terms []orderTerm
+}
+
+// returning plans the answer of a write.
+func (r *sqlRequest) returning(t *relation) (*returning, error) {
+	out := &returning{t: t, body: "null::text", fresh: "true"}
+	casts, err := r.casts()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case r.represents():
+		out.body = "(select row_to_json(pgrst)::text from (select " + t.selection(r.query.selects, casts) + ") pgrst)"
+		out.terms = r.query.order
+		for _, term := range r.query.order {
+			out.order = append(out.order, t.col(term.column))
+		}
+	case r.Method == http.MethodPost && r.prefer.representation == "headers-only":
+		out.body = t.keyJSON()
+	}
+	if r.prefer.resolution == "merge-duplicates" && r.Method == http.MethodPost {
+		out.fresh = "(" + t.sql + ".xmax = 0)"
+	}
+	return out, nil
+}
+
+// keyJSON is the primary key of a row as an object of texts, or NULL of a
+// relation without one.
+func (t *relation) keyJSON() string {
+	var parts []string
+	for _, c := range t.columns {
+		if c.key {
+			parts = append(parts, t.col(c.name)+"::text as "+quoteName(c.name))
+		}
+	}
+	if parts == nil {
+		return "null::text"
+	}
+	return "(select row_to_json(pgrst)::text from (select " + strings.Join(parts, ", ") + ") pgrst)"
+}
+
+// wrap makes a write one that answers. A write without an answer needs no right
+// to read.
+func (out *returning) wrap(write string) string {
+	if out.body == "null::text" && out.fresh == "true" {
+		return write
+	}
+	list := []string{out.body + " as pgrst_body", out.fresh + " as pgrst_fresh"}
+	var order []string
+	for i, column := range out.order {
+		list = append(list, fmt.Sprintf("%s as pgrst_order_%d", column, i))
+		order = append(order, fmt.Sprintf("pgrst_order_%d%s", i, direction(out.terms[i])))
+	}
+	sql := "with pgrst_write as (" + write + " returning " + strings.Join(list, ", ") + ") select pgrst_body, pgrst_fresh from pgrst_write"
+	if order != nil {
+		sql += " order by " + strings.Join(order, ", ")
+	}
+	return sql
+}
+
+// run runs a write and reads what it answers.
+func (r *sqlRequest) run(out *returning, q *sqlQuery, done *written) error {
+	rows, affected, err := r.tx.Query(r.ctx, out.wrap(q.String()), q.args...)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if r.represents() {
+			done.body = append(done.body, row[0])
+		}
+		if isTrue(row[1]) {
+			done.inserted++
+		}
+	}
+	if len(rows) == 0 { // it was not asked to answer, or there is nothing to say
+		done.inserted += int(affected)
+	}
+	done.rows = append(done.rows, make([]row, affected)...)
+	if r.prefer.representation == "headers-only" && affected == 1 && rows != nil && rows[0][0] != nil {
+		done.location = location(out.t.name, rows[0][0])
+	}
+	return nil
+}
+
+// location is the path and query of a row whose key is an object of texts.
+func location(name string, key []byte) string {
+	fields, _ := object(key) // PostgreSQL has written it
+	values := url.Values{}
+	for column, value := range fields {
+		s, _ := text(value)
+		values.Set(column, "eq."+s)
+	}
+	return "/" + name + "?" + values.Encode()
+}
+
+// answerDone answers a write.
+func (r *sqlRequest) answerDone(done *written) (*restAnswer, error) {
+	if err := r.single(len(done.rows)); err != nil {
+		return nil, err
+	}
+	return r.answerWrite(done), nil
+}
+
+// insertInto answers POST.
+func (r *sqlRequest) insertInto(t *relation) (*restAnswer, error) {
+	p, body, columns, err := r.objects(t)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.returning(t)
+	if err != nil {
+		return nil, err
+	}
+	conflict, err := r.onConflict(t, columns)
+	if err != nil {
+		return nil, err
+	}
+	done := &written{}
+	if len(columns) == 0 { // as many rows of defaults as there are objects
+		for range p.rows {
+			q := &sqlQuery{}
+			q.WriteString("insert into " + t.sql + " default values" + conflict)
+			if err := r.run(out, q, done); err != nil {
+				return nil, err
+			}
+		}
+		return r.answerDone(done)
+	}
+	q := &sqlQuery{}
+	var names, values []string
+	for _, c := range columns {
+		names = append(names, quoteName(c.name))
+		values = append(values, `"pgrst_body".`+quoteName(c.name))
+	}
+	fmt.Fprintf(q, "insert into %s(%s) select %s from %s%s", t.sql, strings.Join(names, ", "), strings.Join(values, ", "),
+		r.recordset(q, columns, body), conflict)
+	if err := r.run(out, q, done); err != nil {
+		return nil, err
+	}
+	return r.answerDone(done)
+}
+
+// recordset is the body as rows. Where defaults stand for what is missing, they
+// are put under each object.
+func (r *sqlRequest) recordset(q *sqlQuery, columns []relationColumn, body string) string {
+	rows := q.arg(body) + "::json"
+	function := "json_to_recordset"
+	if r.prefer.missing == "default" {
+		var pairs []string
+		for _, c := range columns {
+			if c.fallback != "" && !c.generated {
+				pairs = append(pairs, q.arg(c.name)+"::text, "+c.fallback)
+			}
+		}
+		rows = fmt.Sprintf("(select coalesce(jsonb_agg(jsonb_build_object(%s) || pgrst_element), '[]') from jsonb_array_elements(%sb) pgrst_element)",
+			strings.Join(pairs, ", "), rows)
+		function = "jsonb_to_recordset"
+	}
+	return function + "(" + rows + `) as "pgrst_body"(` + definitions(columns) + ")"
+}
+
+// definitions are the columns of a record, with their types.
+func definitions(columns []relationColumn) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = quoteName(c.name) + " " + c.typ
+	}
+	return strings.Join(list, ", ")
+}
+
+// onConflict is what is done with rows whose key is taken.
+func (r *sqlRequest) onConflict(t *relation, columns []relationColumn) (string, error) {
+	if r.prefer.resolution == "" {
+		return "", nil
+	}
+	var target, set []string
+	for _, name := range r.query.onConflict {
+		target = append(target, quoteName(name))
+	}
+	for _, c := range t.columns {
+		if c.key && r.query.onConflict == nil {
+			target = append(target, quoteName(c.name))
+		}
+	}
+	for _, c := range columns {
+		set = append(set, quoteName(c.name)+" = excluded."+quoteName(c.name))
+	}
+	switch {
+	case len(target) == 0: // nothing that could be taken
+		return "", nil
+	case r.prefer.resolution == "ignore-duplicates" || len(set) == 0:
+		return " on conflict(" + strings.Join(target, ", ") + ") do nothing", nil
+	}
+	return " on conflict(" + strings.Join(target, ", ") + ") do update set " + strings.Join(set, ", "), nil
+}
+
+// checkTarget refuses a PATCH or DELETE that is about all rows, as the extension
+// safeupdate does, which a project has.
+func (r *sqlRequest) checkTarget(statement string) error {
+	switch {
+	case len(r.query.where) == 0:
+		return errf(codeCardinality, "%s requires a WHERE clause", statement)
+	case r.query.limit >= 0 || r.query.offset > 0:
+		return notImplemented("limit and offset of a write")
+	}
+	return nil
+}
+
+// updateSet answers PATCH.
+func (r *sqlRequest) updateSet(t *relation) (*restAnswer, error) {
+	if err := r.checkTarget("UPDATE"); err != nil {
+		return nil, err
+	}
+	p, _, columns, err := r.objects(t)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.returning(t)
+	if err != nil {
+		return nil, err
+	}
+	done := &written{}
+	if len(columns) == 0 || len(p.rows) == 0 {
+		return r.answerDone(done)
+	}
+	q := &sqlQuery{}
+	var set []string
+	kept := columns[:0:0]
+	for _, c := range columns { // one that the object does not have is left alone
+		if _, given := p.rows[0][c.name]; given {
+			kept = append(kept, c)
+			set = append(set, quoteName(c.name)+` = "pgrst_body".`+quoteName(c.name))
+		}
+	}
+	if len(kept) == 0 {
+		return r.answerDone(done)
+	}
+	fmt.Fprintf(q, `update %s set %s from json_to_record(%s::json) as "pgrst_body"(%s)`,
+		t.sql, strings.Join(set, ", "), q.arg(string(mustJSON(p.rows[0]))), definitions(kept))
+	q.WriteString(q.where(t, r.query))
+	if err := r.run(out, q, done); err != nil {
+		return nil, err
+	}
+	return r.answerDone(done)
+}
+
+// deleteFrom answers DELETE.
+func (r *sqlRequest) deleteFrom(t *relation) (*restAnswer, error) {
+	if err := r.checkTarget("DELETE"); err != nil {
+		return nil, err
+	}
+	out, err := r.returning(t)
+	if err != nil {
+		return nil, err
+	}
+	q := &sqlQuery{}
+	q.WriteString("delete from " + t.sql)
+	q.WriteString(q.where(t, r.query))
+	done := &written{}
+	if err := r.run(out, q, done); err != nil {
+		return nil, err
+	}
+	return r.answerDone(done)
+}
