@@ -1,9 +1,9 @@
 package mockserver
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/backend"
 )
 
 // authAPI is the part of the Auth API (GoTrue) that a client of Realtime
@@ -18,8 +20,7 @@ import (
 type authAPI struct {
 	server   *Server
 	lifetime time.Duration
-	users    accounts
-	sessions *sessionStore
+	store    authStore
 	routes   *http.ServeMux
 }
 
@@ -30,12 +31,15 @@ type account struct {
 	created  time.Time
 }
 
-func newAuthAPI(s *Server, cfg Config) (*authAPI, error) {
-	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, sessions: newSessionStore(), routes: http.NewServeMux()}
+func newAuthAPI(s *Server, cfg Config, db backend.Database) (*authAPI, error) {
+	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, store: &memoryAuth{sessions: newSessionStore()}, routes: http.NewServeMux()}
+	if db != nil {
+		a.store = backendAuth{db}
+	}
 	for i, u := range cfg.Users {
 		checked, err := newAccount(u)
-		if err == nil && !a.users.add(checked) {
-			err = errors.New("its Email or Phone is another user's, or its ID")
+		if err == nil {
+			err = a.store.create(context.Background(), checked)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("mockserver: Config.Users[%d]: %w", i, err)
@@ -71,12 +75,7 @@ func newAccount(u User) (*account, error) {
 	if u.Role == "" {
 		u.Role = "authenticated"
 	}
-	if !isRole(u.Role) {
-		return nil, fmt.Errorf("role %q does not exist", u.Role)
-	}
-	checked := &account{User: u, password: sha256.Sum256([]byte(u.Password)), created: time.Now().UTC()}
-	checked.Password = ""
-	return checked, nil
+	return &account{User: u, created: time.Now().UTC()}, nil
 }
 
 // newUUID returns a random UUID.
@@ -85,16 +84,6 @@ func newUUID() string {
 	_, _ = rand.Read(b) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return formatUUID(b)
-}
-
-// find returns the user of an email or phone number.
-func (a *authAPI) find(email, phone string) *account {
-	for _, u := range a.users.list() {
-		if email != "" && u.Email == strings.ToLower(email) || phone != "" && u.Phone == phone {
-			return u
-		}
-	}
-	return nil
 }
 
 // authError is an error of the Auth API in the words of its old and its new
@@ -160,38 +149,44 @@ func (a *authAPI) token(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Query().Get("grant_type") {
 	case "password":
-		a.signIn(w, req)
+		a.signIn(w, r, req)
 	case "refresh_token":
-		a.refresh(w, req)
+		a.refresh(w, r, req)
 	default:
 		writeAuthError(w, http.StatusBadRequest, "validation_failed", "unsupported_grant_type")
 	}
 }
 
-func (a *authAPI) signIn(w http.ResponseWriter, req tokenRequest) {
-	given := sha256.Sum256([]byte(req.Password))
-	u := a.find(req.Email, req.Phone)
-	want := given
-	if u != nil {
-		want = u.password
-	}
-	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || u == nil {
-		refuseGrant(w, "invalid_credentials", "Invalid login credentials")
-		return
-	}
-	a.grant(w, u, a.sessions.open(u))
-}
-
-func (a *authAPI) refresh(w http.ResponseWriter, req tokenRequest) {
-	u, g, err := a.sessions.rotate(req.RefreshToken)
+func (a *authAPI) signIn(w http.ResponseWriter, r *http.Request, req tokenRequest) {
+	u, g, err := a.store.signIn(r.Context(), req.Email, req.Phone, req.Password)
 	switch {
-	case errors.Is(err, errTokenUsed):
-		refuseGrant(w, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
 	case err != nil:
-		refuseGrant(w, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
+		a.failed(w, err)
+	case u == nil:
+		refuseGrant(w, "invalid_credentials", "Invalid login credentials")
 	default:
 		a.grant(w, u, g)
 	}
+}
+
+func (a *authAPI) refresh(w http.ResponseWriter, r *http.Request, req tokenRequest) {
+	u, g, err := a.store.refresh(r.Context(), req.RefreshToken)
+	switch {
+	case errors.Is(err, errTokenUsed):
+		refuseGrant(w, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
+	case errors.Is(err, errTokenUnknown):
+		refuseGrant(w, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
+	case err != nil:
+		a.failed(w, err)
+	default:
+		a.grant(w, u, g)
+	}
+}
+
+// failed answers where the users cannot be asked for.
+func (a *authAPI) failed(w http.ResponseWriter, err error) {
+	a.server.log.Warn("users cannot be read or written", "error", err)
+	writeAuthError(w, http.StatusInternalServerError, "unexpected_failure", "Database error querying schema")
 }
 
 // grant answers with a session: an access token and a refresh token.
@@ -255,21 +250,32 @@ func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *account, se
 		writeAuthError(w, http.StatusForbidden, "bad_jwt", "invalid JWT: "+err.Error())
 		return nil, ""
 	}
-	for _, u := range a.users.list() {
-		if claims["sub"] == u.ID {
-			session, _ := claims["session_id"].(string)
-			return u, session
-		}
+	subject, _ := claims["sub"].(string)
+	session, _ = claims["session_id"].(string)
+	switch u, err = a.store.account(r.Context(), subject); {
+	case err != nil:
+		a.failed(w, err)
+		return nil, ""
+	case u == nil:
+		writeAuthError(w, http.StatusForbidden, "user_not_found", "User from sub claim in JWT does not exist")
 	}
-	writeAuthError(w, http.StatusForbidden, "user_not_found", "User from sub claim in JWT does not exist")
-	return nil, ""
+	return u, session
 }
 
 func (a *authAPI) user(w http.ResponseWriter, r *http.Request) {
 	u, session := a.bearer(w, r)
+	if u == nil {
+		return
+	}
+	open := true
+	var err error
+	if session != "" {
+		open, err = a.store.open(r.Context(), session)
+	}
 	switch {
-	case u == nil:
-	case session != "" && !a.sessions.has(session):
+	case err != nil:
+		a.failed(w, err)
+	case !open:
 		writeAuthError(w, http.StatusForbidden, "session_not_found", "Session from session_id claim in JWT does not exist")
 	default:
 		writeJSON(w, http.StatusOK, u.json(time.Now()))
@@ -283,15 +289,9 @@ func (a *authAPI) logout(w http.ResponseWriter, r *http.Request) {
 	if u == nil {
 		return
 	}
-	scope := r.URL.Query().Get("scope")
-	a.sessions.end(func(id string, owner *account) bool {
-		switch scope {
-		case "local":
-			return id == session
-		case "others":
-			return owner == u && id != session
-		}
-		return owner == u
-	})
+	if err := a.store.end(r.Context(), u, session, r.URL.Query().Get("scope")); err != nil {
+		a.failed(w, err)
+		return
+	}
 	w.WriteHeader(http.StatusNoContent)
 }

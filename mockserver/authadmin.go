@@ -2,10 +2,13 @@ package mockserver
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/backend"
 )
 
 // accounts are the users that there are. It is safe for concurrent use.
@@ -89,10 +92,16 @@ func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
 		claims["user_metadata"] = req.UserMetadata
 	}
 	u, err := newAccount(User{ID: req.ID, Email: req.Email, Phone: req.Phone, Password: req.Password, Role: req.Role, Claims: claims})
+	if err == nil {
+		err = a.store.create(r.Context(), u)
+	}
+	var broken *backend.Error
 	switch {
-	case err != nil:
+	case errors.As(err, &broken):
+		a.failed(w, err)
+	case err != nil && !errors.Is(err, errTaken):
 		writeAuthError(w, http.StatusBadRequest, "validation_failed", "Cannot create a user: "+err.Error())
-	case !a.users.add(u):
+	case err != nil:
 		writeAuthError(w, http.StatusUnprocessableEntity, "email_exists", "A user with this email address has already been registered")
 	default:
 		writeJSON(w, http.StatusOK, u.json(time.Now()))
@@ -101,13 +110,14 @@ func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
 
 // oneUser answers with a user; clients ask for it before they remove it.
 func (a *authAPI) oneUser(w http.ResponseWriter, r *http.Request) {
-	for _, u := range a.users.list() {
-		if u.ID == r.PathValue("id") {
-			writeJSON(w, http.StatusOK, u.json(u.created))
-			return
-		}
+	switch u, err := a.store.account(r.Context(), r.PathValue("id")); {
+	case err != nil:
+		a.failed(w, err)
+	case u == nil:
+		noUser(w)
+	default:
+		writeJSON(w, http.StatusOK, u.json(u.created))
 	}
-	noUser(w)
 }
 
 func noUser(w http.ResponseWriter) {
@@ -116,11 +126,12 @@ func noUser(w http.ResponseWriter) {
 
 // deleteUser removes a user and ends its sessions.
 func (a *authAPI) deleteUser(w http.ResponseWriter, r *http.Request) {
-	u := a.users.remove(r.PathValue("id"))
-	if u == nil {
+	switch removed, err := a.store.remove(r.Context(), r.PathValue("id")); {
+	case err != nil:
+		a.failed(w, err)
+	case !removed:
 		noUser(w)
-		return
+	default:
+		writeJSON(w, http.StatusOK, struct{}{})
 	}
-	a.sessions.end(func(_ string, owner *account) bool { return owner == u })
-	writeJSON(w, http.StatusOK, struct{}{})
 }

@@ -221,7 +221,7 @@ func TestFunctionsAfterAFailure(t *testing.T) {
 		},
 	}
 	s := mockserver.Start(t, cfg)
-	restCall{method: "POST", path: "rpc/keep", status: 400, want: `{"code":"25P02","message":"current transaction is aborted, commands ignored until end of transaction block","details":null,"hint":null}`}.check(t, s)
+	restCall{method: "POST", path: "rpc/keep", status: 500, want: `{"code":"25P02","message":"current transaction is aborted, commands ignored until end of transaction block","details":null,"hint":null}`}.check(t, s)
 	_, err := kept.Select("orders")
 	require.ErrorContains(t, err, "the transaction is over")
 	require.ErrorContains(t, kept.Insert("orders", mockserver.Row{"id": 1}), "the transaction is over")

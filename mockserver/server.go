@@ -104,7 +104,7 @@ func newServer(cfg Config, other backend.Database) (*Server, error) {
 		s.admin = &admin{s: s}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
-	if s.auth, err = newAuthAPI(s, cfg); err != nil {
+	if s.auth, err = newAuthAPI(s, cfg, other); err != nil {
 		return nil, err
 	}
 	if err := s.listen(cfg.InMemory, cfg.Addr); err != nil {

@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -107,8 +108,43 @@ type Request struct {
 	Settings map[string]string // of the session, for the transaction
 }
 
+// User is an account. Its metadata are JSON objects.
+type User struct {
+	ID, Email, Phone, Role    string
+	AppMetadata, UserMetadata []byte
+	Created                   time.Time
+}
+
+// Session is what a client gets of a session.
+type Session struct{ ID, RefreshToken string }
+
+var (
+	// ErrTaken says that another user has the ID, email or phone.
+	ErrTaken = errors.New("the user's ID, email or phone is another user's")
+	// ErrTokenUsed says that a refresh token has been used before.
+	ErrTokenUsed = errors.New("the refresh token has been used")
+)
+
+// Users are the accounts of a project and their sessions. A user is nil where
+// there is none.
+type Users interface {
+	CreateUser(ctx context.Context, u User, password string) error
+	User(ctx context.Context, id string) (*User, error)
+	// DeleteUser deletes the sessions, too, and reports whether there was a user.
+	DeleteUser(ctx context.Context, id string) (bool, error)
+	// SignIn opens a session of the user with that password.
+	SignIn(ctx context.Context, email, phone, password string) (*User, Session, error)
+	// Refresh takes a refresh token back and gives the next one.
+	Refresh(ctx context.Context, token string) (*User, Session, error)
+	HasSession(ctx context.Context, session string) (bool, error)
+	// EndSessions ends that session (local), all others of the user (others), or
+	// all of the user's.
+	EndSessions(ctx context.Context, user, session, scope string) error
+}
+
 // Database is a project's database. It is safe for concurrent use.
 type Database interface {
+	Users
 	// Subscribe makes the subscriptions of a binding: one for each published
 	// table that its names fit, in the order of their names. The error is an
 	// *Error where PostgreSQL refuses.
