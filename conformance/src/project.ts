@@ -52,9 +52,10 @@ export function keyed(t: TestContext, key: string): Client {
   return closing(t, open(key))
 }
 
-// withToken returns a client whose application sees to tokens.
-export async function withToken(t: TestContext, token: string): Promise<Client> {
-  const client = closing(t, open(anonKey, {}, async () => token))
+// withTokens returns a client whose application sees to tokens: it is asked for
+// one at every heartbeat.
+export async function withTokens(t: TestContext, token: () => string, realtime?: RealtimeClientOptions): Promise<Client> {
+  const client = closing(t, open(anonKey, realtime, async () => token()))
   await client.supabase.realtime.setAuth()
   return client
 }

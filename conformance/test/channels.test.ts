@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Member } from '../src/member.ts'
-import { anonymous, keyed, newTag, newUsers, signedIn } from '../src/project.ts'
+import { anonymous, keyed, newTag, newUsers, ok, service, signedIn } from '../src/project.ts'
 
 const [ann, ben] = await newUsers(2)
 
@@ -73,6 +73,22 @@ describe('channels', { concurrency: true }, () => {
     const member = new Member(keyed(t, 'none'), newTag())
     member.subscribe()
     assert.equal((await member.statuses.next()).status, 'CHANNEL_ERROR')
+  })
+
+  test('one channel carries changes, broadcasts and presence', async (t) => {
+    const tag = newTag()
+    t.after(async () => ok(await service.from('conformance_notes').delete().eq('tag', tag).select()))
+    const config = { private: true, broadcast: { self: true, ack: true }, presence: { key: 'ann' } }
+    const member = new Member(await signedIn(t, ann!), `conformance:room:${tag}`, config)
+    const changes = member.changes({ table: 'conformance_notes', event: 'INSERT' })
+    const [heard, seen] = [member.broadcasts(), member.presences()]
+    await member.watch()
+    assert.equal(await member.channel.track({ at: 'desk' }), 'ok')
+    assert.equal((await seen.until((p) => p.event === 'join')).at(-1)!.key, 'ann')
+    assert.equal(await member.channel.send({ type: 'broadcast', event: 'hello', payload: { n: 1 } }), 'ok')
+    assert.deepEqual(await heard.next(), { type: 'broadcast', event: 'hello', payload: { n: 1 } })
+    const [row] = ok(await service.from('conformance_notes').insert({ tag, owner: ann!.id, body: 'x' }).select())
+    assert.deepEqual((await changes.until((c) => c.new.tag === tag)).at(-1)!.new, row)
   })
 
   test('both versions of the protocol are spoken', async (t) => {

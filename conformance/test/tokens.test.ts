@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test, type TestContext } from 'node:test'
 import { Member } from '../src/member.ts'
-import { anonymous, needsSecret, newTag, newUsers, ok, service, signedIn, userToken, withToken, type User } from '../src/project.ts'
+import { anonymous, needsSecret, newTag, newUsers, ok, service, signedIn, userToken, withTokens, type User } from '../src/project.ts'
 
 const [ann, ben] = await newUsers(2)
 const table = 'conformance_notes'
@@ -73,7 +73,8 @@ describe('tokens', { concurrency: true }, () => {
   })
 
   test('one that expires closes its channel, and the socket stays', { skip: needsSecret }, async (t) => {
-    const client = await withToken(t, userToken(ann!, 4))
+    const expiring = userToken(ann!, 4)
+    const client = await withTokens(t, () => expiring)
     const member = await new Member(client, `conformance:room:${newTag()}`, { private: true }).join()
     const { extension, status, message } = await member.systems.next()
     assert.deepEqual([extension, status], ['system', 'error'])
@@ -82,8 +83,22 @@ describe('tokens', { concurrency: true }, () => {
     assert.ok(client.supabase.realtime.isConnected())
   })
 
+  test('ones that expire one after the other keep a channel for longer than any of them', { skip: needsSecret }, async (t) => {
+    const tag = tagged(t)
+    const began = Date.now()
+    const client = await withTokens(t, () => userToken(ann!, 5), { heartbeatIntervalMs: 2000 })
+    const member = new Member(client, `conformance:room:${tag}`, { private: true })
+    const changes = member.changes({ table, event: 'INSERT' })
+    await member.watch()
+    while (Date.now() - began < 8000) await member.subscribed() // once for each token
+    const row = await note(tag, ann!, 'shown')
+    assert.deepEqual((await changes.until((c) => c.new.tag === tag)).at(-1)!.new, row)
+    assert.deepEqual(member.statuses.rest(), [], 'joined all the time')
+  })
+
   test('one that has expired joins nothing', { skip: needsSecret }, async (t) => {
-    const member = new Member(await withToken(t, userToken(ann!, -10)), newTag())
+    const expired = userToken(ann!, -10)
+    const member = new Member(await withTokens(t, () => expired), newTag())
     member.subscribe()
     const { status, message } = await member.statuses.next()
     assert.equal(status, 'CHANNEL_ERROR')
