@@ -51,7 +51,8 @@ const (
 	// NoReplay: the channel asked for no replay.
 	NoReplay Replay = iota
 	// ReplayComplete: every message that was not delivered live has come, and
-	// stands in the stream between the beginning of the gap and its end.
+	// stands in the stream between the beginning of the gap and its end. It holds
+	// for transactions that took no longer than WithReplayOverlap says.
 	ReplayComplete
 	// ReplayIncomplete: older messages may be missing. The server replays the
 	// newest 25 and so many came, or it began to deliver live only after the

@@ -18,6 +18,7 @@ type castQueue struct {
 	mu       sync.Mutex
 	items    []Broadcast
 	bytes    int
+	open     *cdc.Gap // whose beginning is in the stream, and whose end is not
 	overflow *cdc.Gap // not nil: behind items, until the consumer has them
 	offline  bool     // the connection keeps a gap open
 	err      error
@@ -39,6 +40,10 @@ func (q *castQueue) push(b Broadcast) bool {
 	size := castSize(b)
 	if q.overflow == nil && len(q.items) > 0 && (len(q.items) >= q.limit || q.bytes+size > q.maxBytes) {
 		q.overflow = &cdc.Gap{Since: time.Now(), Reason: cdc.Overflow}
+		if q.open != nil { // it goes on
+			g := *q.open
+			q.overflow = &g
+		}
 	}
 	if q.overflow != nil {
 		q.overflow.Lost++
@@ -50,20 +55,32 @@ func (q *castQueue) push(b Broadcast) bool {
 	return true
 }
 
-// gap adds a gap, open or over. One that the consumer has not taken yet, with
-// nothing behind it, becomes this one but keeps its beginning: so a connection
-// that comes and goes does not fill the queue.
+// gap adds the beginning of a gap, or an end, which is that of the one that is
+// open. A gap that the consumer has not taken yet, with nothing behind it,
+// becomes this one but keeps its beginning: so a connection that comes and goes
+// does not fill the queue.
 func (q *castQueue) gap(g cdc.Gap, replay Replay) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.offline = g.Open()
-	if q.overflow != nil || q.err != nil {
+	if q.overflow != nil || q.err != nil || q.open != nil && g.Open() {
 		return // the gap at the end covers it
 	}
+	if q.open != nil {
+		g.Since, g.Reason, g.Lost = q.open.Since, q.open.Reason, q.open.Lost
+		if g.Lost > 0 {
+			replay = ReplayIncomplete
+		}
+	}
 	if n := len(q.items); n > 0 && q.items[n-1].Gap != nil {
-		first := q.items[n-1].Gap
-		g.Since, g.Reason = first.Since, first.Reason
+		if first := q.items[n-1]; !first.Gap.Open() {
+			g.Since, g.Reason, replay = first.Gap.Since, first.Gap.Reason, max(replay, first.Replay)
+		}
 		q.items = q.items[:n-1]
+	}
+	q.open = nil
+	if g.Open() {
+		q.open = &g
 	}
 	q.items = append(q.items, Broadcast{Gap: &g, Replay: replay})
 	signal(q.ready)
@@ -108,15 +125,27 @@ func (q *castQueue) take() (b Broadcast, ok bool, err error) {
 		q.bytes -= castSize(b)
 		return b, true, nil
 	}
-	if g := q.overflow; g != nil {
-		q.overflow = nil
-		replay := NoReplay
-		if !q.offline {
-			g.Until, replay = time.Now(), ReplayIncomplete
+	if q.overflow != nil {
+		if b, ok = q.caughtUp(); ok {
+			return b, true, nil
 		}
-		return Broadcast{Gap: g, Replay: replay}, true, nil
 	}
 	return Broadcast{}, false, q.err
+}
+
+// caughtUp ends an overflow: the consumer has everything that came before it.
+// The gap stays open while the connection is away; then there is nothing to
+// tell if the consumer has its beginning.
+func (q *castQueue) caughtUp() (b Broadcast, ok bool) {
+	g, told := *q.overflow, q.open != nil
+	q.overflow = nil
+	if q.offline {
+		q.open = &g
+		return Broadcast{Gap: &g}, !told
+	}
+	q.open = nil
+	g.Until = time.Now()
+	return Broadcast{Gap: &g, Replay: ReplayIncomplete}, true
 }
 
 // castSize is roughly what a broadcast holds in memory beside its fixed part.

@@ -11,9 +11,6 @@ import (
 const (
 	// maxReplay is the most messages that the server replays.
 	maxReplay = 25
-	// replayOverlap is how far before a loss a replay begins: the server goes by
-	// the time at which a transaction began, and its clock may be another.
-	replayOverlap = time.Minute
 	// replayWait is how long a channel waits for the sign that the replay is
 	// over. An older server gives none.
 	replayWait = 5 * time.Second
@@ -41,8 +38,8 @@ type casts struct {
 	timer    *time.Timer
 }
 
-// replay is what the next join asks for: nothing without the option, nor where
-// nothing can have been missed.
+// replay is what the next join asks for: nothing where nothing can have been
+// missed.
 func (c *Channel) replay() *replayConfig {
 	since := c.casts.since
 	if !c.cfg.replay || since.IsZero() {
@@ -55,7 +52,7 @@ func (c *Channel) replay() *replayConfig {
 func (c *Channel) castsJoined() {
 	k := &c.casts
 	k.joinedAt, k.replayed = time.Now(), 0
-	if !c.cfg.replay || k.since.IsZero() {
+	if !c.cfg.replay {
 		c.castsWhole(NoReplay)
 		return
 	}
@@ -64,7 +61,7 @@ func (c *Channel) castsJoined() {
 		c.mu.Lock()
 		defer c.unlock()
 		if k.waiting && time.Since(k.joinedAt) >= replayWait {
-			c.castsWhole(ReplayIncomplete)
+			c.castsReplayed(false)
 		}
 	})
 }
@@ -72,14 +69,21 @@ func (c *Channel) castsJoined() {
 // castsReady handles the sign that the replay is over and that messages of the
 // database are delivered.
 func (c *Channel) castsReady() {
-	k := &c.casts
-	if !k.waiting {
-		return
+	if k := &c.casts; k.waiting {
+		c.castsReplayed(time.Since(k.joinedAt) < replayAtOnce)
 	}
-	all := k.replayed < maxReplay && time.Since(k.joinedAt) < replayAtOnce && c.link.Version() == phoenix.V2
-	if all {
+}
+
+// castsReplayed judges a replay that is over. gapless says that live messages
+// have been delivered since it was read.
+func (c *Channel) castsReplayed(gapless bool) {
+	k := &c.casts
+	switch {
+	case k.since.IsZero(): // there was none
+		c.castsWhole(NoReplay)
+	case gapless && k.replayed < maxReplay && c.link.Version() == phoenix.V2:
 		c.castsWhole(ReplayComplete)
-	} else {
+	default:
 		c.castsWhole(ReplayIncomplete)
 	}
 }
@@ -108,8 +112,11 @@ func (c *Channel) castsLost(reason cdc.GapReason, since time.Time, err error) {
 	if !k.began || k.gap != nil {
 		return
 	}
-	k.since = since.Add(-replayOverlap)
+	k.since = c.link.ServerTime(since).Add(-c.cfg.replayOverlap)
 	k.gap = &cdc.Gap{Since: since, Reason: reason, Err: err}
+	if len(c.bindings) == 0 && len(k.listeners) > 0 { // or else it has been told
+		c.notices = append(c.notices, Notice{Topic: c.topic, Gap: k.gap})
+	}
 	for _, l := range k.listeners {
 		l.queue.gap(*k.gap, NoReplay)
 	}

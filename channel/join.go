@@ -99,10 +99,9 @@ type presenceConfig struct {
 
 // joinConfig is what the channel asks for.
 func (c *Channel) joinConfig() joinConfig {
-	replay := c.replay()
 	config := joinConfig{
 		Private:         c.cfg.private,
-		Broadcast:       broadcastConfig{Ack: c.cfg.ack, Self: c.cfg.self, Replay: replay, Ready: replay != nil},
+		Broadcast:       broadcastConfig{Ack: c.cfg.ack, Self: c.cfg.self, Replay: c.replay(), Ready: c.cfg.replay},
 		PostgresChanges: []wireBinding{},
 	}
 	if c.presence.handle != nil {

@@ -30,6 +30,8 @@ type Link interface {
 	RejectToken(token string) bool
 	// Version is that of the protocol.
 	Version() phoenix.Version
+	// ServerTime is what the server's clock shows at a time of this machine's.
+	ServerTime(t time.Time) time.Time
 	// NextRef returns a ref that no other message has.
 	NextRef() phoenix.Ref
 	// Send queues a message. It fails when the socket is down or its queue full.

@@ -40,6 +40,7 @@ func (l *link) Detach(string)                      { l.detached++ }
 func (l *link) RequestJoin(_ string, failing bool) { l.requests = append(l.requests, failing) }
 func (l *link) RejectToken(string) bool            { return l.another }
 func (l *link) Version() phoenix.Version           { return phoenix.V2 }
+func (l *link) ServerTime(t time.Time) time.Time   { return t }
 func (l *link) NextRef() phoenix.Ref               { l.refs++; return phoenix.NewRef(l.refs) }
 func (l *link) Send(m phoenix.Message) error       { l.sent = append(l.sent, m); return l.send }
 func (l *link) Observe(n channel.Notice)           { l.notices = append(l.notices, n) }

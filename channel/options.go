@@ -19,6 +19,7 @@ type config struct {
 	ackTimeout     time.Duration
 	replay         bool
 	replaySince    time.Time
+	replayOverlap  time.Duration
 	presenceKey    string
 	presenceCalls  int
 	presenceWindow time.Duration
@@ -32,6 +33,7 @@ func defaults() config {
 		backoffMax:  60 * time.Second, // the window of the server's rate limits
 
 		ackTimeout:    10 * time.Second,
+		replayOverlap: time.Minute,
 		presenceCalls: 5, presenceWindow: 30 * time.Second,
 	}
 }
@@ -107,12 +109,27 @@ func AckBroadcasts(timeout time.Duration) Option {
 
 // ReplayBroadcasts asks for private messages from the database that were sent
 // while the channel was not joined: those since a time at the first join, none
-// there if it is zero, and after a loss those since a minute before it. Messages
-// that come twice by that are delivered once. The server stores them for three
-// days and gives the newest 25; Broadcast.Replay tells whether that was all. It
-// needs Private.
+// there if it is zero, and after a loss those since some time before it (see
+// WithReplayOverlap). Messages that come twice by that are delivered once. The
+// server stores them for three days and gives the newest 25; Broadcast.Replay
+// tells whether that was all. It needs Private.
 func ReplayBroadcasts(since time.Time) Option {
 	return func(c *config) error { c.replay, c.replaySince = true, since; return nil }
+}
+
+// WithReplayOverlap sets how long before a loss a replay begins. The server goes
+// by the time at which the sending transaction began, so this is how long
+// transactions may take whose messages are not to be missed. But messages of
+// that time count among the 25: on a topic with more of them every replay is
+// ReplayIncomplete. Default one minute.
+func WithReplayOverlap(d time.Duration) Option {
+	return func(c *config) error {
+		if d < 0 {
+			return fmt.Errorf("channel: replay overlap %v is negative", d)
+		}
+		c.replayOverlap = d
+		return nil
+	}
 }
 
 // WithPresenceKey sets the key under which Presence.Track makes this channel

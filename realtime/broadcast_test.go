@@ -464,3 +464,105 @@ func TestC62LateReplication(t *testing.T) {
 		})
 	}
 }
+
+// C62: a replay is asked for by the server's clock, if that is known not to be
+// this machine's.
+func TestC62ReplayByTheServersClock(t *testing.T) {
+	for ahead, counted := range map[time.Duration]time.Duration{
+		time.Hour: time.Hour, -10 * time.Minute: -10 * time.Minute, time.Second: 0,
+	} {
+		bubble(t, func(t *testing.T) {
+			s := newScript(t)
+			s.refusing(func(w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+				return false
+			})
+			c := open(t, realtime.Options{URL: projectURL, Key: anonKey, HTTPClient: s.client})
+			e := listen(t, room(t, c, channel.Private(), channel.ReplayBroadcasts(time.Time{})))
+			conn := s.accept()
+			join := <-conn.in
+			require.JSONEq(t, `{"ack":false,"self":false,"replication_ready":true}`, string(configOf(t, join)["broadcast"]))
+			conn.acceptJoin(join)
+			conn.system(join, "system", "ok", "Replication connection established")
+			require.Equal(t, channel.NoReplay, e.gap(cdc.Started, false).Replay)
+			time.Sleep(time.Second)
+			conn.kill()
+			lost := e.gap(cdc.Disconnected, true).Gap.Since
+			conn = s.accept()
+			var config struct{ Replay struct{ Since int64 } }
+			require.NoError(t, json.Unmarshal(configOf(t, <-conn.in)["broadcast"], &config))
+			want := lost.Add(counted - time.Minute)
+			require.WithinDuration(t, want, time.UnixMilli(config.Replay.Since), time.Second)
+		})
+	}
+}
+
+// Broadcasts through an hour of trouble: every message from the database comes
+// once, and one is missing only if it was sent inside a gap that says that this
+// may be.
+func TestBroadcastsThroughTrouble(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newProject(t, mockserver.Config{Seed: 7})
+		l, err := room(t, p.user("a", "2.0.0"), channel.Private(), channel.ReplayBroadcasts(time.Time{}),
+			channel.WithReplayOverlap(5*time.Second), channel.WithQueue(channel.Queue{Changes: 50})).Listen()
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		seen, sent := map[int]int{}, map[int]time.Time{}
+		var doubtful []cdc.Gap // that do not say that everything came
+		whole := 0
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for b, err := range l.Broadcasts(ctx) {
+				var payload struct{ N int }
+				switch {
+				case err != nil:
+					return
+				case b.Gap == nil:
+					require.NoError(t, json.Unmarshal(b.Payload, &payload))
+					seen[payload.N]++
+				case b.Gap.Open():
+				case b.Replay == channel.ReplayComplete:
+					whole++
+				default:
+					doubtful = append(doubtful, *b.Gap)
+				}
+				if payload.N%500 == 499 {
+					time.Sleep(2 * time.Minute) // slow now and then
+				}
+			}
+		}()
+		time.Sleep(time.Second)
+		const last = 3600
+		for n := 1; n <= last; n++ {
+			sent[n] = time.Now()
+			require.NoError(t, p.srv.RealtimeSend(map[string]int{"n": n}, "e", "room", true))
+			time.Sleep(time.Second)
+			switch {
+			case n%97 == 0:
+				p.srv.KillSockets()
+			case n%131 == 0:
+				p.srv.CrashChannels()
+			case n%211 == 0:
+				p.srv.RefuseUpgrades(503, "", n%7)
+				p.srv.KillSockets()
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		cancel()
+		<-done
+		missing := 0
+		for n := 1; n <= last; n++ {
+			require.LessOrEqual(t, seen[n], 1, "%d comes twice", n)
+			if seen[n] == 0 {
+				missing++
+				require.True(t, slices.ContainsFunc(doubtful, func(g cdc.Gap) bool {
+					return !sent[n].Before(g.Since) && !sent[n].After(g.Until)
+				}), "%d is missing, and no gap says so", n)
+			}
+		}
+		require.Greater(t, whole, 50)
+		require.Positive(t, missing, "some gaps are longer than a replay")
+		require.Less(t, missing, last/4)
+	})
+}

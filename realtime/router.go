@@ -17,6 +17,7 @@ import (
 type router struct {
 	client *Client
 	refs   atomic.Uint64
+	ahead  atomic.Int64 // the server's clock, see readClock
 
 	mu       sync.Mutex
 	attached map[string]*attachment // by topic

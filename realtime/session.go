@@ -69,6 +69,7 @@ func (c *Client) dial() (*websocket.Conn, *bigReader, error) {
 	})
 	switch {
 	case err == nil:
+		c.router.readClock(resp)
 		return conn, under(), nil
 	case resp != nil:
 		return nil, nil, &ConnectError{Endpoint: c.endpoint.String(), Status: resp.StatusCode, Reason: refusal(resp.Body)}
