@@ -27,12 +27,14 @@ type adminColumn struct {
 	NotNull bool   `json:"not_null"`
 }
 
-func (a *admin) tables(*http.Request) (any, error) {
+func (a *admin) tables(*http.Request) (any, error) { return a.s.describeTables(), nil }
+
+func (s *Server) describeTables() []adminTable {
 	list := []adminTable{}
-	for _, t := range a.s.db.all() {
+	for _, t := range s.db.all() {
 		described := adminTable{
 			Schema: t.schema, Name: t.name, Columns: make([]adminColumn, len(t.columns)), PrimaryKey: []string{},
-			RLS: t.rls.Load(), Published: t.published.Load(), Identity: t.identity.String(), Rows: a.s.db.rows(t).count,
+			RLS: t.rls.Load(), Published: t.published.Load(), Identity: t.identity.String(), Rows: s.db.rows(t).count,
 		}
 		for i, c := range t.columns {
 			described.Columns[i] = adminColumn{c.name, c.typ.name(), c.notNull}
@@ -42,7 +44,7 @@ func (a *admin) tables(*http.Request) (any, error) {
 		}
 		list = append(list, described)
 	}
-	return list, nil
+	return list
 }
 
 // defaultRows is how many rows are shown to who does not say how many.

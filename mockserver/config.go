@@ -37,6 +37,11 @@ type Config struct {
 	// Admin serves /mock/v1/, by which a test in any language asks for faults
 	// and changes rows: see the package's documentation. There is no key to it.
 	Admin bool
+	// Inspector serves a page at / and /inspect/ that shows sockets, frames as
+	// they pass, and tables, and has a button for every fault. It keeps the last
+	// 5,000 frames, up to 16 MB, and shows none of the keys and tokens in them.
+	// It sets Admin, too, and has no key either.
+	Inspector bool
 
 	// InMemory serves connections made by Server.HTTPClient over pipes and no
 	// others, which works within a testing/synctest bubble. Addr is not used.

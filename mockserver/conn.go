@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -89,7 +90,16 @@ func (rt *realtime) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(maxFrame)
 	c.ws = ws
+	rt.tap.note(c.id, "opened", "serializer %s, role %s", version, roleOf(who.claims))
 	c.run()
+}
+
+// endText tells how a socket ended.
+func endText(err error) string {
+	if code := websocket.CloseStatus(err); code >= 0 {
+		return "with the close code " + strconv.Itoa(int(code))
+	}
+	return "without a close frame"
 }
 
 // refusal is the answer to an upgrade that is refused.
@@ -179,6 +189,7 @@ func (rt *realtime) bearer(token string) (bearer, *tokenError) {
 
 // refuse answers an upgrade, most refusals after a while.
 func (rt *realtime) refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
+	rt.tap.note(0, "refused", "upgrade: %d %s", no.status, no.text)
 	rt.log.Debug("upgrade refused", "status", no.status, "reason", no.text)
 	switch {
 	case no.plain && no.text != "":
@@ -255,6 +266,7 @@ func (c *conn) read() {
 	for {
 		typ, frame, err := c.ws.Read(c.ctx)
 		if err != nil {
+			c.rt.tap.note(c.id, "ended", "%s", endText(err))
 			return
 		}
 		c.heard()
@@ -262,6 +274,7 @@ func (c *conn) read() {
 		// Serializer 1.0.0 does not look at the type of a message.
 		m, err := phoenix.Decode(c.version, phoenix.FromClient, binary && c.version == phoenix.V2, frame)
 		c.rt.sent.add(c, binary, frame, m)
+		c.rt.tap.frame(c, passedIn, binary, frame)
 		if err == nil { // the server ignores what it cannot read
 			c.post(len(frame), func() { c.receive(m) })
 		}
@@ -322,6 +335,7 @@ func (rt *realtime) untilSweep() time.Duration {
 // close ends the socket with a close frame. It waits for the client's, for a
 // few seconds.
 func (c *conn) close(code websocket.StatusCode) {
+	c.rt.tap.note(c.id, "closing", "with the code %d", int(code))
 	_ = c.ws.Close(code, "")
 	c.kill()
 }
@@ -353,6 +367,7 @@ func (c *conn) write(frame []byte, binary bool) {
 	if binary {
 		typ = websocket.MessageBinary
 	}
+	c.rt.tap.frame(c, passedOut, binary, frame)
 	if err := c.ws.Write(c.ctx, typ, frame); err != nil {
 		c.kill()
 	}

@@ -34,14 +34,14 @@ func (s *Server) Connections() []Connection {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	list := make([]Connection, len(rt.conns))
-	channels := rt.channelsBySocket()
+	channels, subscriptions := rt.channelsBySocket(), rt.subscriptionsByChannel()
 	for i, c := range rt.conns {
 		list[i] = Connection{
 			Socket: c.id, Version: c.version.String(), Role: roleOf(c.who.claims), Opened: c.opened,
 			Backlog: c.box.backlog(), Channels: []JoinedChannel{},
 		}
 		for _, ch := range channels[c] {
-			list[i].Channels = append(list[i].Channels, ch.describe(rt))
+			list[i].Channels = append(list[i].Channels, ch.describe(subscriptions))
 		}
 	}
 	return list
@@ -62,18 +62,23 @@ func (rt *realtime) channelsBySocket() map[*conn][]*channel {
 	return channels
 }
 
-// describe describes the channel. The caller holds rt.mu.
-func (ch *channel) describe(rt *realtime) JoinedChannel {
+// subscriptionsByChannel counts subscriptions. The caller holds mu.
+func (rt *realtime) subscriptionsByChannel() map[*channel]int {
+	counts := map[*channel]int{}
+	for _, subs := range rt.subs {
+		for _, s := range subs {
+			counts[s.ch]++
+		}
+	}
+	return counts
+}
+
+// describe describes the channel, given how many subscriptions each has.
+func (ch *channel) describe(subscriptions map[*channel]int) JoinedChannel {
 	j := JoinedChannel{Topic: ch.topic, Private: ch.config.private, Bindings: []json.RawMessage{}}
 	for _, b := range ch.config.bindings {
 		j.Bindings = append(j.Bindings, b.object)
 	}
-	for _, subs := range rt.subs {
-		for _, s := range subs {
-			if s.ch == ch {
-				j.Subscriptions++
-			}
-		}
-	}
+	j.Subscriptions = subscriptions[ch]
 	return j
 }

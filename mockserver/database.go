@@ -160,6 +160,13 @@ func (db *database) rows(t *table) *rowSet {
 	return t.rows
 }
 
+// commits returns how many transactions have changed something.
+func (db *database) commits() uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.lastTx
+}
+
 // setPublished adds the table to the publication, or removes it.
 func (db *database) setPublished(t *table, on bool) { t.published.Store(on) }
 

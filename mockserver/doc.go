@@ -119,7 +119,17 @@
 //	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -schema schema.json
 //
 // serves a schema file (see LoadSchema) on a port, for programs in any
-// language, and /mock/v1/ with it.
+// language, and /mock/v1/ and the inspector with it.
+//
+// # The inspector
+//
+// With Config.Inspector, which the command sets, there is a page at the root of
+// the server, made to be left open beside an editor: the sockets with their
+// channels and bindings, frames as they pass, what happened otherwise (faults,
+// requests, sockets that ended, and how), the tables with their rows, and a
+// button for every fault. Frames can be filtered by socket, topic, event and
+// text; the filter stands in the address. It shows no keys and tokens. The ?
+// key lists the others.
 //
 // # Recording and playing
 //

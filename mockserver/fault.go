@@ -82,6 +82,7 @@ func (s *Server) Inject(f Fault) error {
 	if err != nil {
 		return &FaultError{f.Name, err}
 	}
+	s.realtime.tap.note(0, "fault", "%s %s", f.Name, f.Params)
 	return nil
 }
 

@@ -172,6 +172,7 @@ func (f *faults) maxBacklog() int {
 // still to come is made at once. Changes and requests
 // that are held up come when they were to.
 func (s *Server) Heal() {
+	s.realtime.tap.note(0, "fault", "heal")
 	s.realtime.faults.set(func() { s.realtime.faults.faultState = faultState{} })
 	s.realtime.mend()
 	s.FaultREST()

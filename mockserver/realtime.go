@@ -45,6 +45,7 @@ type realtime struct {
 	seed     uint64
 	chance   *chance
 	sent     frameLog
+	tap      *tap // nil: there is no inspector
 	faults   faults
 	store    messageStore
 	present  presences
@@ -83,6 +84,9 @@ func newRealtime(db *database, v *verifier, cfg Config) *realtime {
 		timing: cfg.Timing.withDefaults(), limits: cfg.Limits.withDefaults(), log: cfg.Logger,
 		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
 		members: map[world][]*channel{}, subs: map[any][]*subscription{},
+	}
+	if cfg.Inspector {
+		rt.tap = &tap{}
 	}
 	rt.present.worlds = map[world][]*presence{}
 	if rt.policy == nil {

@@ -34,7 +34,8 @@ type Server struct {
 	maxRows    int
 	functions  map[string]Function
 	restFaults restFaults
-	admin      *admin // nil: there is none
+	admin      *admin     // nil: there is none
+	inspector  *inspector // nil: there is none
 	secret     []byte
 	anonKey    string
 	service    string // the service key
@@ -100,8 +101,11 @@ func newServer(cfg Config, other backend.Database) (*Server, error) {
 		secret:    []byte(cfg.JWTSecret),
 		log:       cfg.Logger,
 	}
-	if cfg.Admin {
+	if cfg.Admin || cfg.Inspector {
 		s.admin = &admin{s: s}
+	}
+	if cfg.Inspector {
+		s.inspector = &inspector{s: s, started: newUUID()}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
 	if s.auth, err = newAuthAPI(s, cfg, other); err != nil {
@@ -164,6 +168,12 @@ func (s *Server) routes() http.Handler {
 	s.broadcastRoutes(mux)
 	if s.admin != nil {
 		mux.Handle("/mock/v1/", s.admin.routes())
+	}
+	if s.inspector != nil {
+		mux.Handle("/{$}", s.inspector.routes())
+		mux.Handle("/inspect", s.inspector.routes())
+		mux.Handle("/inspect/", s.inspector.routes())
+		return s.logged(s.inspector.noted(mux))
 	}
 	return s.logged(mux)
 }

@@ -142,6 +142,9 @@ func value(literal []byte, depth int) []byte {
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
 }
 
+// longestEscape is the length of a character that is escaped in two halves.
+const longestEscape = len(`\ud83d\ude00`)
+
 // stringEnd returns the length of the string literal that b begins with: all
 // of b if it does not end.
 func stringEnd(b []byte) int {
@@ -156,12 +159,17 @@ func stringEnd(b []byte) int {
 	return len(b)
 }
 
-// decoded returns the content of a string literal; as it stands there if it is
-// none.
+// decoded returns the content of a string literal, or of the beginning of one;
+// as it stands there if it is none.
 func decoded(literal []byte) string {
 	var s string
 	if json.Unmarshal(literal, &s) == nil {
 		return s
+	}
+	for cut := range min(len(literal), longestEscape) {
+		if json.Unmarshal(append(bytes.Clone(literal[:len(literal)-cut]), '"'), &s) == nil {
+			return s
+		}
 	}
 	return strings.Trim(string(literal), `"`)
 }

@@ -31,6 +31,8 @@ func TestText(t *testing.T) {
 		{"Authorization: Bearer " + "0123456789abcdef", "Authorization: Bearer [redacted]"},
 		{`see https://x.test/realtime?apikey=opaque&vsn=2.0.0`, `see https://x.test/realtime?apikey=[redacted]&vsn=2.0.0`},
 		{spaced + "." + spaced + ".x", "[redacted]"},
+		{`{"x":"{\"token\":\"never ends`, `{"x":"{\"token\":\"[redacted]\""`},
+		{`{"x":"{\"token\":\"an escape\ud83`, `{"x":"{\"token\":\"[redacted]\""`},
 		{`{"access_token":"never ends`, `{"access_token":"[redacted]"`},
 		{`["1","2","realtime:eyes.only","broadcast",{"n":1.50,"s":"é\n\"\/"}]`, `["1","2","realtime:eyes.only","broadcast",{"n":1.50,"s":"é\n\"\/"}]`},
 		{"", ""},

@@ -12,7 +12,8 @@
 // package mockserver.
 //
 // The command prints the URLs, the keys and a token for each user, and serves
-// until it is interrupted.
+// until it is interrupted. A browser that opens the project URL finds the
+// inspector: sockets, frames as they pass, tables, and buttons for faults.
 //
 //	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -proxy https://abc.supabase.co -record session.jsonl
 //
@@ -88,7 +89,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		err = passOn(ctx, out, *record, mockserver.RecorderConfig{Upstream: *proxy, Addr: *addr, Logger: log})
 	default:
 		err = serve(ctx, out, *schema, func(cfg *mockserver.Config) {
-			cfg.Addr, cfg.JWTSecret, cfg.Admin, cfg.Logger = *addr, *secret, true, log
+			cfg.Addr, cfg.JWTSecret, cfg.Inspector, cfg.Logger = *addr, *secret, true, log
 			if *limits {
 				cfg.Limits = mockserver.RealisticLimits()
 			}
@@ -137,6 +138,7 @@ const tokenLifetime = 12 * time.Hour
 func announce(out io.Writer, s *mockserver.Server, users []mockserver.User) {
 	fmt.Fprintf(out, "project URL:   %s\n", s.URL())
 	fmt.Fprintf(out, "websocket URL: %s\n", s.WebsocketURL())
+	fmt.Fprintf(out, "inspector:     %s/inspect/\n", s.URL())
 	fmt.Fprintf(out, "anon key:      %s\n", s.AnonKey())
 	fmt.Fprintf(out, "service key:   %s\n", s.ServiceKey())
 	for _, u := range users {

@@ -1,0 +1,260 @@
+package mockserver
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/redact"
+)
+
+//go:embed inspector
+var inspectorFiles embed.FS
+
+const (
+	// inspectorTick is how often a page is told of frames, and inspectorLook how
+	// often the server looks for it whether anything else has changed.
+	inspectorTick = 100 * time.Millisecond
+	inspectorLook = 500 * time.Millisecond
+	// maxAtOnce bounds what one tick tells. A page that sees thousands of frames
+	// a second is read by nobody, and is told how many it did not get.
+	maxAtOnce = 1_000
+	// maxInspected bounds the sockets that a page is told of.
+	maxInspected = 200
+	// maxInspectedRows bounds the rows of one answer.
+	maxInspectedRows = 200
+	// maxWhole is more than a frame has, in hexadecimal, too.
+	maxWhole = 1 << 30
+	// inspectorPatience is how long a browser may take to read an event.
+	inspectorPatience = 10 * time.Second
+)
+
+// inspector serves the page at /inspect: the files of it, and what it shows.
+// What it does, it asks /mock/v1/ for.
+type inspector struct {
+	s       *Server
+	started string // tells this server's frames from those of one before it
+}
+
+// routes returns the handler of / and of what stands below /inspect.
+func (i *inspector) routes() http.Handler {
+	files, err := fs.Sub(inspectorFiles, "inspector")
+	if err != nil {
+		panic(err) // they are embedded
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /{$}", http.RedirectHandler("/inspect/", http.StatusFound))
+	mux.Handle("GET /inspect", http.RedirectHandler("/inspect/", http.StatusFound))
+	mux.Handle("GET /inspect/", http.StripPrefix("/inspect/", http.FileServerFS(files)))
+	mux.HandleFunc("GET /inspect/events", i.events)
+	mux.HandleFunc("GET /inspect/frames/{n}", i.frame)
+	mux.HandleFunc("GET /inspect/rows", i.rows)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-cache")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// noted notes the requests to the project's APIs and how they were answered.
+func (i *inspector) noted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/rest/") && !strings.HasPrefix(r.URL.Path, "/auth/") && !strings.Contains(r.URL.Path, "/api/broadcast") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		began := time.Now()
+		answer := &watchedAnswer{ResponseWriter: w, status: http.StatusOK}
+		defer func() { // it may panic, to end the connection
+			i.s.realtime.tap.note(0, "request", "%s %s %d in %d ms", r.Method, redact.URL(r.URL), answer.status, time.Since(began).Milliseconds())
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// watchedAnswer knows the status that was answered.
+type watchedAnswer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *watchedAnswer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *watchedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// frame answers with the whole text of a frame, if it is still there.
+func (i *inspector) frame(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.ParseUint(r.PathValue("n"), 10, 64)
+	p, ok := i.s.realtime.tap.get(n)
+	if err != nil || !ok {
+		http.Error(w, "the frame is not kept any more", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(p.shown(maxWhole).Text))
+}
+
+// inspectedRows is a part of a table. Values are JSON text, as JavaScript
+// would round numbers; nil is NULL.
+type inspectedRows struct {
+	Columns []string    `json:"columns"`
+	Rows    [][]*string `json:"rows"`
+	Count   int         `json:"count"` // of the whole table
+}
+
+// rows answers with rows of the table in the order of its primary key.
+func (i *inspector) rows(w http.ResponseWriter, r *http.Request) {
+	t, err := i.s.db.lookup(r.FormValue("table"))
+	if err != nil {
+		http.Error(w, "there is no such table", http.StatusNotFound)
+		return
+	}
+	offset, _ := strconv.Atoi(r.FormValue("offset")) // 0 where it is none
+	set := i.s.db.rows(t)
+	answer := inspectedRows{Rows: [][]*string{}, Count: set.count}
+	for _, c := range t.columns {
+		answer.Columns = append(answer.Columns, c.name)
+	}
+	at := 0
+	for e := range set.all(t) {
+		if at++; at <= offset {
+			continue
+		}
+		if len(answer.Rows) == maxInspectedRows {
+			break
+		}
+		answer.Rows = append(answer.Rows, t.shownRow(e.row))
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// shownRow returns the values of a row as JSON text, without keys and tokens.
+func (t *table) shownRow(r row) []*string {
+	var values map[string]json.RawMessage
+	_ = json.Unmarshal(redact.Text(t.rowJSON(r)), &values) // it has just been written
+	shown := make([]*string, len(t.columns))
+	for i, c := range t.columns {
+		if text := string(values[c.name]); text != "null" {
+			shown[i] = &text
+		}
+	}
+	return shown
+}
+
+// inspected is what a page is told of the server when it has changed.
+type inspected struct {
+	URL     string       `json:"url"`
+	Sockets []Connection `json:"sockets"` // the first ones
+	Open    int          `json:"open"`    // all of them
+	Tables  []adminTable `json:"tables"`
+	Commits uint64       `json:"commits"` // ever
+}
+
+func (i *inspector) look() []byte {
+	now := inspected{URL: i.s.url, Sockets: i.s.Connections(), Tables: i.s.describeTables(), Commits: i.s.db.commits()}
+	now.Open = len(now.Sockets)
+	now.Sockets = now.Sockets[:min(now.Open, maxInspected)]
+	return redact.Text(mustJSON(now))
+}
+
+// told is how far a page is.
+type told struct {
+	frame uint64
+	state []byte
+	look  time.Time // when the server is looked at again
+}
+
+// events tells a page what is new, as server-sent events, until either side is
+// gone: "hello" with which server it is, "frames" with a list of them, "skipped"
+// with how many there were that are not in it, and "state".
+func (i *inspector) events(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(i.s.realtime.ctx, cancel)()
+	w.Header().Set("Content-Type", "text/event-stream")
+	page := &told{frame: i.resumed(r.Header.Get("Last-Event-ID"))}
+	if i.tell(w, "hello", "", mustJSON(i.started)) != nil {
+		return
+	}
+	tick := time.NewTicker(inspectorTick)
+	defer tick.Stop()
+	for {
+		if i.tellFrames(w, page) != nil || i.tellState(w, page) != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// resumed returns the last frame that a page has which comes back.
+func (i *inspector) resumed(id string) uint64 {
+	n, ok := strings.CutPrefix(id, i.started+"-")
+	last, err := strconv.ParseUint(n, 10, 64)
+	if !ok || err != nil {
+		return 0
+	}
+	return last
+}
+
+func (i *inspector) tellFrames(w http.ResponseWriter, page *told) error {
+	fresh := i.s.realtime.tap.since(page.frame, maxAtOnce)
+	if len(fresh) == 0 {
+		return nil
+	}
+	if missed := fresh[0].n - page.frame - 1; missed > 0 {
+		if err := i.tell(w, "skipped", "", strconv.AppendUint(nil, missed, 10)); err != nil {
+			return err
+		}
+	}
+	frames := make([]shownFrame, len(fresh))
+	for at, p := range fresh {
+		frames[at] = p.shown(maxShown)
+	}
+	page.frame = fresh[len(fresh)-1].n
+	return i.tell(w, "frames", fmt.Sprintf("%s-%d", i.started, page.frame), mustJSON(frames))
+}
+
+// tellState looks at the server once in a while: less often where that takes
+// long.
+func (i *inspector) tellState(w http.ResponseWriter, page *told) error {
+	began := time.Now()
+	if began.Before(page.look) {
+		return nil
+	}
+	state := i.look()
+	page.look = time.Now().Add(max(inspectorLook, 20*time.Since(began)))
+	if bytes.Equal(state, page.state) {
+		return nil
+	}
+	page.state = state
+	return i.tell(w, "state", "", state)
+}
+
+// tell sends one event. The data is JSON and so has no line breaks.
+func (i *inspector) tell(w http.ResponseWriter, event, id string, data []byte) error {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(inspectorPatience)) // a test's recorder has none
+	if id != "" {
+		id = "id: " + id + "\n"
+	}
+	if _, err := fmt.Fprintf(w, "event: %s\n%sdata: %s\n\n", event, id, data); err != nil {
+		return err
+	}
+	return control.Flush()
+}
