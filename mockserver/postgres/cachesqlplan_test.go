@@ -315,8 +315,9 @@ func cacheSQLMarksInOrder(t *testing.T, c cacheCluster) {
 	require.Equal(t, `{"last":null,"rows":[{"id":1}],"seq":2}`, <-second)
 }
 
-// What the README of a benchmark gives: a page of 1,000 rows, and a digest of a
-// million.
+// BenchmarkCacheSQL calls the functions as a signed-in user under row level
+// security: pages of 1,000 rows, and digests and lists of keys of a
+// million rows.
 func BenchmarkCacheSQL(b *testing.B) {
 	d := newCacheCluster(b).installed(b)
 	d.owned(`
