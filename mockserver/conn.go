@@ -354,8 +354,12 @@ func (c *conn) pushFrame(frame []byte, binary bool) {
 	c.post(len(frame), func() { c.write(frame, binary) })
 }
 
+// frameRoom is about what a frame has beside the topic and the payload.
+const frameRoom = 80
+
 func (c *conn) encode(m phoenix.Message) (frame []byte, binary bool) {
-	frame, binary, err := phoenix.Append(nil, c.version, phoenix.FromServer, m)
+	frame = make([]byte, 0, len(m.Topic)+len(m.Payload)+frameRoom)
+	frame, binary, err := phoenix.Append(frame, c.version, phoenix.FromServer, m)
 	if err != nil {
 		panic("mockserver: " + err.Error()) // only text messages are made here, and those have no bounds
 	}

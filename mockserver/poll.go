@@ -219,16 +219,21 @@ func (d delivery) send(late bool) {
 		}
 		bindings[s.ch] = append(bindings[s.ch], s)
 	}
+	var payload []byte
+	var its []int
 	for _, ch := range channels {
 		slices.SortFunc(bindings[ch], func(a, b *subscription) int { return cmp.Compare(b.order, a.order) })
 		ids := make([]int, len(bindings[ch]))
 		for i, s := range bindings[ch] {
 			ids[i] = s.id
 		}
-		frame, binary := ch.conn.encode(phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: appendPayload(d.data, ids)})
-		ch.conn.post(len(frame), func() {
+		if payload == nil || !slices.Equal(ids, its) { // which most channels have alike
+			payload, its = appendPayload(d.data, ids), ids
+		}
+		m := phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: payload}
+		ch.conn.post(len(payload), func() {
 			if !late || !ch.ended {
-				ch.conn.write(frame, binary)
+				ch.conn.send(m)
 			}
 		})
 	}
