@@ -191,11 +191,10 @@ func TestReemitWithDrop(t *testing.T) {
 // newHandOf gives some values and then waits.
 func newHandOf[T any](values ...T) *hand[T] {
 	h := newHand[T]()
-	go func() {
-		for _, v := range values {
-			h.values <- v
-		}
-	}()
+	h.values = make(chan T, len(values))
+	for _, v := range values {
+		h.values <- v
+	}
 	return h
 }
 

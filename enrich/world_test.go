@@ -238,3 +238,5 @@ func (o *outputs[T]) ended() error {
 func clickAt(id, user int64, at time.Time) clickEvent {
 	return clickEvent{Change: cdc.Change{Op: cdc.Insert, Committed: at}, New: click{ID: id, UserID: &user}}
 }
+
+type seq[T any] = iter.Seq2[T, error]

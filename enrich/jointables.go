@@ -1,0 +1,184 @@
+package enrich
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/gapless-go/gapless/cache"
+	"github.com/gapless-go/gapless/cdc"
+)
+
+// JoinTables makes a table of each row of l and the row of r that its foreign key
+// names: what f makes of the two, under the key of l. With Left a row whose
+// foreign key is null (false) or names no row is made with a nil; with Inner
+// there is none for it. Outer is refused, as the rows of r have no key in the
+// result.
+//
+// The result is kept up to date by its Run, which calls fk and f: change by
+// change, by an index of the foreign keys, and never by reading all anew. A row
+// of r that changes changes all results that have it, one that goes takes them
+// back. Each row of the result is of the rows that both tables had at one time;
+// two rows may be of different times. f must make equal results of equal rows,
+// and must not wait.
+//
+// The result is Synced when both tables are and all that they told is in it, and
+// Stale when one is not. Its Run ends with ctx's error, or with that of the table
+// that ended first.
+func JoinTables[LK, RK comparable, L, R, O any](kind Kind, l Table[LK, L], r Table[RK, R],
+	fk func(L) (RK, bool), f func(L, *R) O) (*cache.Table[LK, O], error) {
+	bad := func(field, reason string) (*cache.Table[LK, O], error) {
+		return nil, &ConfigError{Operator: "JoinTables", Field: field, Reason: reason}
+	}
+	switch {
+	case kind != Inner && kind != Left:
+		return bad("kind", "choose one: Inner or Left")
+	case l == nil || r == nil:
+		return bad("l, r", "is missing")
+	case fk == nil || f == nil:
+		return bad("fk, f", "is missing")
+	}
+	return cache.NewComputed("join", func(ctx context.Context, e *cache.Editor[LK, O]) error {
+		j := &tableJoin[LK, RK, L, R, O]{kind: kind, l: l, r: r, fk: fk, f: f, out: e,
+			names: map[LK]RK{}, named: map[RK]map[LK]struct{}{}}
+		return follow(ctx, l, r, j.left, j.right, e.Publish)
+	}), nil
+}
+
+// tableJoin is the work of a join of tables. Rows are not kept twice: each result
+// is made of what both tables have at that moment, and whatever changes later is
+// told later.
+type tableJoin[LK, RK comparable, L, R, O any] struct {
+	kind  Kind
+	l     Table[LK, L]
+	r     Table[RK, R]
+	fk    func(L) (RK, bool)
+	f     func(L, *R) O
+	out   *cache.Editor[LK, O]
+	names map[LK]RK              // the foreign key of each left, as it is in named
+	named map[RK]map[LK]struct{} // the lefts of each foreign key, whether there is such a right or not
+}
+
+func (j *tableJoin[LK, RK, L, R, O]) left(c cache.Change[LK, L]) { j.make(c.Key, c.Cause) }
+
+func (j *tableJoin[LK, RK, L, R, O]) right(c cache.Change[RK, R]) {
+	for k := range j.named[c.Key] {
+		j.make(k, c.Cause)
+	}
+}
+
+// make makes the result of a left anew, and its place in the index with it.
+func (j *tableJoin[LK, RK, L, R, O]) make(k LK, cause cache.Cause) {
+	left, there := j.l.Get(k)
+	if !there {
+		j.unname(k)
+		j.out.Delete(k, cause)
+		return
+	}
+	var right *R
+	if rk, ok := j.fk(left); ok {
+		j.name(k, rk)
+		if row, ok := j.r.Get(rk); ok {
+			right = &row
+		}
+	} else {
+		j.unname(k)
+	}
+	if right == nil && j.kind == Inner {
+		j.out.Delete(k, cause)
+		return
+	}
+	j.out.Put(k, j.f(left, right), cause)
+}
+
+func (j *tableJoin[LK, RK, L, R, O]) name(k LK, rk RK) {
+	if before, there := j.names[k]; there {
+		if before == rk {
+			return
+		}
+		j.unname(k)
+	}
+	j.names[k] = rk
+	lefts, there := j.named[rk]
+	if !there {
+		lefts = map[LK]struct{}{}
+		j.named[rk] = lefts
+	}
+	lefts[k] = struct{}{}
+}
+
+func (j *tableJoin[LK, RK, L, R, O]) unname(k LK) {
+	rk, there := j.names[k]
+	if !there {
+		return
+	}
+	delete(j.names, k)
+	if lefts := j.named[rk]; len(lefts) == 1 {
+		delete(j.named, rk)
+	} else {
+		delete(lefts, k)
+	}
+}
+
+// maxBatch is how many changes are taken before what they made is published, if
+// so many wait.
+const maxBatch = 256
+
+// follow takes the changes of two tables, and tells after each batch whether the
+// tables, and all of them that has been taken, can be relied on.
+func follow[LK, RK comparable, L, R any](ctx context.Context, l Table[LK, L], r Table[RK, R],
+	left func(cache.Change[LK, L]), right func(cache.Change[RK, R]), publish func(synced bool)) error {
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	lefts, rights := pump(ctx, &wg, feedOf(l)), pump(ctx, &wg, feedOf(r))
+	var lSynced, rSynced bool
+	for {
+		var err error
+		select {
+		case c := <-lefts:
+			err = takeChange(c, &lSynced, left)
+		case c := <-rights:
+			err = takeChange(c, &rSynced, right)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		for n := 1; err == nil && n < maxBatch; n++ {
+			select {
+			case c := <-lefts:
+				err = takeChange(c, &lSynced, left)
+				continue
+			case c := <-rights:
+				err = takeChange(c, &rSynced, right)
+				continue
+			default:
+			}
+			break
+		}
+		if err != nil {
+			return err
+		}
+		publish(lSynced && rSynced)
+	}
+}
+
+// feedOf is all that a table has and all that it tells after that.
+func feedOf[K comparable, T any](t Table[K, T]) Stream[cache.Change[K, T]] {
+	return func(ctx context.Context) iter.Seq2[cache.Change[K, T], error] {
+		return t.Changes(ctx, cache.WithInitial(), cache.WithPhases())
+	}
+}
+
+// takeChange takes a value of a feed. A phase is told behind what belongs to it.
+func takeChange[K comparable, T any](c item[cache.Change[K, T]], synced *bool, take func(cache.Change[K, T])) error {
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.value.Phase != nil:
+		*synced = *c.value.Phase == cache.Synced
+	case c.value.Op != cdc.Op(0):
+		take(c.value)
+	}
+	return nil
+}
