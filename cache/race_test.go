@@ -1,0 +1,5 @@
+//go:build race
+
+package cache
+
+func init() { modelChanges = 2 } // three would take minutes
