@@ -1,5 +1,64 @@
 // Package postgres is a Supabase project on a real PostgreSQL, for tests and
-// for local work.
+// for local work without Docker: the socket, REST API and sign-in of package
+// mockserver, on tables, policies, triggers and functions that are SQL.
 //
-// StartCluster starts a private PostgreSQL from the binaries on the machine.
+//	func TestOrders(t *testing.T) {
+//		server := postgres.Start(t, postgres.Options{
+//			Schema: `create table orders (id bigint generated always as identity primary key, status text);
+//				alter publication supabase_realtime add table orders`,
+//			Config: mockserver.Config{Timing: mockserver.Fast()},
+//		})
+//		// Point the program under test at server.URL() and server.AnonKey(), and
+//		// write with SQL at server.DatabaseURL().
+//	}
+//
+// New starts a PostgreSQL of its own (StartCluster) from the binaries on the
+// machine, version 14 or newer, or works on one that is given by its URL, as a
+// superuser, with wal_level logical. It makes of the database what a project
+// has: the roles anon, authenticated and service_role, the schemas auth and
+// realtime, and the publication supabase_realtime, into which tables are put by
+// SQL.
+//
+// # How it works
+//
+// A temporary replication slot streams the log by pgoutput into a bounded
+// queue. A poller takes from that with the real server's timings, or those of
+// Config.Timing, and asks PostgreSQL for all changes of a look together: the
+// catalogue as it is then, what only it can write as JSON, the filters that
+// only it can decide, and, in the role and with the claims of each subscriber,
+// which rows they see. An error of any of that loses the look and the slot, and
+// nothing tells of it, as with the real server. A second slot streams
+// realtime.messages. REST requests run in a transaction with the role and the
+// claims of the caller.
+//
+// # What is faithful
+//
+// The SQL of the recordings of Supabase Realtime 2.129.8 on PostgreSQL 15, run
+// on this server, yields the recorded messages: every type of value with its
+// losses (unless Options.Exact), replica identities, TOAST, filters, rights,
+// row level security asked at delivery, errors 400, 401 and 413, broadcasts from
+// the database, replay.
+//
+// # What is not
+//
+//   - "Subscribed to PostgreSQL" is said when the slot is there. The real server
+//     may say it before, and lose what is committed in between.
+//   - A transaction that is in the log already and that no snapshot sees yet is
+//     waited for. The real server reads the log so late that it hardly meets
+//     with one, and would take its rows for hidden.
+//   - Stored generated columns, which pgoutput leaves out before PostgreSQL 18,
+//     are computed from the row. One of a row in which an unchanged TOAST value
+//     is missing is left out.
+//   - A transaction of more than 2000 changes, or 64 MB, is looked at in parts.
+//   - The size of a change for error 413 is an estimate.
+//   - There is no table realtime.subscription, and realtime.messages has no
+//     partitions: nothing is removed from it.
+//   - Of the REST API there is no embedding, and there are no JSON paths,
+//     operators for arrays, ranges and full text search, aggregates, PUT or CSV.
+//     Sessions of the REST API are the superuser's, in the caller's role: a
+//     function that resets the role is the superuser.
+//   - Of the faults of mockserver.Server those about tables in memory find none:
+//     TruncateChanges, Publish, and those for rows. DropChanges, FailPolls,
+//     LoseSlot and all of the socket's work; RestartDatabase only pretends, while
+//     Cluster.Crash is real.
 package postgres

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/gapless-go/gapless/mockserver"
 )
@@ -94,19 +93,7 @@ func (s *Server) Apply(ctx context.Context, sql string) error {
 		return nil
 	}
 	if _, err := s.db.pool.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("postgres: %w", err)
-	}
-	return nil
-}
-
-// ApplyFile is Apply of what is in a file.
-func (s *Server) ApplyFile(ctx context.Context, path string) error {
-	sql, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("postgres: %w", err)
-	}
-	if err := s.Apply(ctx, string(sql)); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("postgres: %w", located(err, sql))
 	}
 	return nil
 }

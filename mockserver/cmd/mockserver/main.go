@@ -25,6 +25,12 @@
 // plays the server's side of such a file, once, to a client that behaves as the
 // recorded one did. It ends with status 0 when that is done, or with status 1
 // and the first difference. -speed 1 takes the time that the recording took.
+//
+//	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -postgres
+//
+// serves a real PostgreSQL in the place of tables in memory; -postgres -h has
+// the flags. That is another command, which is built when it is asked for: see
+// postgres.go.
 package main
 
 import (
@@ -53,6 +59,9 @@ func main() {
 
 // run serves until ctx ends, and returns the exit status.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	if rest, ok := forPostgres(args); ok {
+		return servePostgres(ctx, rest, out, errOut)
+	}
 	flags := flag.NewFlagSet("mockserver", flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	schema := flags.String("schema", "", "`file` with tables and users in JSON; none: a small demo")
@@ -64,6 +73,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	recorded := flags.String("play", "", "recorded `file` to serve")
 	speed := flags.Float64("speed", 0, "with -play: 1 for the times of the recording, 2 for half of them; 0: no waits")
 	verbose := flags.Bool("v", false, "log requests and messages")
+	flags.Bool("postgres", false, "serve a real PostgreSQL; see -postgres -h")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
