@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -62,6 +63,7 @@ type played struct {
 	sends   []*step // of the client, but for heartbeats
 	beats   []bool  // by heartbeat: whether it was answered
 	end     *step   // if the client ended it
+	closed  bool    // its end is recorded
 	openAt  *step
 
 	beaten  int // heartbeats that came
@@ -76,14 +78,14 @@ type played struct {
 // script is what readSteps knows while it reads.
 type script struct {
 	steps    []*step
-	sockets  map[string]*played // the last one of that name
-	requests map[string]*step   // unanswered
+	sockets  map[string][]*played // those of that name, one after the other
+	requests map[string]*step     // unanswered
 }
 
 // readSteps reads the lines of a transcript. The error says in which line what
 // cannot be played is.
 func readSteps(t transcript.Transcript) ([]*step, error) {
-	s := script{sockets: map[string]*played{}, requests: map[string]*step{}}
+	s := script{sockets: map[string][]*played{}, requests: map[string]*step{}}
 	for i, l := range t.Lines {
 		if err := s.add(&step{Line: l, number: i + 2}); err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+2, err)
@@ -103,15 +105,16 @@ func (s *script) add(l *step) error {
 	case l.Dir == "http_request", l.Dir == "http_response":
 		return s.http(l)
 	}
-	l.socket = s.sockets[l.Conn]
 	switch {
 	case l.IsFrame(), l.Dir == "opened", l.Dir == "upgrade_refused", l.Dir == "close":
 	default:
 		return nil // SQL, notes, pongs
 	}
-	if l.socket == nil {
+	named := s.sockets[l.Conn]
+	if len(named) == 0 {
 		return fmt.Errorf("socket %q has not been opened", l.Conn)
 	}
+	l.socket = named[len(named)-1]
 	switch {
 	case l.IsFrame():
 		s.frame(l)
@@ -120,8 +123,8 @@ func (s *script) add(l *step) error {
 		s.steps = append(s.steps, l)
 	case l.Dir == "opened":
 		s.steps = append(s.steps, l)
-	case !l.socket.refused:
-		return s.close(l)
+	default:
+		return s.close(l, named)
 	}
 	return nil
 }
@@ -139,7 +142,7 @@ func (s *script) open(l *step) error {
 	if m := vsn.FindStringSubmatch(u.Query().Get("vsn")); m != nil && m[1] == "2" {
 		l.socket.version = phoenix.V2
 	}
-	s.sockets[l.Conn] = l.socket
+	s.sockets[l.Conn] = append(s.sockets[l.Conn], l.socket)
 	s.steps = append(s.steps, l)
 	return nil
 }
@@ -162,9 +165,19 @@ func (s *script) frame(l *step) {
 	s.steps = append(s.steps, l)
 }
 
-// close adds the end of a socket. Where the line does not say whose doing it
-// was, a close frame without a code was the client's.
-func (s *script) close(l *step) error {
+// close adds the end of a socket, the first of its name that has not ended.
+// Where the line does not say whose doing it was, a close frame without a code
+// was the client's. A refused upgrade has an end, too, in some recordings.
+func (s *script) close(l *step, named []*played) error {
+	i := slices.IndexFunc(named, func(p *played) bool { return !p.closed })
+	if i < 0 {
+		return fmt.Errorf("socket %q has ended before", l.Conn)
+	}
+	l.socket = named[i]
+	l.socket.closed = true
+	if l.socket.refused {
+		return nil
+	}
 	if err := json.Unmarshal([]byte(l.Frame), &l.end); err != nil {
 		return err
 	}

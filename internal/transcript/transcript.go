@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"path"
 	"strings"
@@ -107,12 +108,16 @@ func Names() []string {
 
 // Load returns the transcript of that name.
 func Load(name string) (Transcript, error) {
-	b, err := files.ReadFile(path.Join("testdata", name+".jsonl"))
+	f, err := Open(name)
 	if err != nil {
 		return Transcript{Name: name}, err
 	}
-	return Read(name, bytes.NewReader(b))
+	defer f.Close()
+	return Read(name, f)
 }
+
+// Open opens the file of the transcript of that name.
+func Open(name string) (fs.File, error) { return files.Open(path.Join("testdata", name+".jsonl")) }
 
 // maxLine bounds one line of a file, which holds one frame.
 const maxLine = 64 << 20
