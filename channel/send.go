@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,7 +88,7 @@ func (c *Channel) SendBinary(ctx context.Context, event string, payload []byte) 
 	if c.link.Version() == phoenix.V1 {
 		return ErrBinary
 	}
-	return c.send(ctx, event, payload, false)
+	return c.send(ctx, event, bytes.Clone(payload), false) // it may wait to be written
 }
 
 func (c *Channel) send(ctx context.Context, event string, payload []byte, isJSON bool) error {

@@ -47,14 +47,18 @@
 // and under row level security the policies of the table, which are Go
 // functions. Private channels ask Config.Messages, or Config.Channels.
 //
-// # Broadcasts
+// # Broadcasts and presence
 //
 // Broadcasts of clients, in text and binary, go to everybody who has joined the
 // topic, in the form that their serializer has for them. So do those over HTTP,
 // and those from the database, which Server and Tx make: RealtimeSend,
 // RealtimeSendBinary and BroadcastChanges. These are stored for replay, if they
-// are private. Presence is told of as by one node: at once. Config.Limits has the limits of a project, RealisticLimits those
-// of a real one.
+// are private.
+//
+// Presence is told of at once, as a single node of the real server does it.
+//
+// Config.Limits has the limits of a project; RealisticLimits are those of a
+// real one.
 //
 // # Things that go wrong
 //
