@@ -1,0 +1,310 @@
+package deliver_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/enrich"
+	"github.com/gapless-go/gapless/enrich/deliver"
+)
+
+// value is what the consumers of these tests are given.
+type value struct {
+	N    int
+	Lane string
+}
+
+func keyOf(v value) string  { return strconv.Itoa(v.N) }
+func laneOf(v value) string { return v.Lane }
+
+// values are numbered from first on, in the lanes given.
+func values(first int, lanes ...string) enrich.Stream[value] {
+	var all []value
+	for i, lane := range lanes {
+		all = append(all, value{first + i, lane})
+	}
+	return enrich.Of(all...)
+}
+
+// journal is what effects have done, in their order.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *journal) add(v value) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, fmt.Sprintf("%d %s", v.N, v.Lane))
+}
+
+func consumer(store deliver.Store[deliver.None], j *journal) deliver.Consumer[value, deliver.None] {
+	return deliver.Consumer[value, deliver.None]{Store: store, Key: keyOf, Lane: laneOf, Position: keyOf, Workers: 2,
+		Handle: func(_ context.Context, _ deliver.None, v value) error { j.add(v); return nil }}
+}
+
+func TestEffectsHappenOncePerKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		store := deliver.NewMemory(100)
+		c := consumer(store, &j)
+		c.Workers = 1
+		require.NoError(t, c.Run(t.Context(), values(1, "a", "b", "a")))
+		require.NoError(t, c.Run(t.Context(), values(2, "b", "a", "a")), "delivered again")
+		require.Equal(t, []string{"1 a", "2 b", "3 a", "4 a"}, j.lines)
+		at, err := c.Resume(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "4", at)
+	})
+}
+
+// One bad value is tried again and then put aside with its reason; its lane waits
+// for that, and no other does.
+func TestAPoisonedValueDelaysOnlyItsLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := deliver.NewMemory(100)
+		start := time.Now()
+		took := map[int]time.Duration{}
+		var mu sync.Mutex
+		c := deliver.Consumer[value, deliver.None]{Store: store, Key: keyOf, Lane: laneOf, Position: keyOf, Workers: 2,
+			Retry: deliver.Retry{Attempts: 4, Min: time.Second, Max: time.Minute},
+			Handle: func(_ context.Context, _ deliver.None, v value) error {
+				if v.N == 2 {
+					return errors.New("cannot be done")
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				took[v.N] = time.Since(start)
+				return nil
+			}}
+		var tries []string
+		c.Failed = func(v value, attempt int, err error, buried bool) {
+			tries = append(tries, fmt.Sprint(v.N, attempt, err, buried))
+		}
+		require.NoError(t, c.Run(t.Context(), values(1, "a", "bad", "a", "bad", "c")))
+		require.Zero(t, took[1]+took[3]+took[5], "nothing else is delayed")
+		require.NotZero(t, took[4])
+		require.Len(t, tries, 4)
+		require.Equal(t, "2 4 cannot be done true", tries[3])
+		letters := store.Letters()
+		require.Len(t, letters, 1)
+		require.Equal(t, "2", letters[0].Key)
+		require.Equal(t, "2", letters[0].Position)
+		require.Equal(t, "cannot be done", letters[0].Reason)
+		require.Equal(t, 4, letters[0].Attempts)
+		require.JSONEq(t, `{"N":2,"Lane":"bad"}`, string(letters[0].Value))
+	})
+}
+
+// The position moves past what is handled from the beginning on, and not past
+// what is under way.
+func TestThePositionOnlyMovesPastWhatWasHandled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := deliver.NewMemory(100)
+		release := make(chan struct{})
+		c := deliver.Consumer[value, deliver.None]{Store: store, Key: keyOf, Lane: laneOf, Position: keyOf, Workers: 3,
+			Handle: func(_ context.Context, _ deliver.None, v value) error {
+				if v.N == 2 {
+					<-release
+				}
+				return nil
+			}}
+		done := make(chan error)
+		go func() { done <- c.Run(t.Context(), values(1, "a", "b", "c", "d")) }()
+		position := func() string {
+			synctest.Wait()
+			time.Sleep(2 * time.Second)
+			at, err := store.Position(t.Context())
+			require.NoError(t, err)
+			return at
+		}
+		require.Equal(t, "1", position(), "3 and 4 are handled, and 2 is not")
+		close(release)
+		require.NoError(t, <-done)
+		require.Equal(t, "4", position())
+	})
+}
+
+// A run that ends in the middle is gone on with behind the last position, and what
+// it had handled behind that is not handled again.
+func TestARunGoesOnWhereTheLastOneEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		store := deliver.NewMemory(100)
+		c := consumer(store, &j)
+		slow := c
+		slow.Handle = func(ctx context.Context, tx deliver.None, v value) error {
+			if v.N == 2 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return c.Handle(ctx, tx, v)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, slow.Run(ctx, values(1, "a", "b", "c", "b")), context.DeadlineExceeded)
+		require.Empty(t, store.Letters(), "that it was interrupted says nothing against a value")
+		at, err := c.Resume(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "1", at)
+		require.NoError(t, c.Run(t.Context(), values(2, "b", "c", "b")))
+		require.ElementsMatch(t, []string{"1 a", "3 c", "2 b", "4 b"}, j.lines)
+	})
+}
+
+func TestErrorsAreJudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := deliver.NewMemory(100)
+		down := errors.New("the service is down")
+		tries := map[int]int{}
+		start := time.Now()
+		c := deliver.Consumer[value, deliver.None]{Store: store, Key: keyOf, Lane: laneOf,
+			Retry: deliver.Retry{Attempts: 2, Temporary: func(err error) bool { return errors.Is(err, down) }},
+			Handle: func(_ context.Context, _ deliver.None, v value) error {
+				tries[v.N]++
+				switch {
+				case v.N == 1:
+					return fmt.Errorf("it is no use: %w", deliver.Permanent(errors.New("not a mail address")))
+				case v.N == 2 && time.Since(start) < time.Hour:
+					return down
+				case v.N == 3:
+					panic("oops")
+				}
+				return nil
+			}}
+		require.NoError(t, c.Run(t.Context(), values(1, "a", "b", "c", "d")))
+		require.Equal(t, 1, tries[1])
+		require.Greater(t, tries[2], 50)
+		require.Equal(t, 2, tries[3])
+		letters := store.Letters()
+		require.Len(t, letters, 2)
+		require.Equal(t, "it is no use: not a mail address", letters[0].Reason)
+		require.Equal(t, "deliver: the effect panicked: oops", letters[1].Reason)
+	})
+}
+
+// frail is a store that fails for a while.
+type frail struct {
+	*deliver.Memory
+	until time.Time
+}
+
+var errFrail = &deliver.StoreError{Op: "mark", Err: errors.New("no connection")}
+
+func (f *frail) Once(ctx context.Context, key string, effect func(context.Context, deliver.None) error) (bool, error) {
+	if time.Now().Before(f.until) {
+		return false, errFrail
+	}
+	return f.Memory.Once(ctx, key, effect)
+}
+
+func (f *frail) Bury(ctx context.Context, l deliver.Letter) error {
+	if time.Now().Before(f.until) {
+		return errFrail
+	}
+	return f.Memory.Bury(ctx, l)
+}
+
+// A store that is away is waited for: no value is given up because of it.
+func TestAStoreThatFailsIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &frail{deliver.NewMemory(100), time.Now().Add(time.Hour)}
+		var j journal
+		c := consumer(store, &j)
+		c.Retry.Attempts = 1
+		require.NoError(t, c.Run(t.Context(), values(1, "a", "b")))
+		require.Empty(t, store.Letters())
+		require.Len(t, j.lines, 2)
+
+		c.Handle = func(context.Context, deliver.None, value) error {
+			store.until = time.Now().Add(time.Hour)
+			return errors.New("bad")
+		}
+		c.Workers = 1
+		require.NoError(t, c.Run(t.Context(), values(3, "a")))
+		require.Len(t, store.Letters(), 1, "also to bury something")
+		require.Equal(t, "bad", store.Letters()[0].Reason)
+	})
+}
+
+// The input's error comes behind all that came before it.
+func TestTheInputsErrorEndsARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("broken")
+		in := func(ctx context.Context) iter.Seq2[value, error] {
+			return func(yield func(value, error) bool) {
+				if yield(value{1, "a"}, nil) && yield(value{2, "b"}, nil) {
+					yield(value{}, broken)
+				}
+			}
+		}
+		var j journal
+		store := deliver.NewMemory(100)
+		require.ErrorIs(t, consumer(store, &j).Run(t.Context(), in), broken)
+		require.Len(t, j.lines, 2)
+		at, _ := store.Position(t.Context())
+		require.Equal(t, "2", at)
+	})
+}
+
+// No more than so many values are under way.
+func TestAConsumerIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pulled := 0
+		in := func(ctx context.Context) iter.Seq2[value, error] {
+			return func(yield func(value, error) bool) {
+				for pulled = 0; yield(value{pulled, "a"}, nil); pulled++ {
+				}
+			}
+		}
+		var j journal
+		c := consumer(deliver.NewMemory(100), &j)
+		c.MaxPending = 10
+		c.Handle = func(ctx context.Context, _ deliver.None, v value) error { <-ctx.Done(); return ctx.Err() }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.ErrorIs(t, c.Run(ctx, in), context.DeadlineExceeded)
+		require.LessOrEqual(t, pulled, 12)
+	})
+}
+
+func TestAConsumerRefusesBadSettings(t *testing.T) {
+	var bad *enrich.ConfigError
+	require.ErrorAs(t, deliver.Consumer[value, deliver.None]{}.Run(t.Context(), values(1)), &bad)
+	c := consumer(deliver.NewMemory(1), &journal{})
+	c.Workers = -1
+	require.ErrorAs(t, c.Run(t.Context(), values(1)), &bad)
+}
+
+func TestAChangeHasOneKey(t *testing.T) {
+	c := cdc.Change{Op: cdc.Update, Schema: "public", Table: "orders", Committed: time.UnixMilli(1).UTC(),
+		Record: json.RawMessage(`{"id":1}`), OldRecord: json.RawMessage(`{"id":1}`)}
+	require.Equal(t, deliver.ChangeKey(c), deliver.ChangeKey(c))
+	seen := map[string]bool{deliver.ChangeKey(c): true}
+	for _, spoil := range []func(c *cdc.Change){
+		func(c *cdc.Change) { c.Op = cdc.Insert },
+		func(c *cdc.Change) { c.Schema = "private" },
+		func(c *cdc.Change) { c.Table = "users" },
+		func(c *cdc.Change) { c.Committed = c.Committed.Add(time.Millisecond) },
+		func(c *cdc.Change) { c.Record = json.RawMessage(`{"id":2}`) },
+		func(c *cdc.Change) { c.OldRecord = nil },
+		func(c *cdc.Change) { c.Record, c.OldRecord = nil, c.Record },
+	} {
+		other := c
+		spoil(&other)
+		require.False(t, seen[deliver.ChangeKey(other)])
+		seen[deliver.ChangeKey(other)] = true
+	}
+	require.Empty(t, deliver.ChangeKey(cdc.Change{Gap: &cdc.Gap{}}))
+}
