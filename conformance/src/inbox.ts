@@ -1,6 +1,6 @@
 // How long a wait may take. A project that was idle needs up to 9 s to begin
 // with changes, and a refused join is answered after 5 s.
-const PATIENCE_MS = Number(process.env.CONFORMANCE_WAIT_MS ?? 20_000)
+export const PATIENCE_MS = Number(process.env.CONFORMANCE_WAIT_MS ?? 20_000)
 
 // Inbox holds what came, in order, until it is taken. Nobody sleeps: a test
 // waits for what it wants to see, and shows that something else did not come

@@ -1,6 +1,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { after, type TestContext } from 'node:test'
 import { createClient, type RealtimeClientOptions, type SupabaseClient } from '@supabase/supabase-js'
+import { PATIENCE_MS } from './inbox.ts'
 import { Sockets } from './sockets.ts'
 
 function setting(name: string): string {
@@ -27,7 +28,7 @@ function open(key: string, realtime: RealtimeClientOptions = {}, accessToken?: (
   const supabase = createClient(url, key, {
     accessToken,
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
-    realtime: { transport: sockets.transport, logger: () => {}, ...realtime },
+    realtime: { transport: sockets.transport, timeout: PATIENCE_MS, logger: () => {}, ...realtime },
   })
   return { supabase, sockets }
 }
