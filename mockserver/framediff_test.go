@@ -28,6 +28,13 @@ func (f normalFrame) String() string {
 // is reports whether the message is a text of that event.
 func (f normalFrame) is(event string) bool { return strings.HasSuffix(f.head, " "+event) }
 
+// sameChange reports whether both tell of one change, with the same columns.
+func (f normalFrame) sameChange(other normalFrame) bool {
+	data, _, isChange := strings.Cut(f.payload, `,"ids":`)
+	otherData, _, _ := strings.Cut(other.payload, `,"ids":`)
+	return isChange && f.is("postgres_changes") && other.is("postgres_changes") && data == otherData
+}
+
 // frameDiff says what differs between the messages that a socket should have
 // got and those that it got: which are missing, which are too many, and which
 // members of others are not as they should be. It is empty if nothing does.

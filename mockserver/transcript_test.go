@@ -564,22 +564,16 @@ var (
 	age        = regexp.MustCompile(`expired \d+ seconds`)
 )
 
-// normal makes messages of one meaning equal. Runs of changes are sorted by
-// topic, which keeps the order of each channel.
+// normal makes messages of one meaning equal. Those of one change that follow
+// each other are sorted by topic.
 func (p *player) normal(name string, v phoenix.Version, frames []frame, recorded bool) (normal []normalFrame) {
-	run := 0 // where the changes begin behind which there is nothing else
 	for _, f := range frames {
-		n, isChange := p.normalFrame(name, v, f, recorded)
+		n := p.normalFrame(name, v, f, recorded)
 		at := len(normal)
-		if isChange {
-			for at > run && normal[at-1].topic > n.topic {
-				at--
-			}
+		for at > 0 && n.sameChange(normal[at-1]) && normal[at-1].topic > n.topic {
+			at--
 		}
 		normal = slices.Insert(normal, at, n)
-		if !isChange {
-			run = len(normal)
-		}
 	}
 	for _, d := range p.sc.accepts {
 		before := slices.Clone(normal)
@@ -602,25 +596,24 @@ func repliesFirst(frames []normalFrame) {
 	}
 }
 
-func (p *player) normalFrame(name string, v phoenix.Version, f frame, recorded bool) (n normalFrame, isChange bool) {
+func (p *player) normalFrame(name string, v phoenix.Version, f frame, recorded bool) normalFrame {
 	m, err := phoenix.Decode(v, phoenix.FromServer, f.binary, f.raw)
 	if err != nil || f.binary {
-		return p.normalBroadcast(name, f, m, err), false
+		return p.normalBroadcast(name, f, m, err)
 	}
 	payload := string(m.Payload)
 	if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
 		payload = p.translateIDs(payload)
 	}
 	payload = age.ReplaceAllString(payload, "expired N seconds")
-	n = normalFrame{
+	n := normalFrame{
 		topic: m.Topic, head: fmt.Sprintf("%s %s %s", orNull(m.JoinRef), orNull(m.Ref), m.Event),
 		payload: compact(p.t, []byte(payload)),
 	}
 	if m.Event == phoenix.EventPostgresChanges {
 		n.exact = rowText(p.t, m.Payload)
-		return n, true
 	}
-	return n, false
+	return n
 }
 
 // orNull writes a ref, which is JSON.
