@@ -107,8 +107,9 @@ type Status struct {
 	LastMark   time.Time     // when the last mark came; zero without a Marker
 	MarkRTT    time.Duration // how long it took from before it was written
 
-	Events uint64 // that have come
-	Gaps   uint64 // of the stream, its start included
+	Events   uint64 // that have come
+	Received int64  // bytes of the answers of the REST API
+	Gaps     uint64 // of the stream, its start included
 	// LastGap is the last one, with its reason.
 	LastGap cdc.Gap
 	// Contradictions counts events that did not fit the row that was there: a

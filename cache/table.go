@@ -125,7 +125,11 @@ func (t *Table[K, T]) Phase() Phase { return t.view.Load().phase }
 func (t *Table[K, T]) Status() Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.status
+	s := t.status
+	if t.source.received != nil {
+		s.Received = t.source.received.bytes.Load()
+	}
+	return s
 }
 
 // WaitSynced blocks until the Table is Synced, which it may no longer be when

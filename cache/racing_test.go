@@ -1,0 +1,5 @@
+//go:build race
+
+package cache_test
+
+func init() { divergenceSeeds = 1 } // the detector makes it ten times slower
