@@ -110,7 +110,7 @@ func TestCutIsOneStateOfSeveralTables(t *testing.T) {
 
 // What the server loses without a word, a canary finds, and the table is equal
 // again without any other sign.
-func TestTheCanaryFindsSilentLosses(t *testing.T) {
+func TestC51TheCanaryFindsSilentLosses(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose   func(s *mockserver.Server)
 		reason cdc.GapReason
