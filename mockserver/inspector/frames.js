@@ -113,24 +113,23 @@ function draw() {
     return;
   }
   const follow = atEnd();
-  const rows = document.createDocumentFragment();
-  let fresh = 0;
   for (const f of waiting) {
     kept.push(f);
     keptText += f.text.length;
     learn(f);
-    if (!matches(f)) continue;
-    rows.append(row(f));
-    fresh++;
   }
+  const through = waiting.filter(matches);
   waiting = [];
-  while (kept.length > maxKept || keptText > maxKeptText) keptText -= kept.shift().text.length;
-  matchCount += fresh;
-  list.append(rows);
-  shownCount += fresh;
-  for (; shownCount > maxShown; shownCount--) list.firstElementChild.remove();
+  let gone = 0;
+  for (; kept.length - gone > maxKept || keptText > maxKeptText; gone++) keptText -= kept[gone].text.length;
+  kept.splice(0, gone);
+  matchCount += through.length;
+  const rows = through.slice(-maxShown).map(row);
+  for (let surplus = shownCount + rows.length - maxShown; surplus > 0; surplus--, shownCount--) list.firstElementChild.remove();
+  list.append(...rows);
+  shownCount += rows.length;
   if (follow) list.scrollTop = list.scrollHeight;
-  else unseen += fresh;
+  else unseen += through.length;
   tell();
 }
 
@@ -155,7 +154,7 @@ function tell() {
   const older = $("older");
   const hidden = matchCount - shownCount;
   older.hidden = hidden <= 0;
-  older.textContent = `${hidden.toLocaleString("en")} older ones are not shown`;
+  older.textContent = `${hidden.toLocaleString("en")} older not shown`;
   const newest = $("newest");
   if (atEnd()) unseen = 0;
   const more = unseen + (paused ? waiting.length : 0);
@@ -205,6 +204,7 @@ export function show(part) {
     if (name in part) input.value = part[name];
   }
   redraw();
+  if ($("tab-frames").offsetParent) $("tab-frames").click(); // on a phone
 }
 
 // add takes frames in.
@@ -291,7 +291,9 @@ export function escape() {
 export function start() {
   recall();
   matches = makeMatcher();
-  for (const input of Object.values(filter)) input.addEventListener("input", redraw);
+  let due = 0; // the request for a redrawing
+  const soon = () => { due ||= requestAnimationFrame(() => { due = 0; redraw(); }); };
+  for (const input of Object.values(filter)) input.addEventListener("input", soon);
   $("filter").addEventListener("submit", (e) => e.preventDefault());
   $("pause").addEventListener("click", pause);
   $("clear").addEventListener("click", clear);

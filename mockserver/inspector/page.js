@@ -36,7 +36,7 @@ narrow.addEventListener("change", () => select(document.body.dataset.tab));
 addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey || $("help").open) return;
   if (e.key === "Escape") return frames.escape();
-  if (e.target.closest("input, select, textarea, [role=tablist]")) return;
+  if (e.defaultPrevented || e.target.closest("input, select, textarea")) return;
   if (e.key === "Enter" && e.target.closest("button, summary")) return;
   const tab = { s: "sockets", t: "tables", f: "faults" }[e.key];
   if (tab) select(tab, true);

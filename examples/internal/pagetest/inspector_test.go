@@ -92,6 +92,26 @@ func TestInspector(t *testing.T) {
 	b.Until(`document.querySelectorAll("#frames > li").length > 5 && document.getElementById("text").value === ""`)
 	require.Zero(t, pagetest.Look[int](b, frame("heartbeat", "")))
 
+	// Keys.
+	b.Do(chromedp.KeyEvent("k"), chromedp.KeyEvent("k"), chromedp.KeyEvent("j"))
+	b.Until(`document.activeElement === document.querySelector("#frames > li:last-child")`)
+	b.Do(chromedp.KeyEvent(kb.Enter))
+	b.Until(`document.activeElement.querySelector(".details") !== null`)
+	b.Do(chromedp.KeyEvent(kb.Escape))
+	b.Until(`document.activeElement.matches("#frames > li") && document.querySelector(".details") === null`)
+	b.Do(chromedp.KeyEvent("p"))
+	b.Until(`document.getElementById("pause").getAttribute("aria-pressed") === "true"`)
+	_, err = i.server.Update("customers", mockserver.Row{"city": "Hamar"}, mockserver.Row{"id": 1})
+	require.NoError(t, err)
+	b.Until(`document.getElementById("newest").textContent.startsWith("1 held back")`)
+	require.Zero(t, pagetest.Look[int](b, frame("postgres_changes", "Hamar")))
+	b.Do(chromedp.KeyEvent("p"))
+	b.Until(frame("postgres_changes", "Hamar"))
+	b.Do(chromedp.KeyEvent("?"))
+	b.Until(`document.getElementById("help").open`)
+	b.Do(chromedp.KeyEvent(kb.Escape))
+	b.Until(`!document.getElementById("help").open`)
+
 	// A button for every fault, each with all its parameters.
 	b.Do(chromedp.Click(chromedp.CSS("#tab-faults")))
 	b.Until(fmt.Sprintf(`document.querySelectorAll("#fault-list form").length === %d`, len(i.server.Faults())))
