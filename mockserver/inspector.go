@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/redact"
@@ -41,6 +41,9 @@ const (
 type inspector struct {
 	s       *Server
 	started string // tells this server's frames from those of one before it
+
+	mu   sync.Mutex
+	seen sqlTables // of the backend's database
 }
 
 // routes returns the handler of / and of what stands below /inspect.
@@ -116,14 +119,30 @@ type inspectedRows struct {
 
 // rows answers with rows of the table in the order of its primary key.
 func (i *inspector) rows(w http.ResponseWriter, r *http.Request) {
-	t, err := i.s.db.lookup(r.FormValue("table"))
+	offset, err := strconv.Atoi(r.FormValue("offset"))
+	if err != nil || offset < 0 {
+		offset = 0
+	}
+	var answer inspectedRows
+	if i.s.realtime.backend != nil {
+		answer, err = i.sqlRows(r.Context(), r.FormValue("table"), offset)
+	} else {
+		answer, err = i.memoryRows(r.FormValue("table"), offset)
+	}
 	if err != nil {
-		http.Error(w, "there is no such table", http.StatusNotFound)
+		http.Error(w, "there is no such table, or it cannot be read", http.StatusNotFound)
 		return
 	}
-	offset, _ := strconv.Atoi(r.FormValue("offset")) // 0 where it is none
+	writeJSON(w, http.StatusOK, answer)
+}
+
+func (i *inspector) memoryRows(name string, offset int) (answer inspectedRows, err error) {
+	t, err := i.s.db.lookup(name)
+	if err != nil {
+		return answer, err
+	}
 	set := i.s.db.rows(t)
-	answer := inspectedRows{Rows: [][]*string{}, Count: set.count}
+	answer = inspectedRows{Rows: [][]*string{}, Count: set.count}
 	for _, c := range t.columns {
 		answer.Columns = append(answer.Columns, c.name)
 	}
@@ -135,22 +154,9 @@ func (i *inspector) rows(w http.ResponseWriter, r *http.Request) {
 		if len(answer.Rows) == maxInspectedRows {
 			break
 		}
-		answer.Rows = append(answer.Rows, t.shownRow(e.row))
+		answer.Rows = append(answer.Rows, shownJSON(t.rowJSON(e.row), answer.Columns))
 	}
-	writeJSON(w, http.StatusOK, answer)
-}
-
-// shownRow returns the values of a row as JSON text, without keys and tokens.
-func (t *table) shownRow(r row) []*string {
-	var values map[string]json.RawMessage
-	_ = json.Unmarshal(redact.Text(t.rowJSON(r)), &values) // it has just been written
-	shown := make([]*string, len(t.columns))
-	for i, c := range t.columns {
-		if text := string(values[c.name]); text != "null" {
-			shown[i] = &text
-		}
-	}
-	return shown
+	return answer, nil
 }
 
 // inspected is what a page is told of the server when it has changed.
@@ -159,11 +165,15 @@ type inspected struct {
 	Sockets []Connection `json:"sockets"` // the first ones
 	Open    int          `json:"open"`    // all of them
 	Tables  []adminTable `json:"tables"`
-	Commits uint64       `json:"commits"` // ever
+	Commits uint64       `json:"commits"` // changes with every commit
 }
 
-func (i *inspector) look() []byte {
+func (i *inspector) look(ctx context.Context) []byte {
 	now := inspected{URL: i.s.url, Sockets: i.s.Connections(), Tables: i.s.describeTables(), Commits: i.s.db.commits()}
+	if i.s.realtime.backend != nil {
+		seen := i.sqlTables(ctx)
+		now.Tables, now.Commits = append([]adminTable{}, seen.tables...), seen.written
+	}
 	now.Open = len(now.Sockets)
 	now.Sockets = now.Sockets[:min(now.Open, maxInspected)]
 	return redact.Text(mustJSON(now))
@@ -191,7 +201,7 @@ func (i *inspector) events(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(inspectorTick)
 	defer tick.Stop()
 	for {
-		if i.tellFrames(w, page) != nil || i.tellState(w, page) != nil {
+		if i.tellFrames(w, page) != nil || i.tellState(ctx, w, page) != nil {
 			return
 		}
 		select {
@@ -232,12 +242,12 @@ func (i *inspector) tellFrames(w http.ResponseWriter, page *told) error {
 
 // tellState looks at the server once in a while: less often where that takes
 // long.
-func (i *inspector) tellState(w http.ResponseWriter, page *told) error {
+func (i *inspector) tellState(ctx context.Context, w http.ResponseWriter, page *told) error {
 	began := time.Now()
 	if began.Before(page.look) {
 		return nil
 	}
-	state := i.look()
+	state := i.look(ctx)
 	page.look = time.Now().Add(max(inspectorLook, 20*time.Since(began)))
 	if bytes.Equal(state, page.state) {
 		return nil

@@ -66,7 +66,7 @@ const nameOf = (t) => (t.schema === "public" ? t.name : `${t.schema}.${t.name}`)
 export function drawTables(state) {
   $("table-count").textContent = state.tables.length;
   for (const t of state.tables) drawTable(t);
-  if (!state.tables.length) $("tables").replaceChildren(element("p.quiet.empty", {}, "There are no tables in memory."));
+  if (!state.tables.length) $("tables").replaceChildren(element("p.quiet.empty", {}, "There are no tables."));
   const seen = JSON.stringify([state.commits, state.tables]);
   if (open && seen !== drawnCommits) drawRows();
   drawnCommits = seen;
@@ -86,7 +86,7 @@ function drawTable(t) {
   if (t.rls) badges.push(" ", element("span.badge", { title: "row level security is on" }, "RLS"));
   if (!t.published) badges.push(" ", element("span.badge.bad", { title: "not in the publication: no changes are delivered" }, "unpublished"));
   if (t.replica_identity.toLowerCase() !== "default") badges.push(" ", element("span.badge", { title: "replica identity" }, t.replica_identity.toLowerCase()));
-  c.summary.replaceChildren(element("strong", {}, name), ...badges, element("span.count", {}, t.rows.toLocaleString("en")));
+  c.summary.replaceChildren(element("strong", {}, name), ...badges, element("span.count", {}, t.rows < 0 ? "" : t.rows.toLocaleString("en")));
 }
 
 function toggled(name) {
@@ -108,7 +108,7 @@ async function drawRows() {
   const c = cards.get(name);
   try {
     const answer = await fetch(`rows?table=${encodeURIComponent(name)}&offset=${c.offset}`);
-    if (answer.ok && open === name) c.body.replaceChildren(...rowsOf(c, await answer.json()));
+    if (open === name) c.body.replaceChildren(...(answer.ok ? rowsOf(c, await answer.json()) : [element("p.quiet", {}, await answer.text())]));
   } catch { /* the server is gone, which the header says */ }
   asking = false;
   if (again) { again = false; if (open) drawRows(); }

@@ -17,7 +17,8 @@
 //
 // The command prints the URLs, the database's too, the keys and a token of the
 // user, and serves until it is interrupted. Below /mock/v1/ a test in any
-// language asks for faults; see package mockserver.
+// language asks for faults, and a browser that opens the project URL finds the inspector;
+// see package mockserver.
 package main
 
 import (
@@ -103,7 +104,7 @@ func parse(args []string, errOut io.Writer) (settings, error) {
 	if *verbose {
 		o.Config.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	o.Config.Admin = true
+	o.Config.Inspector = true
 	return s, nil
 }
 
@@ -127,6 +128,7 @@ func serve(ctx context.Context, out io.Writer, set settings) error {
 	}
 	fmt.Fprintf(out, "project URL:   %s\n", server.URL())
 	fmt.Fprintf(out, "websocket URL: %s\n", server.WebsocketURL())
+	fmt.Fprintf(out, "inspector:     %s/inspect/\n", server.URL())
 	fmt.Fprintf(out, "database URL:  %s\n", server.DatabaseURL())
 	fmt.Fprintf(out, "anon key:      %s\n", server.AnonKey())
 	fmt.Fprintf(out, "service key:   %s\n", server.ServiceKey())
