@@ -2,6 +2,7 @@ package mockserver_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -144,6 +145,15 @@ func TestAdminSockets(t *testing.T) {
 				{"topic":"realtime:a","private":true,"bindings":[],"subscriptions":0}]},
 			{"socket":2,"version":"1.0.0","role":"anon","opened":"` + opened + `","backlog":0,"channels":[]}]`,
 		}.check(t, s)
+		var topics []string
+		for ref := uint64(3); ref < 10; ref++ {
+			topics = append(topics, fmt.Sprint("realtime:", 9-ref))
+			b.join(ref, topics[len(topics)-1], `{}`, "")
+			b.next()
+		}
+		for i, ch := range s.Connections()[1].Channels {
+			require.Equal(t, topics[i], ch.Topic, "in the order of the joins")
+		}
 		s.RestartWorkers()
 		require.Zero(t, s.Connections()[0].Channels[0].Subscriptions, "it is deaf")
 		adminCall{call: "DELETE sockets/2", status: 204}.check(t, s)

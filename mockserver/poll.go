@@ -24,7 +24,7 @@ func (p *poller) deliverAll(all []found) (delivered bool, err error) {
 		return false, nil
 	}
 	for _, f := range all {
-		if len(f.deliveries) > 0 && p.ctx.Err() == nil {
+		if len(f.deliveries) > 0 {
 			p.take(f)
 			delivered = true
 		}
