@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gapless-go/gapless/mockserver"
 )
@@ -99,4 +100,55 @@ func ExampleLoadSchema() {
 	fmt.Println(len(config.Tables), config.Tables[0].Name, err)
 	// Output:
 	// 1 todos <nil>
+}
+
+// A fault is asked for by its name. Its parameters have defaults, which
+// Server.Faults gives.
+func ExampleServer_Inject() {
+	server, err := mockserver.New(mockserver.Config{InMemory: true})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer server.Close()
+
+	err = server.Inject(mockserver.Fault{Name: "restart-database", Params: []byte(`{"for":"2s"}`)})
+	fmt.Println(err)
+	request, _ := http.NewRequest("GET", server.URL()+"/rest/v1/orders", nil)
+	request.Header.Set("apikey", server.AnonKey())
+	answer, err := server.HTTPClient().Do(request)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = answer.Body.Close()
+	fmt.Println(answer.Status)
+	server.Heal()
+
+	fmt.Println(server.Inject(mockserver.Fault{Name: "earthquake"}))
+	fmt.Println(server.Inject(mockserver.Fault{Name: "L7", Params: []byte(`{"for":"-2s"}`)}))
+	// Output:
+	// <nil>
+	// 503 Service Unavailable
+	// mockserver: fault "earthquake": there is no such fault
+	// mockserver: fault "L7": its parameters: "-2s" is not between 0 and 24h0m0s
+}
+
+// A schedule follows from its seed. Server.Play plays it.
+func ExampleRandomFaults() {
+	schedule, err := mockserver.RandomFaults(1, 3, time.Minute, "kill-sockets", "drop-changes", "mute-heartbeats")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, fault := range schedule {
+		fmt.Println(fault)
+	}
+	// Output:
+	// 14.056s mute-heartbeats {"on":true}
+	// 15.949s mute-heartbeats {"on":false}
+	// 26.963s drop-changes {"table":"","times":1}
+	// 33.032s drop-changes {"table":"","times":0}
+	// 36.986s mute-heartbeats {"on":true}
+	// 55.038s mute-heartbeats {"on":false}
 }

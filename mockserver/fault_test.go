@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -272,24 +274,54 @@ func TestPlay(t *testing.T) {
 // millisecond, and to the byte.
 func TestASeedReplaysExactly(t *testing.T) {
 	for seed := range uint64(20) {
-		first := underFaults(t, seed)
+		first := underFaults(t, seed, nil)
 		require.NotEmpty(t, first)
 		for range 2 {
-			require.Equal(t, first, underFaults(t, seed), "seed %d", seed)
+			require.Equal(t, first, underFaults(t, seed, nil), "seed %d", seed)
 		}
 	}
 }
 
+// Faults lose changes, and but for those that are about it, they never repeat
+// one, and never deliver one before another that was committed earlier, over
+// any number of sockets.
+func TestFaultsKeepOrder(t *testing.T) {
+	var names []string
+	all, err := mockserver.RandomFaults(1, 2000, time.Hour)
+	require.NoError(t, err)
+	for _, f := range all {
+		if f.Name != "duplicate-changes" && f.Name != "reorder-changes" && !slices.Contains(names, f.Name) {
+			names = append(names, f.Name)
+		}
+	}
+	lost := 0
+	for seed := range uint64(60) {
+		last := 0
+		for _, line := range underFaults(t, seed, names) {
+			_, record, isChange := strings.Cut(line, `"record":{"id": `)
+			if !isChange {
+				continue
+			}
+			id, err := strconv.Atoi(record[:strings.IndexAny(record, ",}")])
+			require.NoError(t, err)
+			require.Greater(t, id, last, "seed %d: %s", seed, line)
+			lost += id - last - 1
+			last = id
+		}
+	}
+	require.Positive(t, lost, "the faults did nothing")
+}
+
 // underFaults has a client follow a table for two minutes of random faults,
 // and returns all that it got.
-func underFaults(t *testing.T, seed uint64) (got []string) {
+func underFaults(t *testing.T, seed uint64, names []string) (got []string) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := withOrders
 		cfg.InMemory, cfg.Seed = true, seed
 		s := mockserver.Start(t, cfg)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Microsecond)
 		defer cancel()
-		schedule, err := mockserver.RandomFaults(seed, 30, 2*time.Minute)
+		schedule, err := mockserver.RandomFaults(seed, 30, 2*time.Minute, names...)
 		require.NoError(t, err)
 		var others sync.WaitGroup
 		defer others.Wait()
