@@ -17,7 +17,7 @@ const statements = 75
 
 // dirs are the packages whose tests the document names.
 var dirs = map[string]string{
-	"cdc": "cdc", "channel": "channel", "realtime": "realtime", "mockserver": "mockserver", "phoenix": "internal/phoenix",
+	"cache": "cache", "cdc": "cdc", "channel": "channel", "realtime": "realtime", "mockserver": "mockserver", "phoenix": "internal/phoenix",
 }
 
 var (
