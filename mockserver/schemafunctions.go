@@ -33,7 +33,7 @@ func schemaFunctions(names map[string]string) (map[string]Function, error) {
 		}
 		functions[name] = func(tx *FuncTx, args map[string]json.RawMessage) (any, error) {
 			if !bypassesRLS(tx.Role()) {
-				return nil, errf("42501", "permission denied for function %s", name)
+				return nil, errf(codeNoRight, "permission denied for function %s", name)
 			}
 			a := sendArguments{}
 			b, err := json.Marshal(args)
