@@ -183,6 +183,7 @@ func (c *conn) accept(ch *channel, m phoenix.Message) {
 	c.countUser()
 	c.channels = append(c.channels, ch)
 	c.rt.attach(ch)
+	ch.findReplays()
 	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, ch.config.echo()))
 	ch.watchToken()
 	ch.subscribe = ch.after(settleTime, ch.begin)
@@ -240,7 +241,7 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 		conn: c, topic: m.Topic, name: name, joinRef: m.JoinRef,
 		config: config, who: who, rights: may, fresh: true,
 	}
-	return ch, ch.prepareReplay()
+	return ch, ch.readReplay()
 }
 
 // joinFault returns the reason to refuse a join that has nothing to do with it.

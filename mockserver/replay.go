@@ -11,10 +11,9 @@ import (
 // limit of its own.
 const maxReplay = 25
 
-// prepareReplay reads what a join asks for and finds it. The messages found
-// are not delivered live any more. It returns why the join is refused, if it
-// is.
-func (ch *channel) prepareReplay() (reason string) {
+// readReplay reads what a join asks for. It returns why the join is refused, if
+// it is.
+func (ch *channel) readReplay() (reason string) {
 	if ch.config.replay == nil {
 		return ""
 	}
@@ -30,18 +29,21 @@ func (ch *channel) prepareReplay() (reason string) {
 			return invalid
 		}
 	}
-	if !ch.rights.broadcasts {
-		return ""
+	ch.replaySince, ch.replayLimit = time.UnixMilli(since), int(min(max(limit, 1), maxReplay))
+	return ""
+}
+
+// findReplays finds what a join asks for, when broadcasts come already, so that
+// none is missed: what is found here is not delivered live as well.
+func (ch *channel) findReplays() {
+	if ch.replayLimit == 0 || !ch.rights.broadcasts {
+		return
 	}
-	var err error
-	if ch.replays, err = ch.conn.rt.storedSince(ch.name, time.UnixMilli(since), int(min(max(limit, 1), maxReplay))); err != nil {
-		return "UnableToReplayMessages: Realtime was unable to replay messages"
-	}
+	ch.replays = ch.conn.rt.store.since(ch.name, ch.replaySince, ch.replayLimit)
 	ch.replayed = map[string]bool{}
 	for _, m := range ch.replays {
 		ch.replayed[m.id] = true
 	}
-	return ""
 }
 
 func integer(raw json.RawMessage) (int64, bool) {
@@ -49,7 +51,7 @@ func integer(raw json.RawMessage) (int64, bool) {
 	return n, err == nil
 }
 
-// replay sends what prepareReplay has found: JSON as text of the channel's own,
+// replay sends what findReplays has found: JSON as text of the channel's own,
 // bytes as a binary frame, which clients of serializer 1.0.0 do not get.
 func (ch *channel) replay() {
 	for _, m := range ch.replays {

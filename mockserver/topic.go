@@ -56,19 +56,21 @@ type channel struct {
 	config  joinConfig
 	number  int // of the join, in the server; under rt.mu
 
-	who       bearer
-	rights    rights          // of who
-	replays   []storedMessage // to be sent when the join has been answered
-	replayed  map[string]bool // their ids: they are not delivered live
-	present   *presence       // nil: it is not
-	calls     int             // about its presence, since callsFrom
-	callsFrom time.Time
-	ended     bool
-	fresh     bool        // begin has not run yet
-	told      bool        // the client was told that it is subscribed
-	lossy     bool        // the next subscriptions begin with what is committed after them
-	subscribe *time.Timer // the next attempt to subscribe, or nil
-	expiry    *time.Timer // of the token, or nil
+	who         bearer
+	rights      rights // of who
+	replaySince time.Time
+	replayLimit int             // 0: no replay
+	replays     []storedMessage // to be sent when the join has been answered
+	replayed    map[string]bool // their ids: they are not delivered live
+	present     *presence       // nil: it is not
+	calls       int             // about its presence, since callsFrom
+	callsFrom   time.Time
+	ended       bool
+	fresh       bool        // begin has not run yet
+	told        bool        // the client was told that it is subscribed
+	lossy       bool        // the next subscriptions begin with what is committed after them
+	subscribe   *time.Timer // the next attempt to subscribe, or nil
+	expiry      *time.Timer // of the token, or nil
 }
 
 func (ch *channel) world() world { return world{ch.name, ch.config.private} }
