@@ -39,13 +39,13 @@ func recordOf(id int64) record {
 	return record{ID: id, Status: "open", Name: "n", Note: "-", Total: id * 7, Rank: id % 100, Ver: 1, Open: true}
 }
 
-const benchRows = 1_000_000
+var benchRows = int64(envInt("GAPLESS_BENCH_ROWS", 1_000_000))
 
 // writing is a table of records and a writer of it at 10,000 changes a second.
 func writing(b *testing.B) *cache.Table[int64, record] {
 	commands := make(chan func(*cache.Editor[int64, record]))
 	table := cache.NewComputed("records", func(ctx context.Context, e *cache.Editor[int64, record]) error {
-		for id := range int64(benchRows) {
+		for id := range benchRows {
 			e.Put(id, recordOf(id), cache.CauseSnapshot)
 		}
 		e.Publish(true)
@@ -110,9 +110,9 @@ func BenchmarkGet(b *testing.B) {
 			rows map[int64]*record
 		}
 		for i := range parts {
-			parts[i].rows = make(map[int64]*record, benchRows/64)
+			parts[i].rows = make(map[int64]*record, int(benchRows)/64)
 		}
-		for id := range int64(benchRows) {
+		for id := range benchRows {
 			row := recordOf(id)
 			parts[id%64].rows[id] = &row
 		}
@@ -167,7 +167,7 @@ func BenchmarkView(b *testing.B) {
 	table := writing(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if v := table.View(); v.Len() != benchRows {
+		if v := table.View(); v.Len() != int(benchRows) {
 			b.Fatal(v.Len())
 		}
 	}
@@ -180,7 +180,7 @@ func BenchmarkChange(b *testing.B) {
 		b.Run(fmt.Sprintf("%d indexes", indexes), func(b *testing.B) {
 			start, over := make(chan int), make(chan struct{})
 			table := cache.NewComputed("records", func(ctx context.Context, e *cache.Editor[int64, record]) error {
-				for id := range int64(benchRows) {
+				for id := range benchRows {
 					e.Put(id, recordOf(id), cache.CauseSnapshot)
 				}
 				e.Publish(true)
@@ -215,8 +215,8 @@ func BenchmarkChange(b *testing.B) {
 		})
 	}
 	b.Run("map", func(b *testing.B) {
-		rows := make(map[int64]*record, benchRows)
-		for id := range int64(benchRows) {
+		rows := make(map[int64]*record, int(benchRows))
+		for id := range benchRows {
 			row := recordOf(id)
 			rows[id] = &row
 		}
@@ -321,11 +321,11 @@ func BenchmarkInitialLoad(b *testing.B) {
 			ended := make(chan struct{})
 			start := time.Now()
 			go func() { defer close(ended); _ = table.Run(ctx) }()
-			for table.Len() < benchRows {
+			for table.Len() < int(benchRows) {
 				time.Sleep(time.Millisecond)
 			}
-			b.ReportMetric(benchRows/time.Since(start).Seconds(), "rows/s")
-			b.ReportMetric(float64(heap()-before)/benchRows, "B/row")
+			b.ReportMetric(float64(benchRows)/time.Since(start).Seconds(), "rows/s")
+			b.ReportMetric(float64(heap()-before)/float64(benchRows), "B/row")
 			stop()
 			<-ended
 			require.NoError(b, client.Close(context.Background()))
@@ -346,8 +346,8 @@ func BenchmarkInitialLoad(b *testing.B) {
 					rows[r.ID] = r
 				}
 			}
-			b.ReportMetric(benchRows/time.Since(start).Seconds(), "rows/s")
-			b.ReportMetric(float64(heap()-before)/benchRows, "B/row")
+			b.ReportMetric(float64(benchRows)/time.Since(start).Seconds(), "rows/s")
+			b.ReportMetric(float64(heap()-before)/float64(benchRows), "B/row")
 			runtime.KeepAlive(rows)
 		}
 	})
