@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"slices"
@@ -92,9 +93,9 @@ func headerLines(header http.Header) string {
 			b.WriteString(name + ": " + redact.Header(name, value) + "\n")
 		}
 	}
-	for name, values := range header {
-		if strings.HasPrefix(name, "Access-Control-") && !slices.Contains(recordedHeaders, name) {
-			b.WriteString(name + ": " + redact.Header(name, strings.Join(values, ", ")) + "\n")
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		if strings.HasPrefix(name, "Access-Control-") {
+			b.WriteString(name + ": " + redact.Header(name, strings.Join(header[name], ", ")) + "\n")
 		}
 	}
 	return b.String()
