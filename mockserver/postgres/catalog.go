@@ -73,7 +73,8 @@ type rows interface {
 
 // catalog reads tables by their OIDs. Those that are gone are left out.
 func catalog(ctx context.Context, db rows, oids []uint32, roles []string) (map[uint32]*table, error) {
-	found, err := db.Query(ctx, catalogQuery, oids, roles)
+	// The planning of the query takes many times as long as the query.
+	found, err := db.Query(ctx, catalogQuery, pgx.QueryExecModeCacheStatement, oids, roles)
 	if err != nil {
 		return nil, err
 	}

@@ -179,13 +179,13 @@ func (v verdicts) want(f *filter, wire []byte) {
 }
 
 // ask asks about all values, filter by filter. An error of one is the poll's.
-func (v verdicts) ask(ctx context.Context, tx pgx.Tx) error {
+func (v verdicts) ask(ctx context.Context, conn *pgx.Conn) error {
 	for f, texts := range v {
 		values := make([]string, 0, len(texts))
 		for text := range texts {
 			values = append(values, text)
 		}
-		found, err := tx.Query(ctx, f.sql(), values, f.Value)
+		found, err := conn.Query(ctx, f.sql(), values, f.Value)
 		if err != nil {
 			return err
 		}

@@ -71,17 +71,18 @@ func (g *glance) columns(key string) []string {
 }
 
 // look asks, as each of those whose glances they are, which of the rows there
-// are.
-func (g *glances) look(ctx context.Context, tx pgx.Tx) error {
+// are. All of it is one message, and so one transaction, in which a role is set
+// for what follows.
+func (g *glances) look(ctx context.Context, conn *pgx.Conn) error {
+	batch := &pgx.Batch{}
 	for _, one := range g.sorted {
-		if err := one.look(ctx, tx); err != nil {
-			return err
-		}
+		one.queue(batch)
 	}
-	return nil
+	return conn.SendBatch(ctx, batch).Close()
 }
 
-func (g *glance) look(ctx context.Context, tx pgx.Tx) error {
+// queue puts the questions of a glance into a batch.
+func (g *glance) queue(batch *pgx.Batch) {
 	columns := make([][]string, len(g.table.pk))
 	keys := make([]string, 0, len(g.sees))
 	for key := range g.sees {
@@ -94,24 +95,19 @@ func (g *glance) look(ctx context.Context, tx pgx.Tx) error {
 	for i := range columns {
 		args[i] = columns[i]
 	}
-	batch := &pgx.Batch{}
 	batch.Queue("select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)", g.role, g.claims)
-	var seen []int
-	batch.Queue(g.sql(), args...).Query(func(rows pgx.Rows) (err error) {
-		seen, err = pgx.CollectRows(rows, pgx.RowTo[int])
+	batch.Queue(g.sql(), args...).Query(func(rows pgx.Rows) error {
+		seen, err := pgx.CollectRows(rows, pgx.RowTo[int])
+		for _, n := range seen {
+			g.sees[keys[n-1]] = true
+		}
 		return err
 	})
-	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return err
-	}
-	for _, n := range seen {
-		g.sees[keys[n-1]] = true
-	}
-	return nil
 }
 
 // sql returns the query for the rows whose keys are given as an array for each
-// of their columns.
+// of their columns. OFFSET 0 keeps the look at a row what it is: by its key, and
+// no join for which the policies would be asked about the whole table.
 func (g *glance) sql() string {
 	var params, names, equal []string
 	for i, at := range g.table.pk {
@@ -120,6 +116,6 @@ func (g *glance) sql() string {
 		names = append(names, fmt.Sprintf("c%d", i+1))
 		equal = append(equal, fmt.Sprintf("t.%s = k.c%d::%s", pgx.Identifier{c.name}.Sanitize(), i+1, c.exact))
 	}
-	return fmt.Sprintf("select k.n::int from unnest(%s) with ordinality k(%s, n) join %s t on %s",
+	return fmt.Sprintf("select k.n::int from unnest(%s) with ordinality k(%s, n), lateral (select from %s t where %s offset 0) seen",
 		strings.Join(params, ", "), strings.Join(names, ", "), g.table.sqlName(), strings.Join(equal, " and "))
 }

@@ -34,14 +34,14 @@ func (e *columnError) Error() string {
 
 // images makes the server's form of changes. What only PostgreSQL can tell, it
 // is asked for all at once.
-func (db *Database) images(ctx context.Context, tx pgx.Tx, changes []*rowChange) error {
+func (db *Database) images(ctx context.Context, conn *pgx.Conn, changes []*rowChange) error {
 	q := &questions{exact: db.exact}
 	for _, c := range changes {
 		if err := c.convert(q); err != nil {
 			return err
 		}
 	}
-	if err := q.ask(ctx, tx); err != nil {
+	if err := q.ask(ctx, conn); err != nil {
 		return err
 	}
 	for _, c := range changes {
@@ -239,7 +239,7 @@ func newGeneration(t *table, column int) *question {
 const ordinal = `"gapless ordinal"`
 
 // ask asks all questions.
-func (q *questions) ask(ctx context.Context, tx pgx.Tx) error {
+func (q *questions) ask(ctx context.Context, conn *pgx.Conn) error {
 	for _, asked := range q.sorted {
 		if len(asked.into) == 0 {
 			continue
@@ -248,7 +248,7 @@ func (q *questions) ask(ctx context.Context, tx pgx.Tx) error {
 		for i, values := range asked.args {
 			args[i] = *values
 		}
-		found, err := tx.Query(ctx, asked.sql, args...)
+		found, err := conn.Query(ctx, asked.sql, args...)
 		if err != nil {
 			return err
 		}

@@ -17,11 +17,13 @@ import (
 	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
-// changeLog implements backend.Log.
+// changeLog implements backend.Log. Next is of one goroutine at a time.
 type changeLog struct {
 	db     *Database
 	stream *stream
+	conn   *pgx.Conn // for the questions of Next; under mu
 	once   sync.Once
+	mu     sync.Mutex
 }
 
 // OpenLog implements backend.Database.
@@ -30,36 +32,52 @@ func (db *Database) OpenLog(ctx context.Context) (backend.Log, error) {
 	if err != nil {
 		return nil, asError(err)
 	}
-	return &changeLog{db: db, stream: s}, nil
+	// A connection of its own saves the checks of the pool at each look.
+	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
+	if err != nil {
+		s.close()
+		return nil, asError(err)
+	}
+	return &changeLog{db: db, stream: s, conn: conn}, nil
 }
 
-// Close implements backend.Log.
-func (l *changeLog) Close() { l.once.Do(l.stream.close) }
+// Close implements backend.Log. It waits for a Next, which the end of its
+// context ends.
+func (l *changeLog) Close() {
+	l.once.Do(func() {
+		l.stream.close()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+		defer cancel()
+		_ = l.conn.Close(ctx)
+	})
+}
+
+// closePatience bounds the farewell to a server that does not answer.
+const closePatience = time.Second
 
 // Next implements backend.Log. What the server asks of the database it asks for
 // all changes together: which columns there are and who may read them, then
 // values that only PostgreSQL can write, then filters, and then, as each of the
-// subscribers, which rows they see.
+// subscribers, which rows they see. Each is a message to PostgreSQL and back,
+// and mostly there is no more than the first.
 func (l *changeLog) Next(ctx context.Context, max int, subs backend.Subscribers) ([]backend.Change, error) {
 	taken, err := l.stream.take(max)
 	if err != nil || len(taken) == 0 {
 		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	out := make([]backend.Change, len(taken))
-	err = pgx.BeginFunc(ctx, l.db.pool, func(tx pgx.Tx) error {
-		p := &poll{db: l.db, tx: tx, all: make([]*matching, len(taken))}
-		return p.run(ctx, taken, subs, out)
-	})
-	if err != nil {
-		return out, asError(err)
-	}
-	return out, nil
+	p := &poll{db: l.db, conn: l.conn, all: make([]*matching, len(taken))}
+	return out, asError(p.run(ctx, taken, subs, out))
 }
 
 // poll is one look at the log.
 type poll struct {
 	db     *Database
-	tx     pgx.Tx
+	conn   *pgx.Conn
 	all    []*matching // by change; nil: of a table without subscribers
 	tables map[uint32]*table
 }
@@ -83,7 +101,7 @@ func (p *poll) run(ctx context.Context, taken []change, subs backend.Subscribers
 	if len(wanted) == 0 {
 		return nil
 	}
-	if err := p.db.images(ctx, p.tx, wanted); err != nil {
+	if err := p.db.images(ctx, p.conn, wanted); err != nil {
 		return err
 	}
 	if err := p.filter(ctx); err != nil {
@@ -117,7 +135,7 @@ func (p *poll) look(ctx context.Context, taken []change, subs backend.Subscriber
 	}
 	var err error
 	sorted := slices.Sorted(maps.Keys(roles))
-	if p.tables, err = catalog(ctx, p.tx, slices.Collect(maps.Keys(names)), sorted); err != nil {
+	if p.tables, err = catalog(ctx, p.conn, slices.Collect(maps.Keys(names)), sorted); err != nil {
 		return err
 	}
 	for oid, rel := range names {
@@ -192,7 +210,7 @@ func (p *poll) filter(ctx context.Context) error {
 	if len(v) == 0 {
 		return nil
 	}
-	if err := v.ask(ctx, p.tx); err != nil {
+	if err := v.ask(ctx, p.conn); err != nil {
 		return err
 	}
 	p.keep(func(m *matching, s *backend.Subscription) bool {
@@ -231,7 +249,7 @@ func (p *poll) see(ctx context.Context, wanted []*rowChange) error {
 	if err := p.settle(ctx, wanted); err != nil {
 		return err
 	}
-	if err := g.look(ctx, p.tx); err != nil {
+	if err := g.look(ctx, p.conn); err != nil {
 		return err
 	}
 	p.keep(func(m *matching, s *backend.Subscription) bool {
@@ -252,7 +270,7 @@ func (p *poll) settle(ctx context.Context, wanted []*rowChange) error {
 	deadline := time.Now().Add(settlePatience)
 	for {
 		var snapshot string
-		if err := p.tx.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&snapshot); err != nil {
+		if err := p.conn.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&snapshot); err != nil {
 			return err
 		}
 		sees, err := parseSnapshot(snapshot)
