@@ -1,0 +1,294 @@
+package postgres_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/cache"
+	cachesql "github.com/gapless-go/gapless/cache/sql"
+	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
+	"github.com/gapless-go/gapless/realtime"
+)
+
+// chaosTime is for how long a chaos test writes and breaks things, in all; the
+// environment may say more (GAPLESS_CHAOS=60s).
+func chaosTime(t *testing.T) time.Duration {
+	text := os.Getenv("GAPLESS_CHAOS")
+	if text == "" {
+		return 6 * time.Second
+	}
+	d, err := time.ParseDuration(text)
+	require.NoError(t, err)
+	return d
+}
+
+// ware is a row of the chaos: a key that may change, exact numbers, a value that
+// is stored out of line, and an owner that row level security looks at.
+type ware struct {
+	ID    int64           `json:"id"`
+	N     json.Number     `json:"n"`
+	Big   *string         `json:"big"`
+	Owner string          `json:"owner"`
+	Doc   json.RawMessage `json:"doc"`
+	At    *string         `json:"at"`
+}
+
+const chaosSchema = `
+create table wares (id int8 primary key, n numeric not null, big text, owner uuid not null, doc jsonb, at timestamptz);
+alter table wares alter column big set storage external;
+alter table wares enable row level security;
+create policy own on wares to authenticated using (owner = auth.uid());
+alter publication supabase_realtime add table wares;
+insert into wares select g, g * 1.10, null, '` + benchUser + `', '{"k": 1}', now() from generate_series(1, 300) g`
+
+const stranger = "22222222-2222-4222-8222-222222222222"
+
+// TestChaosOnPostgreSQL writes to a real database from several connections,
+// breaks what there is to break, and holds caches against the table whenever
+// the writers rest: that of a role that sees all, and that of a user whose rows
+// come and go by row level security.
+//
+// With faults that a client notices, the cache of the whole table is the table
+// behind a mark. With those that nobody is told of, and under row level
+// security, both are behind a verification.
+func TestChaosOnPostgreSQL(t *testing.T) {
+	noticed := []func(*chaos){(*chaos).killSockets, (*chaos).crashChannels, (*chaos).resubscribe, (*chaos).calm}
+	silent := append(slices.Clone(noticed), (*chaos).loseSlot, (*chaos).dropChanges, (*chaos).failPolls, (*chaos).killReplication, (*chaos).crash)
+	t.Run("noticed", func(t *testing.T) { newChaos(t, 1).run(noticed, false) })
+	t.Run("silent", func(t *testing.T) { newChaos(t, 2).run(silent, true) })
+}
+
+type chaos struct {
+	*testing.T
+	s      *postgres.Server
+	random *rand.Rand // of the test's goroutine
+	seed   uint64
+	all    *cache.Table[int64, ware]
+	own    *cache.Table[int64, ware]
+}
+
+func newChaos(t *testing.T, seed uint64) *chaos {
+	pgtest.Start(t) // skips without PostgreSQL
+	s := postgres.Start(t, postgres.Options{Schema: chaosSchema, Config: mockserver.Config{Timing: mockserver.Fast(), Seed: seed}})
+	install, err := cachesql.Files.ReadFile("install.sql")
+	require.NoError(t, err)
+	require.NoError(t, s.Apply(t.Context(), string(install)))
+	c := &chaos{T: t, s: s, random: rand.New(rand.NewPCG(seed, 0)), seed: seed}
+	c.all = c.cache(s.ServiceKey())
+	c.own = c.cache(s.UserToken(benchUser, time.Hour))
+	return c
+}
+
+// cache runs a cache of the table for somebody until the test ends.
+func (c *chaos) cache(token string) *cache.Table[int64, ware] {
+	client, err := realtime.New(realtime.Options{URL: c.s.URL(), Key: c.s.AnonKey(), HTTPClient: c.s.HTTPClient(),
+		Token: func(context.Context) (string, time.Time, error) { return token, time.Time{}, nil }})
+	require.NoError(c, err)
+	// A commit is visible before the server delivers it.
+	table, err := cache.New(client, "wares", func(w ware) int64 { return w.ID },
+		cache.WithMarker(cache.NewMarker(client)), cache.WithSettle(100*time.Millisecond))
+	require.NoError(c, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- table.Run(ctx) }()
+	c.Cleanup(func() {
+		cancel()
+		require.ErrorIs(c, <-ended, context.Canceled)
+		require.NoError(c, client.Close(context.Background()))
+	})
+	return table
+}
+
+// run writes and breaks for a while, rests, compares, and begins anew.
+func (c *chaos) run(faults []func(*chaos), silent bool) {
+	const rounds = 3
+	for round := range rounds {
+		ctx, rest := context.WithTimeout(c.Context(), chaosTime(c.T)/rounds)
+		var writers sync.WaitGroup
+		for i := range 3 {
+			writers.Go(func() { c.write(ctx, rand.New(rand.NewPCG(c.seed, uint64(1+round*10+i)))) })
+		}
+		for ctx.Err() == nil {
+			faults[c.random.IntN(len(faults))](c)
+			c.sleep(ctx, time.Duration(50+c.random.IntN(300))*time.Millisecond)
+		}
+		rest()
+		writers.Wait()
+		c.s.Heal()
+		c.compare(silent)
+	}
+}
+
+// sleep waits in real time, which a database lives in.
+func (c *chaos) sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// compare holds both caches against the table.
+func (c *chaos) compare(silent bool) {
+	ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
+	defer cancel()
+	if silent {
+		c.verify(ctx, c.all)
+	} else {
+		require.NoError(c, c.all.CatchUp(ctx), "%+v", c.all.Status())
+	}
+	c.equal(c.all, "service_role")
+	c.verify(ctx, c.own)
+	c.equal(c.own, "authenticated")
+}
+
+// verify repairs until a verification finds nothing, which the one behind a
+// repair does: nobody writes.
+func (c *chaos) verify(ctx context.Context, table *cache.Table[int64, ware]) {
+	for {
+		report, err := table.Verify(ctx, true, cache.ByRows)
+		require.NoError(c, err, "%+v", table.Status())
+		if report.Differences() == 0 && report.Skipped == 0 {
+			return
+		}
+	}
+}
+
+// equal wants the rows of a cache to be those of the table as somebody sees it,
+// byte for byte.
+func (c *chaos) equal(table *cache.Table[int64, ware], role string) {
+	conn := c.connect()
+	defer conn.Close(context.Background())
+	tx, err := conn.Begin(context.Background())
+	require.NoError(c, err)
+	_, err = tx.Exec(context.Background(), "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)",
+		role, `{"sub":"`+benchUser+`"}`)
+	require.NoError(c, err)
+	rows, err := tx.Query(context.Background(), "select to_jsonb(w)::text from wares w order by id")
+	require.NoError(c, err)
+	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(c, err)
+	require.NotEmpty(c, texts)
+	var want, got []string
+	for _, text := range texts {
+		var w ware
+		require.NoError(c, json.Unmarshal([]byte(text), &w))
+		want = append(want, w.text(c))
+	}
+	var have []ware
+	for _, w := range table.All() {
+		have = append(have, w)
+	}
+	slices.SortFunc(have, func(a, b ware) int { return int(a.ID - b.ID) })
+	for _, w := range have {
+		got = append(got, w.text(c))
+	}
+	require.Equal(c, strings.Join(want, "\n"), strings.Join(got, "\n"), "the cache of %s, %+v", role, table.Status())
+}
+
+// text writes a row so that equal ones are equal. The space within JSON is not
+// the row's.
+func (w ware) text(c *chaos) string {
+	b, err := json.Marshal(w)
+	require.NoError(c, err)
+	return string(b)
+}
+
+func (c *chaos) connect() *pgx.Conn {
+	conn, err := pgx.Connect(context.Background(), c.s.DatabaseURL())
+	require.NoError(c, err)
+	return conn
+}
+
+// write writes until ctx ends, over a connection that is made again when the
+// database was away.
+func (c *chaos) write(ctx context.Context, random *rand.Rand) {
+	for ctx.Err() == nil {
+		conn, err := pgx.Connect(ctx, c.s.DatabaseURL())
+		if err != nil {
+			c.sleep(ctx, 20*time.Millisecond)
+			continue
+		}
+		for err == nil && ctx.Err() == nil {
+			// The context does not cut a transaction short: a commit whose answer
+			// did not come may have happened, which is fine, but is no test.
+			_, err = conn.PgConn().Exec(context.Background(), c.statement(random)).ReadAll()
+			var refused interface{ SQLState() string }
+			if errors.As(err, &refused) { // a key that is taken, a deadlock
+				_, err = conn.Exec(context.Background(), "rollback")
+			}
+			c.sleep(ctx, time.Duration(random.IntN(5))*time.Millisecond)
+		}
+		_ = conn.Close(context.Background())
+	}
+}
+
+// statement is one of what writers do.
+func (c *chaos) statement(random *rand.Rand) string {
+	id := func() int { return 1 + random.IntN(400) }
+	owner := benchUser
+	if random.IntN(3) == 0 {
+		owner = stranger
+	}
+	insert := fmt.Sprintf(`insert into wares values (%d, %d.%02d, repeat('x', %d), '%s', '{"k": [%d, null, "é"]}', now()) on conflict do nothing`,
+		id(), random.Int64(), random.IntN(100), random.IntN(2)*3000, owner, random.IntN(9))
+	update := fmt.Sprintf("update wares set n = n + 0.01 where id = %d", id()) // leaves big as it is
+	switch random.IntN(10) {
+	case 0, 1:
+		return insert
+	case 2:
+		return fmt.Sprintf("delete from wares where id = %d", id())
+	case 3:
+		return fmt.Sprintf("update wares set id = %d where id = %d", id(), id())
+	case 4:
+		return fmt.Sprintf("update wares set big = repeat('y', 4000), at = null where id = %d", id())
+	case 5:
+		return fmt.Sprintf("update wares set owner = '%s' where id = %d", owner, id())
+	case 6:
+		return fmt.Sprintf("begin; %s; savepoint s; delete from wares where id < 50; rollback to s; %s; commit", insert, update)
+	case 7:
+		return fmt.Sprintf("begin; %s; %s; rollback", insert, update)
+	case 8:
+		return fmt.Sprintf("begin; %s; select pg_sleep(0.05); update wares set doc = null where id between %d and %d; commit", update, 10, 15)
+	}
+	return update
+}
+
+// The faults.
+
+func (c *chaos) calm()          {}
+func (c *chaos) killSockets()   { c.s.KillSockets() }
+func (c *chaos) crashChannels() { c.s.CrashChannels() }
+func (c *chaos) resubscribe()   { c.s.Resubscribe() }
+func (c *chaos) loseSlot()      { c.s.LoseSlot(time.Duration(c.random.IntN(50)) * time.Millisecond) }
+func (c *chaos) dropChanges()   { c.s.DropChanges(1 + c.random.IntN(5)) }
+func (c *chaos) failPolls()     { c.s.FailPolls(1) }
+
+func (c *chaos) killReplication() {
+	conn := c.connect()
+	defer conn.Close(context.Background())
+	_, err := conn.Exec(context.Background(), "select pg_terminate_backend(active_pid) from pg_replication_slots where active")
+	require.NoError(c, err)
+}
+
+// crash crashes the database, but not too often: it takes a while to recover.
+func (c *chaos) crash() {
+	if c.random.IntN(3) > 0 {
+		return
+	}
+	c.s.Cluster().Crash()
+	require.NoError(c, c.s.Cluster().Start(context.Background()))
+}
