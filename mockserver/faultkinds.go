@@ -89,6 +89,8 @@ var joinFaults = []faultKind{
 	fault("delay-joins", "makes joins take longer, and all else on the socket wait for them", byParams{span(5 * time.Second)},
 		always(func(s *Server, p byParams) { s.DelayJoins(time.Duration(p.By)) })).
 		undoneBy(byParams{}).at(func(r *rand.Rand) any { return byParams{between(r, 0, 12*time.Second)} }),
+	fault("delay-refusals", "makes refused joins take longer, and all else on the socket wait for them", byParams{span(5 * time.Second)},
+		always(func(s *Server, p byParams) { s.DelayRefusals(time.Duration(p.By)) })).undoneBy(byParams{}),
 	fault("delay-subscribed", `makes "Subscribed to PostgreSQL" come later, and changes with it`, byParams{span(5 * time.Second)},
 		always(func(s *Server, p byParams) { s.DelaySubscribed(time.Duration(p.By)) })).loses("L1").
 		undoneBy(byParams{}).at(func(r *rand.Rand) any { return byParams{between(r, 0, 9*time.Second)} }),

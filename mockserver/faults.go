@@ -26,6 +26,7 @@ type faultState struct {
 	joinReason    string
 	ignored       budget
 	delay         time.Duration // of joins
+	refusal       time.Duration // how long a refused join takes; 0: as configured
 	subscribed    time.Duration
 	silent        budget // subscriptions of which the client is not told
 	subscriptions budget
@@ -112,6 +113,12 @@ func (f *faults) joinDelay() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.delay
+}
+
+func (f *faults) refusalDelay(usual time.Duration) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return cmp.Or(f.refusal, usual)
 }
 
 func (f *faults) subscribedDelay() time.Duration {
@@ -289,6 +296,13 @@ func (s *Server) IgnoreJoins(n int) {
 func (s *Server) DelayJoins(d time.Duration) {
 	f := &s.realtime.faults
 	f.set(func() { f.delay = d })
+}
+
+// DelayRefusals makes refused joins take d in the place of
+// Timing.JoinErrorDelay. All else on the socket waits for them. 0: as usual.
+func (s *Server) DelayRefusals(d time.Duration) {
+	f := &s.realtime.faults
+	f.set(func() { f.refusal = max(d, 0) })
 }
 
 // DelaySubscribed makes "Subscribed to PostgreSQL" come d later after the reply

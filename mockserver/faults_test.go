@@ -94,6 +94,32 @@ func TestFaultsOfJoins(t *testing.T) {
 	})
 }
 
+// A refused join holds the socket up for as long as it is asked to.
+func TestFaultDelayRefusals(t *testing.T) {
+	cfg := withOrders
+	cfg.Timing = mockserver.Fast()
+	bubble(t, cfg, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		refused := func(ref uint64, want time.Duration) {
+			t.Helper()
+			before := time.Now()
+			c.join(ref, "realtime:secret", `{"private":true}`, "")
+			c.send(0, ref+1, "phoenix", "heartbeat", "{}")
+			require.Contains(t, c.next().Payload, "Unauthorized")
+			require.Equal(t, "phoenix", c.next().Topic)
+			require.Equal(t, want, time.Since(before))
+		}
+		s.DelayRefusals(8 * time.Second)
+		refused(2, 8*time.Second)
+		s.DelayRefusals(0)
+		refused(4, time.Millisecond)
+		s.DelayRefusals(time.Minute)
+		s.Heal()
+		refused(6, time.Millisecond)
+	})
+}
+
 func TestFaultsOfSubscriptions(t *testing.T) {
 	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
 		c := open(t, s, phoenix.V2)

@@ -193,7 +193,7 @@ func (c *conn) accept(ch *channel, m phoenix.Message) {
 // else. It reports false when the socket ended meanwhile.
 func (c *conn) refuseJoin(m phoenix.Message, reason string) bool {
 	c.rt.log.Debug("join refused", "socket", c.id, "topic", m.Topic, "reason", reason)
-	if !c.rt.pause(c.ctx, c.rt.timing.JoinErrorDelay) {
+	if !c.rt.pause(c.ctx, c.rt.faults.refusalDelay(c.rt.timing.JoinErrorDelay)) {
 		return false
 	}
 	response := mustJSON(map[string]string{"reason": reason})
