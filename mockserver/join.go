@@ -166,6 +166,9 @@ func (c *conn) join(old *channel, m phoenix.Message) {
 	}
 	ch, reason := c.newChannel(m)
 	if reason == "" {
+		reason = ch.attach()
+	}
+	if reason == "" {
 		c.accept(ch, m)
 	} else if !c.refuseJoin(m, reason) {
 		return
@@ -178,12 +181,23 @@ func (c *conn) join(old *channel, m phoenix.Message) {
 	}
 }
 
+// attach has the channel hear broadcasts, so that none is missed behind those
+// that are replayed. It returns why the join is refused, if it is.
+func (ch *channel) attach() (reason string) {
+	rt := ch.conn.rt
+	rt.attach(ch)
+	if ch.findReplays() != nil {
+		rt.detach(ch)
+		ch.rights = rights{} // what it has heard meanwhile goes nowhere
+		return "UnableToReplayMessages: Realtime was unable to replay messages"
+	}
+	return ""
+}
+
 // accept makes the channel one of the socket and answers its join.
 func (c *conn) accept(ch *channel, m phoenix.Message) {
 	c.countUser()
 	c.channels = append(c.channels, ch)
-	c.rt.attach(ch)
-	ch.findReplays()
 	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, ch.config.echo()))
 	ch.watchToken()
 	ch.subscribe = ch.after(settleTime, ch.begin)

@@ -33,17 +33,18 @@ func (ch *channel) readReplay() (reason string) {
 	return ""
 }
 
-// findReplays finds what a join asks for, when broadcasts come already, so that
-// none is missed: what is found here is not delivered live as well.
-func (ch *channel) findReplays() {
+// findReplays finds what a join asks for, when broadcasts come already: what is
+// found here is not delivered live as well.
+func (ch *channel) findReplays() (err error) {
 	if ch.replayLimit == 0 || !ch.rights.broadcasts {
-		return
+		return nil
 	}
-	ch.replays = ch.conn.rt.store.since(ch.name, ch.replaySince, ch.replayLimit)
+	ch.replays, err = ch.conn.rt.storedSince(ch.name, ch.replaySince, ch.replayLimit)
 	ch.replayed = map[string]bool{}
 	for _, m := range ch.replays {
 		ch.replayed[m.id] = true
 	}
+	return err
 }
 
 func integer(raw json.RawMessage) (int64, bool) {
