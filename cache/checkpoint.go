@@ -161,7 +161,7 @@ func (t *Table[K, T]) saveNowAndThen(ctx context.Context, saved View[K, T]) {
 		case <-ctx.Done():
 			last = true
 		}
-		if view := t.View(); view.phase == Synced || view.pos.Epoch > saved.pos.Epoch && last {
+		if view := t.View(); view.phase == Synced || last && t.wasSynced.Load() { // else it may be half of a load
 			if view.rows.root != saved.rows.root {
 				t.save(view)
 			}

@@ -401,6 +401,27 @@ func TestAWarmStartServesStaleRowsAndThenWhatDiffers(t *testing.T) {
 	}
 }
 
+// A run that ends in the middle of its first load leaves no half of a table to
+// start from.
+func TestHalfALoadIsNoCheckpoint(t *testing.T) {
+	inWorld(t, itemsConfig(), func(w *world) {
+		for i := range int64(20) {
+			w.insert(row(i, "a"))
+		}
+		w.server.FaultREST(mockserver.RESTFault{Path: "items", After: time.Second})
+		file := filepath.Join(t.TempDir(), "items")
+		ctx, stop := context.WithCancel(w.ctx)
+		items, err := cache.New(w.client, "items", itemID, cache.WithPageSize(1), cache.WithCheckpoint(cache.File(file), 0))
+		require.NoError(t, err)
+		ended := w.run(func(context.Context) error { return items.Run(ctx) })
+		require.NoError(t, items.WaitFor(w.ctx, 5, func(_ item, there bool) bool { return there }))
+		stop()
+		<-ended
+		_, err = os.Stat(file)
+		require.ErrorIs(t, err, os.ErrNotExist)
+	})
+}
+
 // A type that JSON does not keep is not saved, and the status says so.
 func TestACheckpointThatWouldNotBeTheSameIsNotSaved(t *testing.T) {
 	type forgetful struct {

@@ -40,6 +40,7 @@ func (r *runner[K, T]) move(ctx context.Context, s step) error {
 		r.publish()
 		if s == caughtUp {
 			r.core.caughtUp()
+			r.wasSynced.Store(true)
 		}
 		r.step(s)
 	})

@@ -36,9 +36,11 @@ type Table[K comparable, T any] struct {
 	born    time.Time
 	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
 	run     atomic.Bool
-	jobs    chan task     // for the loop
-	loading chan struct{} // capacity 1: held by who reads the whole table
-	over    chan struct{} // closed when Run has returned
+
+	wasSynced atomic.Bool   // once at least
+	jobs      chan task     // for the loop
+	loading   chan struct{} // capacity 1: held by who reads the whole table
+	over      chan struct{} // closed when Run has returned
 
 	// These are the loop's own.
 	core                  core[K, T]
