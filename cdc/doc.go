@@ -59,7 +59,8 @@
 //	uuid                            the same, such as uuid.UUID
 //	enums                           string, types with UnmarshalText or Scan
 //	oid, regclass and the like      integers (oid), string
-//	bytea                           []byte, a Go array of that length; string as \x…
+//	bytea                           []byte, a Go array of that length; string as \x…,
+//	                                and so types with UnmarshalJSON
 //	timestamptz, timestamp, date    time.Time in UTC; string as the server wrote it
 //	time, timetz, interval          string, types with UnmarshalText or Scan
 //	json, jsonb                     json.RawMessage, []byte as text, or whatever

@@ -110,6 +110,7 @@ func (r *target) decode(dst reflect.Value, v value) error {
 	case r.text:
 		return decodeText(dst, v)
 	case r.json:
+		v.raw = v.told()
 		return decodeJSON(dst, v)
 	case r.kind == nil:
 		return v.refuse("does not fit")

@@ -107,6 +107,19 @@ func (v value) text() (string, error) {
 	return "", v.refuse("is neither a string, a number nor a boolean")
 }
 
+// told returns the value's JSON as the REST API has it. A bytea gets back the \x
+// that Realtime leaves out, so that a json.Unmarshaler sees one value in one way.
+func (v value) told() []byte {
+	if v.class != bytea || !v.isString() {
+		return v.raw
+	}
+	b, err := v.bytes()
+	if err != nil {
+		return v.raw
+	}
+	return fmt.Appendf(nil, `"\\x%x"`, b)
+}
+
 // integer returns the digits of an integer, perhaps with a minus sign. A
 // numeric such as 5.00 is one; 1e3 is not: PostgreSQL writes no exponents.
 // Types that are no number but in their name, such as oid, come as strings.

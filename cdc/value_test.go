@@ -394,6 +394,9 @@ var methods = []valueCase{
 	takes("bool", `true`, text{"true"}),
 	takes("text", `"x"`, rawValue{`"x"`}),
 	takes("int4", `5`, rawValue{`5`}),
+	takes("bytea", `"00ff"`, rawValue{`"\\x00ff"`}),
+	takes("bytea", `"\\x00ff"`, rawValue{`"\\x00ff"`}), // as the REST API has it
+	takes("bytea", `"xy"`, rawValue{`"xy"`}),
 	takes("int8", "9007199254740993", driverValue{int64(9007199254740993)}),
 	takes("numeric", "1.50", driverValue{"1.50"}),
 	takes("_numeric", `["NaN"]`, []driverValue{{"NaN"}}),
