@@ -30,24 +30,23 @@ func TestPageInABrowser(t *testing.T) {
 	require.NoError(t, err)
 	defer d.server.Close()
 	s := settings{project: d.project(), sink: SinkOptions{Kind: "bleve"}, addr: "127.0.0.1:0"}
-	f, err := follow(s, slog.New(slog.DiscardHandler))
+	f, err := follow(t.Context(), s, nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer f.Close()
-	require.NoError(t, f.open(t.Context(), s))
 	l, err := listen(s.addr)
 	require.NoError(t, err)
-	page := &Page{Sync: f.sync, Channel: f.channel.Status, Project: s.project, Log: slog.New(slog.DiscardHandler)}
+	page := &Page{Sync: f.sync, Project: s.project, Demo: d, Log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
 	running.Go(func() {
-		_ = together(ctx, f.sync.Run, func(ctx context.Context) error { return page.Serve(ctx, l) })
+		_ = together(ctx, f.Run, func(ctx context.Context) error { return page.Serve(ctx, l) })
 	})
 
 	b.Do(chromedp.Navigate("http://"+l.Addr().String()), chromedp.WaitVisible(chromedp.CSS("#query")))
 	b.Until(`document.getElementById("documents").textContent === "400" && document.getElementById("rows").textContent === "400"`)
-	b.Until(`document.getElementById("state").textContent === "live"`)
+	b.Until(`document.getElementById("state").textContent === "synced"`)
 	b.Until(`document.querySelector("#gaps li").textContent.includes("started")`)
 
 	b.Do(chromedp.SendKeys(chromedp.CSS("#query"), "tar read"))
@@ -61,7 +60,7 @@ func TestPageInABrowser(t *testing.T) {
 	b.Until(result(id) + `?.textContent.includes("123456789012345678")`) // as exactly as JavaScript could not
 	require.True(t, pagetest.Look[bool](b, result(id)+`.textContent.includes("rating 4.50")`))
 	require.True(t, pagetest.Look[bool](b, result(id)+`.classList.contains("flash")`))
-	b.Until(`document.getElementById("applied").textContent !== "0" && document.getElementById("lag").textContent.endsWith(" s")`)
+	b.Until(`document.getElementById("events").textContent !== "0" && document.getElementById("lag").textContent.endsWith(" s")`)
 
 	// A row comes and goes.
 	const name = `TarReader <img src=x onerror="document.title = 'broken'">`
@@ -75,13 +74,34 @@ func TestPageInABrowser(t *testing.T) {
 	b.Until(result(5000) + ` === null`)
 	b.Until(`document.getElementById("rows").textContent === "400"`)
 
-	// The connection is lost.
-	d.server.KillSockets()
+	// The connection is broken, which somebody sees who has the page open; it
+	// heals.
+	b.Do(chromedp.Click(chromedp.CSS("#break")))
+	b.Until(`document.getElementById("state").dataset.state === "stale"`)
 	_, err = d.server.Update(demoTable, mockserver.Row{"views": 77777}, mockserver.Row{"id": id})
 	require.NoError(t, err)
-	b.Until(`document.getElementById("gap-count").textContent === "2" && document.getElementById("readings").textContent === "2"`)
-	b.Until(`document.querySelector("#gaps li").textContent.includes("disconnected")`)
+	b.Until(`document.getElementById("state").dataset.state === "synced" && document.getElementById("gap-count").textContent === "2"`)
 	b.Until(result(id) + `?.textContent.includes("77777")`)
+	b.Until(`document.querySelector("#gaps li").textContent.includes("1 row put right")`)
+
+	// Changes are lost without a word, and found by a verification.
+	b.Do(chromedp.Click(chromedp.CSS("#lose")))
+	b.Until(`document.getElementById("said").textContent.includes("lost")`)
+	for n := range loseAtOnce {
+		_, err = d.server.Update(demoTable, mockserver.Row{"views": 888}, mockserver.Row{"id": 1 + n})
+		require.NoError(t, err)
+	}
+	require.NoError(t, f.table.CatchUp(t.Context()))
+	b.Do(chromedp.Click(chromedp.CSS("#verify")))
+	b.Until(`document.getElementById("verified").textContent.includes("5 of 400")`)
+	b.Until(`document.getElementById("repaired").textContent !== "0" && !document.getElementById("verify").disabled`)
+	require.Eventually(t, func() bool {
+		rows, err := d.server.Rows(demoTable)
+		require.NoError(t, err)
+		differences, err := compare(rows, f.sync.Sink.All(t.Context()))
+		require.NoError(t, err)
+		return len(differences) == 0
+	}, patience, 50*time.Millisecond)
 
 	// Keys.
 	b.Do(chromedp.SendKeys(chromedp.CSS("#query"), kb.ArrowDown))

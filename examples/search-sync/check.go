@@ -9,170 +9,232 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"net/http"
+	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/gapless-go/gapless/cache"
 	"github.com/gapless-go/gapless/mockserver"
 )
 
 // checkOptions are what check is told.
 type checkOptions struct {
 	settings
-	log    *slog.Logger
-	faults []func(*mockserver.Server)
+	log *slog.Logger
 
 	// For tests:
 	server mockserver.Config
-	sink   Sink        // in place of the one that the settings name
-	tamper func(*Sync) // makes the sync wrong
+	sink   Sink // in place of the one that the settings name
+	calm   bool // make no faults
 }
 
 const (
 	checkRate     = 200 // changes a second
-	checkPatience = 30 * time.Second
+	checkFaults   = 12
+	checkCanary   = time.Second
+	checkPatience = 45 * time.Second
 	lookAgain     = 50 * time.Millisecond
 	maxReported   = 20 // differences
 )
 
-// check runs the demo for a while, breaks its connections, waits until the
-// index has caught up and compares it with the table. It prints what happened.
-// Its error is nil only if nothing differs.
-func check(ctx context.Context, out io.Writer, o checkOptions) error {
+// checking is a check under way.
+type checking struct {
+	checkOptions
+	demo   *demo
+	writer *writer
+	gaps   []string // the reasons of all that were noted, the oldest first
+	warm   string   // what the second follower began with
+}
+
+// check makes changes and faults for a while, and in the middle of that ends
+// the cache and the index and begins again with what they have kept. Then it
+// waits until the index has caught up, and compares it with the table. It prints
+// what happened. Its error is nil only if nothing differs.
+func check(ctx context.Context, out io.Writer, o checkOptions) (err error) {
 	// A client renews a token 5 s before it expires: here during the check.
 	o.server.TokenLifetime, o.server.Timing = 8*time.Second, mockserver.Fast()
-	d, err := newDemo(o.server, o.maxRows)
+	if o.seed == 0 {
+		o.seed = 1 + rand.Uint64N(1e6)
+	}
+	fmt.Fprintf(out, "checking with         -seed %d\n", o.seed)
+	c := &checking{checkOptions: o}
+	if c.demo, err = newDemo(o.server, o.maxRows); err != nil {
+		return err
+	}
+	defer c.demo.server.Close()
+	if c.dir, err = os.MkdirTemp("", "search-sync-check-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(c.dir)
+	c.project, c.settle, c.writer = c.demo.project(), 0, c.demo.newWriter()
+	c.project.Canary = checkCanary
+
+	disturbing, stop := context.WithCancel(ctx)
+	disturbed := make(chan error, 1)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	err = c.follow(ctx, func(ctx context.Context, f *follower) error {
+		if err := inStep(ctx, f); err != nil {
+			return err
+		}
+		running.Go(func() { disturbed <- c.disturb(disturbing) })
+		err := sleep(ctx, c.runFor/2)
+		c.noteGaps(f)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer d.server.Close()
-	o.project, o.settle = d.project(), 0
-	f, err := follow(o.settings, o.log)
+	return c.follow(ctx, func(ctx context.Context, f *follower) error {
+		if until(ctx, checkPatience, time.Millisecond, func() bool { return f.table.Len() > 0 && f.table.Phase() != cache.Joining }) {
+			c.warm = fmt.Sprintf("%d rows, %v", f.table.Len(), f.table.Phase())
+		}
+		if err := <-disturbed; err != nil {
+			return err
+		}
+		found, err := c.catchUp(ctx, f)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return c.report(ctx, out, f, found, err)
+	})
+}
+
+// follow runs a follower for as long as do takes. do's context ends early, with
+// the reason for its cause, if the follower fails.
+func (c *checking) follow(ctx context.Context, do func(context.Context, *follower) error) error {
+	f, err := follow(ctx, c.settings, c.sink, c.log)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if f.sync.Sink = o.sink; o.sink == nil {
-		if err := f.open(ctx, o.settings); err != nil {
-			return err
-		}
-	}
-	if o.tamper != nil {
-		o.tamper(f.sync)
-	}
 	ctx, end := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer end(nil)
-	running.Go(func() { end(f.sync.Run(ctx)) })
-
-	if !until(ctx, checkPatience, func() bool { return f.sync.Status().Readings > 0 }) {
-		return cmp.Or(context.Cause(ctx), fmt.Errorf("the table was not read within %v: %v", checkPatience, f.channel.Status()))
-	}
-	w := d.newWriter()
-	if err := disturb(ctx, o, d.server, w); err != nil {
-		return err
-	}
-	late := w.catchUp(ctx, f.sync)
+	running.Go(func() { end(f.Run(ctx)) })
+	err = do(ctx, f)
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return cmp.Or(context.Cause(ctx), err)
 	}
-	return report(ctx, out, d, f.sync, w, late)
+	return err
+}
+
+// noteGaps notes the gaps of a follower at its end.
+func (c *checking) noteGaps(f *follower) {
+	for _, g := range slices.Backward(f.sync.Status().Gaps) {
+		c.gaps = append(c.gaps, g.Reason)
+	}
+}
+
+// inStep waits until the cache is in step with the table.
+func inStep(ctx context.Context, f *follower) error {
+	patience, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	if err := f.table.WaitSynced(patience); err != nil {
+		return fmt.Errorf("the table was not read within %v: %w", checkPatience, err)
+	}
+	return nil
 }
 
 // until looks again and again until it is so, and reports whether it came to
 // be within d.
-func until(ctx context.Context, d time.Duration, so func() bool) bool {
+func until(ctx context.Context, d, every time.Duration, so func() bool) bool {
 	for deadline := time.Now().Add(d); !so(); {
-		if time.Now().After(deadline) || sleep(ctx, lookAgain) != nil {
+		if time.Now().After(deadline) || sleep(ctx, every) != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// faults are the ways in which a connection ends, and the one in which changes
-// are lost while it lasts.
-var faults = []func(*mockserver.Server){
-	(*mockserver.Server).KillSockets,
-	func(s *mockserver.Server) { s.CloseChannels("Server is shutting down") },
-	(*mockserver.Server).Resubscribe,
-	(*mockserver.Server).CrashChannels,
-	(*mockserver.Server).Drain,
-}
-
-// disturb makes changes for a while, and every fault in that time.
-func disturb(ctx context.Context, o checkOptions, server *mockserver.Server, w *writer) error {
-	pause := o.runFor / time.Duration(len(o.faults)+1)
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	writing, stop := context.WithCancel(ctx)
+// disturb makes changes for a while, and faults.
+func (c *checking) disturb(ctx context.Context) error {
+	var schedule []mockserver.ScheduledFault
+	if !c.calm {
+		var err error
+		if schedule, err = mockserver.RandomFaults(c.seed, checkFaults, c.runFor); err != nil {
+			return err
+		}
+	}
+	writing, stop := context.WithTimeout(ctx, c.runFor)
 	defer stop()
 	var running sync.WaitGroup
+	defer running.Wait()
+	failed := make(chan error, 1)
 	running.Go(func() {
-		if err := w.Run(writing, checkRate); writing.Err() == nil {
-			fail(err)
+		err := c.writer.Run(writing, checkRate)
+		if writing.Err() != nil {
+			err = nil
 		}
+		failed <- err
 	})
-	err := sleep(ctx, pause)
-	for i := 0; i < len(o.faults) && err == nil; i++ {
-		o.faults[i](server)
-		err = sleep(ctx, pause)
+	if err := c.demo.server.Play(ctx, schedule); err != nil {
+		stop()
+		return err
 	}
-	stop()
-	running.Wait()
-	if err != nil {
-		return context.Cause(ctx)
-	}
-	return nil
+	return <-failed
 }
 
-// catchUp changes a row until the sync has applied such a change from the
-// stream. Since that is in order, the index then has everything before it. To
-// find the row in the index would not do: a reading of the table may have put
-// it there, ahead of older changes that wait in the queue.
-func (w *writer) catchUp(ctx context.Context, s *Sync) error {
-	id := w.newID()
-	err := w.send(ctx, http.MethodPost, nil, map[string]any{
+// catchUp ends the faults that are in force still, and waits until the cache
+// has all that happened before. Nobody can see a single change that the server
+// lost and whose neighbours came: such are found by a verification, which the
+// report is of. Then it adds a row: since changes come in order, the index has
+// all before when it has that.
+func (c *checking) catchUp(ctx context.Context, f *follower) (found cache.Report, err error) {
+	c.demo.server.Heal()
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	if err = f.table.CatchUp(ctx); err == nil {
+		found, err = f.table.Verify(ctx, true)
+	}
+	if err != nil {
+		return found, fmt.Errorf("the cache has not caught up within %v: %w", checkPatience, err)
+	}
+	id := strconv.FormatInt(c.writer.newID(), 10)
+	err = c.demo.server.Insert(demoTable, mockserver.Row{
 		"id": id, "package": "search-sync", "name": "CaughtUp", "kind": "var", "signature": "var CaughtUp bool", "views": 0,
 	})
-	applied := func() bool {
-		now := s.Status()
-		return now.Pending == 0 && slices.ContainsFunc(now.Recent, func(r Recent) bool { return r.ID == strconv.FormatInt(id, 10) })
+	if err == nil && !until(ctx, checkPatience, lookAgain, func() bool {
+		return slices.ContainsFunc(f.sync.Status().Recent, func(r Recent) bool { return r.ID == id })
+	}) {
+		err = fmt.Errorf("the index has not caught up within %v", checkPatience)
 	}
-	for deadline := time.Now().Add(checkPatience); err == nil && time.Now().Before(deadline); {
-		if until(ctx, time.Second, applied) {
-			return nil
-		}
-		err = w.send(ctx, http.MethodPatch, byID(id), map[string]any{"updated_at": time.Now()})
-	}
-	return cmp.Or(err, fmt.Errorf("the index has not caught up within %v", checkPatience))
+	return found, err
 }
 
-// report compares the index with the table and prints what happened.
-func report(ctx context.Context, out io.Writer, d *demo, s *Sync, w *writer, late error) error {
-	rows, err := d.server.Rows(demoTable)
+// report compares the index with the table and prints what happened. late is
+// why the index has not caught up.
+func (c *checking) report(ctx context.Context, out io.Writer, f *follower, found cache.Report, late error) error {
+	rows, err := c.demo.server.Rows(demoTable)
 	if err != nil {
 		return err
 	}
-	differences, err := compare(rows, s.Sink.All(ctx))
+	differences, err := compare(rows, f.sync.Sink.All(ctx))
 	if err != nil {
 		return err
 	}
-	now := s.Status()
-	var reasons []string
-	for _, g := range slices.Backward(now.Gaps) {
-		reasons = append(reasons, g.Reason)
+	now := f.sync.Status()
+	c.noteGaps(f)
+	for _, line := range []struct {
+		what  string
+		value any
+	}{
+		{"rows in the table", len(rows)},
+		{"statements written", c.writer.Done},
+		{"gaps", fmt.Sprintf("%d (%s)", len(c.gaps), strings.Join(c.gaps, ", "))},
+		{"served at the restart", c.warm},
+		{"written since", now.Written + now.Removed},
+		{"repaired at the end", found.Differences()},
+		{"differences", len(differences)},
+	} {
+		fmt.Fprintf(out, "%-21s %v\n", line.what, line.value)
 	}
-	fmt.Fprintf(out, "rows in the table     %d\n", len(rows))
-	fmt.Fprintf(out, "statements written    %d\n", w.Done)
-	fmt.Fprintf(out, "changes applied       %d\n", now.Applied)
-	fmt.Fprintf(out, "gaps                  %d (%s)\n", now.GapCount, strings.Join(reasons, ", "))
-	fmt.Fprintf(out, "readings of the table %d\n", now.Readings)
-	fmt.Fprintf(out, "differences           %d\n", len(differences))
 	for i, difference := range differences {
 		if i == maxReported {
 			fmt.Fprintf(out, "  and %d more\n", len(differences)-i)

@@ -4,95 +4,117 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"iter"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/mockserver"
 )
 
 // checkInMemory checks in virtual time, with an index in memory.
-func checkInMemory(t *testing.T, faults []func(*mockserver.Server), tamper func(*Sync)) (out string, err error) {
+func checkInMemory(t *testing.T, seed uint64, sink Sink) (out string, err error) {
 	var b bytes.Buffer
 	bubble(t, func(t *testing.T) {
-		s := settings{runFor: 3 * time.Second, maxRows: 500, sink: SinkOptions{Kind: "bleve"}}
+		s := settings{runFor: 20 * time.Second, maxRows: 500, seed: seed, sink: SinkOptions{Kind: "bleve"}}
 		err = check(t.Context(), &b, checkOptions{
-			settings: s, log: slog.New(slog.DiscardHandler), faults: faults,
-			server: mockserver.Config{InMemory: true}, sink: newMemorySink(), tamper: tamper,
+			settings: s, log: slog.New(slog.DiscardHandler), calm: seed == calm,
+			server: mockserver.Config{InMemory: true, Seed: seed}, sink: sink,
 		})
 	})
 	return b.String(), err
 }
 
+const calm = 1000 // a seed for no faults
+
 func TestCheckPasses(t *testing.T) {
-	out, err := checkInMemory(t, faults, nil)
-	require.NoError(t, err, out)
-	require.Regexp(t, `(?m)^differences +0$`, out)
-	require.Regexp(t, `(?m)^gaps +[4-9] \(started, disconnected, channel closed by the server, `, out)
-}
-
-// dropping is a stream that loses the first delete.
-type dropping struct{ Stream }
-
-func (s dropping) Changes(ctx context.Context) iter.Seq2[cdc.Change, error] {
-	return func(yield func(cdc.Change, error) bool) {
-		dropped := false
-		for c, err := range s.Stream.Changes(ctx) {
-			if c.Op == cdc.Delete && !dropped {
-				dropped = true
-			} else if !yield(c, err) {
-				return
-			}
-		}
+	for seed := range uint64(4) {
+		out, err := checkInMemory(t, seed+1, newMemorySink())
+		require.NoError(t, err, out)
+		require.Regexp(t, `(?m)^differences +0$`, out)
+		require.Regexp(t, `(?m)^served at the restart +\d\d\d rows, (stale|settling|loading)$`, out)
+		require.Regexp(t, `(?m)^gaps +([3-9]|\d\d) \(started, `, out)
 	}
 }
 
-// A sync that loses one single change does not pass.
-func TestCheckNoticesOneLostChange(t *testing.T) {
-	out, err := checkInMemory(t, nil, func(s *Sync) { s.Stream = dropping{s.Stream} })
-	require.EqualError(t, err, "the index is not equal to the table")
-	require.Regexp(t, `(?m)^differences +1\n  document \d+ is not in the table\n$`, out)
+// failing is an index that does wrong with what is written.
+type failing struct {
+	Sink
+	remove func(ids []string) []string
+	write  func(d Document)
 }
 
-// Behind a gap, the table is read, and makes good what was lost before.
-func TestCheckOfALossThatAGapRepairs(t *testing.T) {
-	out, err := checkInMemory(t, faults[:1], func(s *Sync) { s.Stream = dropping{s.Stream} })
-	require.NoError(t, err, out)
+func (s failing) Delete(ctx context.Context, ids []string) error {
+	if s.remove != nil {
+		ids = s.remove(ids)
+	}
+	return s.Sink.Delete(ctx, ids)
 }
 
-// forgetful is an index that changes one field of what is written.
-type forgetful struct{ Sink }
-
-func (s forgetful) Upsert(ctx context.Context, docs []Document) error {
+func (s failing) Upsert(ctx context.Context, docs []Document) error {
 	for _, d := range docs {
-		if d.Fields["name"] == "CaughtUp" { // which is in the table at the end, whatever the demo does
-			d.Fields["kind"] = "func"
+		if s.write != nil {
+			s.write(d)
 		}
 	}
 	return s.Sink.Upsert(ctx, docs)
 }
 
+// losing loses the first removal that comes as late as that.
+func losing(after time.Duration) failing {
+	var start time.Time
+	lost := false
+	return failing{Sink: newMemorySink(), remove: func(ids []string) []string {
+		if start.IsZero() {
+			start = time.Now()
+		}
+		if lost || len(ids) == 0 || time.Since(start) < after {
+			return ids
+		}
+		lost = true
+		return ids[1:]
+	}}
+}
+
+// A sync that loses one single change does not pass.
+func TestCheckNoticesOneLostChange(t *testing.T) {
+	out, err := checkInMemory(t, calm, losing(15*time.Second))
+	require.EqualError(t, err, "the index is not equal to the table")
+	require.Regexp(t, `(?m)^differences +1\n  document \d+ is not in the table\n$`, out)
+}
+
+// What the first follower has left behind, the second one finds.
+func TestCheckOfALossThatARestartRepairs(t *testing.T) {
+	out, err := checkInMemory(t, calm, losing(0))
+	require.NoError(t, err, out)
+}
+
 func TestCheckNoticesOneWrongField(t *testing.T) {
-	out, err := checkInMemory(t, faults, func(s *Sync) { s.Sink = forgetful{s.Sink} })
+	out, err := checkInMemory(t, 1, failing{Sink: newMemorySink(), write: func(d Document) {
+		if d.Fields["name"] == "CaughtUp" { // which is in the table at the end, whatever the demo does
+			d.Fields["kind"] = "func"
+		}
+	}})
 	require.EqualError(t, err, "the index is not equal to the table")
 	require.Regexp(t, `(?m)^differences +1\n  row \d+: kind is var in the table and func in the index\n$`, out)
 }
 
 // A sync that stands still does not pass, and says so.
 func TestCheckNoticesThatNothingHappens(t *testing.T) {
-	_, err := checkInMemory(t, nil, func(s *Sync) { s.Stream = make(script) })
-	require.ErrorContains(t, err, "the table was not read within 30s")
+	_, err := checkInMemory(t, calm, failing{Sink: newMemorySink(), write: func(d Document) {
+		if d.Fields["name"] == "CaughtUp" {
+			time.Sleep(time.Hour)
+		}
+	}})
+	require.ErrorContains(t, err, "the index has not caught up within 45s")
 }
 
 // The whole program with an index on disk, in real time.
 func TestCheckOfBleve(t *testing.T) {
 	var out bytes.Buffer
-	s := settings{runFor: 2 * time.Second, maxRows: 500, sink: SinkOptions{Kind: "bleve"}}
-	err := check(t.Context(), &out, checkOptions{settings: s, log: slog.New(slog.DiscardHandler), faults: faults})
+	s := settings{runFor: 2 * time.Second, maxRows: 500, seed: 3, sink: SinkOptions{Kind: "bleve"}}
+	err := check(t.Context(), &out, checkOptions{settings: s, log: slog.New(slog.DiscardHandler), server: mockserver.Config{Seed: 3}})
 	require.NoError(t, err, out.String())
 }
 

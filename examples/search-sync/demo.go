@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"io"
 	mathrand "math/rand/v2"
-	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -21,6 +17,8 @@ const (
 	demoTable = "symbols"
 	demoTopic = "search-sync"
 	demoEmail = "reader@example.com"
+	// demoCanary is how often a mark is written: what is lost for longer is a gap.
+	demoCanary = 5 * time.Second
 )
 
 // demo is a Supabase project in this process, with one table: the exported
@@ -66,6 +64,7 @@ func newDemo(cfg mockserver.Config, maxRows int) (*demo, error) {
 	for i, s := range symbols {
 		cfg.Tables[0].Rows = append(cfg.Tables[0].Rows, symbolRow(int64(i+1), s))
 	}
+	mockserver.InstallCache(&cfg) // what package cache/sql installs in a project
 	d.server, err = mockserver.New(cfg)
 	return d, err
 }
@@ -96,16 +95,33 @@ func (d *demo) project() Project {
 		Fields:  []string{"package", "name", "kind", "signature", "synopsis", "views", "rating", "updated_at"},
 		Search:  []string{"name", "package", "synopsis"},
 		Topic:   demoTopic,
-		Private: true, HTTPClient: d.server.HTTPClient(),
+		Private: true, Marker: true, Canary: demoCanary, HTTPClient: d.server.HTTPClient(),
 	}
 }
 
-// writer changes the table over the REST API, as a backend with the service
-// role does.
+// breakFor is how long the server is away when somebody breaks the connection:
+// long enough to see that.
+const breakFor = 4 * time.Second
+
+// breakConnection ends all connections, and refuses others for a while.
+func (d *demo) breakConnection() { d.server.Restart(breakFor) }
+
+// loseChanges has the next changes of the table lost, and nobody told. Marks
+// are spared, so that nothing but a verification finds them.
+func (d *demo) loseChanges() error {
+	params, err := json.Marshal(map[string]any{"table": demoTable, "times": loseAtOnce})
+	if err != nil {
+		return err
+	}
+	return d.server.Inject(mockserver.Fault{Name: "drop-changes", Params: params})
+}
+
+const loseAtOnce = 5
+
+// writer changes the table, in the place of a backend.
 type writer struct {
-	url, key string
-	client   *http.Client
-	symbols  []catalogue.Symbol
+	server  *mockserver.Server
+	symbols []catalogue.Symbol
 
 	rows   []written // those in the table
 	gone   []int     // symbols that are not in it
@@ -125,10 +141,7 @@ type written struct {
 var busy = []string{"context", "errors", "strings"}
 
 func (d *demo) newWriter() *writer {
-	w := &writer{
-		url: d.server.URL() + "/rest/v1/" + demoTable, key: d.server.ServiceKey(), client: d.server.HTTPClient(),
-		symbols: d.symbols, nextID: int64(len(d.symbols) + 1),
-	}
+	w := &writer{server: d.server, symbols: d.symbols, nextID: int64(len(d.symbols) + 1)}
 	for i := range d.symbols {
 		w.rows = append(w.rows, written{id: int64(i + 1), symbol: i})
 	}
@@ -146,7 +159,7 @@ func (w *writer) Run(ctx context.Context, rate int) error {
 	for {
 		select {
 		case <-tick.C:
-			if err := w.step(ctx); err != nil {
+			if err := w.step(); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -156,28 +169,25 @@ func (w *writer) Run(ctx context.Context, rate int) error {
 }
 
 // step makes one change: mostly an update, sometimes each of the others.
-func (w *writer) step(ctx context.Context) error {
+func (w *writer) step() error {
 	w.Done++
 	i := mathrand.IntN(len(w.rows))
 	switch dice := mathrand.IntN(100); {
 	case dice < 8:
-		return w.delete(ctx, i)
+		return w.delete(i)
 	case dice < 16 && len(w.gone) > 0:
-		return w.insert(ctx)
+		return w.insert()
 	case dice < 18: // another primary key
 		id := w.rows[i].id
 		w.rows[i].id = w.newID()
-		return w.send(ctx, http.MethodPatch, byID(id), map[string]any{"id": w.rows[i].id})
+		return w.update(mockserver.Row{"id": w.rows[i].id}, mockserver.Row{"id": id})
 	case dice < 19: // many rows in one transaction
-		pkg := w.symbols[w.rows[i].symbol].Package
-		return w.send(ctx, http.MethodPatch, url.Values{"package": {"eq." + pkg}}, map[string]any{"updated_at": time.Now()})
+		return w.update(mockserver.Row{"updated_at": time.Now()}, mockserver.Row{"package": w.symbols[w.rows[i].symbol].Package})
 	case dice < 60:
 		i = w.busyRow(i)
 	}
 	w.rows[i].views += 1 + mathrand.IntN(20)
-	return w.send(ctx, http.MethodPatch, byID(w.rows[i].id), map[string]any{
-		"views": w.rows[i].views, "rating": someRating(), "updated_at": time.Now(),
-	})
+	return w.update(mockserver.Row{"views": w.rows[i].views, "rating": someRating(), "updated_at": time.Now()}, mockserver.Row{"id": w.rows[i].id})
 }
 
 // busyRow returns the first row of a busy package behind row i.
@@ -195,46 +205,25 @@ func (w *writer) newID() int64 {
 	return w.nextID - 1
 }
 
-func (w *writer) delete(ctx context.Context, i int) error {
+func (w *writer) update(set, where mockserver.Row) error {
+	_, err := w.server.Update(demoTable, set, where)
+	return err
+}
+
+func (w *writer) delete(i int) error {
 	r := w.rows[i]
 	w.gone = append(w.gone, r.symbol)
 	w.rows = slices.Delete(w.rows, i, i+1)
-	return w.send(ctx, http.MethodDelete, byID(r.id), nil)
+	_, err := w.server.Delete(demoTable, mockserver.Row{"id": r.id})
+	return err
 }
 
-func (w *writer) insert(ctx context.Context) error {
+func (w *writer) insert() error {
 	i := mathrand.IntN(len(w.gone))
 	r := written{id: w.newID(), symbol: w.gone[i]}
 	w.gone = slices.Delete(w.gone, i, i+1)
 	w.rows = append(w.rows, r)
 	values := symbolRow(r.id, w.symbols[r.symbol])
 	delete(values, "rating") // nobody has rated it yet
-	return w.send(ctx, http.MethodPost, nil, values)
-}
-
-func byID(id int64) url.Values { return url.Values{"id": {fmt.Sprintf("eq.%d", id)}} }
-
-// send makes one request.
-func (w *writer) send(ctx context.Context, method string, where url.Values, values map[string]any) error {
-	body, err := json.Marshal(values)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(ctx, method, w.url+"?"+where.Encode(), bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("apikey", w.key)
-	r.Header.Set("Authorization", "Bearer "+w.key)
-	r.Header.Set("Content-Type", "application/json")
-	answer, err := w.client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err == nil && answer.StatusCode >= 300 {
-		err = refusal(answer, text)
-	}
-	return err
+	return w.server.Insert(demoTable, values)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -27,28 +26,71 @@ type Document struct {
 	Fields map[string]any // by column: nil, bool, json.Number, string, []any or map[string]any
 }
 
-// row is a row of the table as JSON, by column.
-type row = map[string]json.RawMessage
+// row is a row of the table, by column.
+type row = map[string]value
+
+// value is a value of a column as JSON, and empty for NULL. Equal values are
+// written alike, whether they came by the stream or by the REST API, which put
+// blanks and the keys of a jsonb in their own ways.
+type value string
+
+// UnmarshalJSON takes any JSON.
+func (v *value) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && strings.IndexByte(`"[{n`, text[0]) < 0 { // a number or a boolean, of which every digit counts
+		*v = value(text)
+		return nil
+	}
+	x, err := decode(text)
+	if x == nil || err != nil {
+		*v = ""
+		return err
+	}
+	text, err = json.Marshal(x) // sorts the keys
+	*v = value(text)
+	return err
+}
+
+// MarshalJSON undoes UnmarshalJSON.
+func (v value) MarshalJSON() ([]byte, error) {
+	if v == "" {
+		return []byte("null"), nil
+	}
+	return []byte(v), nil
+}
+
+// keyIn returns the function that finds the primary key in a row, as text.
+func keyIn(column string) func(row) string {
+	return func(r row) string {
+		v, err := decode([]byte(r[column]))
+		if err != nil {
+			return "" // which no row has for its key, so that the cache refuses it
+		}
+		return textOf(v)
+	}
+}
 
 // newDocument makes a document of some columns of a row.
 func newDocument(id string, r row, fields []string) (Document, error) {
 	d := Document{ID: id, Fields: make(map[string]any, len(fields))}
 	for _, name := range fields {
-		v, err := decode(r[name])
-		if err != nil {
+		raw, there := r[name]
+		if !there {
+			return Document{}, fmt.Errorf("row %s: column %q is not there", id, name)
+		}
+		if d.Fields[name] = nil; raw == "" {
+			continue
+		}
+		var err error
+		if d.Fields[name], err = decode([]byte(raw)); err != nil {
 			return Document{}, fmt.Errorf("row %s: column %q: %w", id, name, err)
 		}
-		d.Fields[name] = v
 	}
 	d.Hash = hashOf(d.Fields)
 	return d, nil
 }
 
 // decode reads a JSON value without rounding its numbers.
-func decode(raw json.RawMessage) (v any, err error) {
-	if len(raw) == 0 {
-		return nil, errors.New("it is not there")
-	}
+func decode(raw []byte) (v any, err error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	err = d.Decode(&v)
@@ -154,20 +196,4 @@ func restored(raw []byte) (Document, error) {
 		delete(fields, own)
 	}
 	return Document{ID: id, Hash: hash, Fields: fields}, nil
-}
-
-// rowID returns the primary key of a row as text. It is false if the row does
-// not have it.
-func rowID(r row, column string) (string, bool) {
-	v, err := decode(r[column])
-	if err != nil {
-		return "", false
-	}
-	switch v := v.(type) {
-	case json.Number:
-		return string(v), true
-	case string:
-		return v, v != ""
-	}
-	return "", false
 }

@@ -14,12 +14,14 @@ import (
 type settings struct {
 	project Project // without a URL: the demo
 	sink    SinkOptions
+	dir     string // where the index and the checkpoint are kept; empty: nowhere
 	settle  time.Duration
-	every   time.Duration
+	every   time.Duration // how often to verify; 0: never
 	addr    string
 	rate    int
 	check   bool
 	runFor  time.Duration // of the check
+	seed    uint64        // of the check's faults; 0: any
 	maxRows int           // of the demo's table; 0: all that there are
 }
 
@@ -53,15 +55,18 @@ func parseFlags(args []string, getenv func(string) string, errOut io.Writer) (se
 	f.StringVar(&search, "search", "", "the `columns` of them to search, the most important first; none: all")
 	f.StringVar(&s.project.Topic, "topic", "search-sync", "the `topic` of the channel")
 	f.BoolVar(&s.project.Private, "private", true, "whether the channel is private")
+	f.BoolVar(&s.project.Marker, "marker", false, "whether the project has the SQL of package cache/sql installed; the demo does")
+	f.StringVar(&s.dir, "dir", "", "the `folder` for what the next run begins with: the rows, and the index if that is bleve; none: begin anew")
 	f.StringVar(&s.sink.Kind, "sink", "bleve", "the index: bleve (in this process), meilisearch or elasticsearch")
 	f.StringVar(&s.sink.URL, "sink-url", "", "the `address` of the search server")
 	f.StringVar(&s.sink.Index, "index", "", "the `name` of the index on it; none: the table's")
 	f.DurationVar(&s.settle, "settle", time.Second, "how long a `transaction` may take from the log to the eyes of a reader; the demo needs none")
-	f.DurationVar(&s.every, "reconcile", 0, "how often to read the table anew without a gap; 0: never")
+	f.DurationVar(&s.every, "verify", 0, "how often to compare with the table though there was no gap, and to repair; 0: never")
 	f.StringVar(&s.addr, "addr", "127.0.0.1:8899", "the `address` of the page")
 	f.IntVar(&s.rate, "rate", 5, "changes a second that the demo makes")
 	f.BoolVar(&s.check, "check", false, "break the demo's connections for a while, then compare the index with the table, and exit")
 	f.DurationVar(&s.runFor, "check-for", 6*time.Second, "how `long` -check makes changes")
+	f.Uint64Var(&s.seed, "seed", 0, "the `number` that the faults of -check are made from; 0: any")
 	if err := f.Parse(args); err != nil {
 		return s, err
 	}
@@ -73,7 +78,7 @@ func parseFlags(args []string, getenv func(string) string, errOut io.Writer) (se
 	if len(s.project.Search) == 0 {
 		s.project.Search = s.project.Fields
 	}
-	s.project.Schema, s.project.Table = "public", table
+	s.project.Schema, s.project.Table, s.project.Canary = "public", table, time.Minute
 	if schema, name, ok := strings.Cut(table, "."); ok {
 		s.project.Schema, s.project.Table = schema, name
 	}
@@ -95,7 +100,7 @@ func names(list string) []string {
 func (s *settings) verify(rest []string, given map[string]bool) error {
 	p := s.project
 	if p.URL == "" {
-		for _, name := range []string{"key", "email", "table", "id", "fields", "search", "topic", "private"} {
+		for _, name := range []string{"key", "email", "table", "id", "fields", "search", "topic", "private", "marker"} {
 			if given[name] {
 				return fmt.Errorf("-%s is for a project of yours: give its -url", name)
 			}
@@ -109,8 +114,12 @@ func (s *settings) verify(rest []string, given map[string]bool) error {
 		return fmt.Errorf("what is %q? There are only flags", rest[0])
 	case s.rate < 0 || s.rate > 1000:
 		return fmt.Errorf("-rate %d is not from 0 to 1000", s.rate)
-	case s.settle < 0 || s.every < 0 || s.runFor <= 0:
-		return errors.New("-settle and -reconcile cannot be negative, and -check-for takes some time")
+	case s.settle < 0 || s.runFor <= 0:
+		return errors.New("-settle cannot be negative, and -check-for takes some time")
+	case s.every != 0 && s.every < time.Second:
+		return errors.New("-verify is a second at least")
+	case s.check && s.dir != "":
+		return errors.New("-check makes a folder of its own: give no -dir")
 	case s.check && p.URL != "":
 		return errors.New("-check breaks connections, which it can do in the demo only: give no -url")
 	case p.URL == "":
@@ -121,6 +130,8 @@ func (s *settings) verify(rest []string, given map[string]bool) error {
 		return errors.New("-email needs the password in SEARCH_SYNC_PASSWORD")
 	case p.Email == "" && p.Password != "":
 		return errors.New("there is a password in SEARCH_SYNC_PASSWORD but no -email")
+	case p.Marker && p.Email == "":
+		return errors.New("-marker needs an -email: a mark belongs to a user")
 	case p.Table == "" || p.Schema == "":
 		return errors.New("-url needs a -table")
 	case len(p.Fields) == 0:

@@ -33,7 +33,7 @@ func TestFlagsOfAProject(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Project{
 		URL: "https://ref.supabase.co", Key: "key", Email: "a@b.c", Password: "password", Schema: "shop", Table: "orders",
-		ID: "number", Fields: []string{"title", "body", "price"}, Search: []string{"title"}, Topic: "search-sync",
+		ID: "number", Fields: []string{"title", "body", "price"}, Search: []string{"title"}, Topic: "search-sync", Canary: time.Minute,
 	}, s.project)
 	require.Equal(t, SinkOptions{Kind: "elasticsearch", URL: "http://localhost:9200", Key: "sink key", Index: "orders"}, s.sink)
 
@@ -66,6 +66,10 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"-rate -1":             "-rate -1",
 		"-rate 100000":         "-rate 100000",
 		"-settle -1s":          "cannot be negative",
+		"-verify 1ms":          "-verify is a second at least",
+		"-marker":              "-marker is for a project of yours",
+		project + "-marker":    "-marker needs an -email",
+		"-check -dir x":        "give no -dir",
 		"-check -check-for 0s": "-check-for takes some time",
 	} {
 		_, said, err := parse(args, nil)

@@ -28,7 +28,7 @@ func main() {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if s.check {
-		err = check(ctx, os.Stdout, checkOptions{settings: s, log: slog.New(slog.DiscardHandler), faults: faults})
+		err = check(ctx, os.Stdout, checkOptions{settings: s, log: slog.New(slog.DiscardHandler)})
 	} else {
 		err = run(ctx, s, os.Stdout, log)
 	}
@@ -47,6 +47,7 @@ func run(ctx context.Context, s settings, out io.Writer, log *slog.Logger) error
 		return err
 	}
 	defer l.Close()
+	page := &Page{Log: log}
 	jobs := []func(context.Context) error{}
 	if s.project.URL == "" {
 		d, err := newDemo(mockserver.Config{}, s.maxRows)
@@ -54,20 +55,17 @@ func run(ctx context.Context, s settings, out io.Writer, log *slog.Logger) error
 			return err
 		}
 		defer d.server.Close()
-		s.project, s.settle = d.project(), 0
+		s.project, s.settle, page.Demo = d.project(), 0, d
 		jobs = append(jobs, func(ctx context.Context) error { return d.newWriter().Run(ctx, s.rate) })
 	}
-	f, err := follow(s, log)
+	f, err := follow(ctx, s, nil, log)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.open(ctx, s); err != nil {
-		return err
-	}
-	page := &Page{Sync: f.sync, Channel: f.channel.Status, Project: s.project, Log: log}
+	page.Sync, page.Project = f.sync, s.project
 	fmt.Fprintf(out, "search-sync: open http://%s\n", l.Addr())
-	return together(ctx, append(jobs, f.sync.Run,
+	return together(ctx, append(jobs, f.Run,
 		func(ctx context.Context) error { return page.Serve(ctx, l) },
 		func(ctx context.Context) error { return showProgress(ctx, out, f.sync.Status) })...)
 }

@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"io"
+	"iter"
 	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"iter"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -118,8 +117,9 @@ type world struct {
 	t      *testing.T
 	server *mockserver.Server
 	sink   *memorySink
-	follower
-	ended chan error // what Run returned
+	settings
+	*follower
+	ended chan error // what the last Run returned
 }
 
 // item is a row of the table.
@@ -151,35 +151,48 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 }
 
 // newWorld starts a server; cfg may have anything but the users and policies of
-// channels.
-func newWorld(t *testing.T, cfg mockserver.Config, sink *memorySink) *world {
+// channels. The settings may be changed by adjust.
+func newWorld(t *testing.T, cfg mockserver.Config, sink *memorySink, adjust ...func(*settings)) *world {
 	const password = "a password that nobody prints"
 	cfg.InMemory = true
 	cfg.Users = []mockserver.User{{Email: demoEmail, Password: password}}
 	cfg.Channels = func(_ string, claims mockserver.Claims) bool { return signedIn(claims, nil) }
-	w := &world{t: t, server: mockserver.Start(t, cfg), sink: sink, ended: make(chan error, 1)}
-	w.sync = &Sync{Sink: sink, Settle: time.Second, Log: slog.New(slog.DiscardHandler)}
-	require.NoError(t, w.connect(Project{
+	w := &world{t: t, server: mockserver.Start(t, cfg), sink: sink}
+	w.settings = settings{settle: time.Second, project: Project{
 		URL: w.server.URL(), Key: w.server.AnonKey(), Email: demoEmail, Password: password,
 		Schema: "public", Table: "items", ID: "id", Fields: []string{"name", "text", "price"},
-		Topic: "room", Private: true, HTTPClient: w.server.HTTPClient(),
-	}))
-	t.Cleanup(w.Close)
+		Topic: "room", Private: true, Canary: time.Minute, HTTPClient: w.server.HTTPClient(),
+	}}
+	for _, f := range adjust {
+		f(&w.settings)
+	}
+	w.follower = w.follow()
 	return w
 }
 
-// run starts the sync, which ends with the test at the latest.
-func (w *world) run() {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
+// follow makes a follower, which is closed with the test at the latest.
+func (w *world) follow() *follower {
+	f, err := follow(w.t.Context(), w.settings, w.sink, slog.New(slog.DiscardHandler))
+	require.NoError(w.t, err)
+	w.t.Cleanup(f.Close)
+	return f
+}
+
+// run starts the follower. It ends with stop, or else with the test.
+func (w *world) run() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done, f, ended := make(chan struct{}), w.follower, make(chan error, 1)
+	w.ended = ended
 	go func() {
 		defer close(done)
-		w.ended <- w.sync.Run(ctx)
+		ended <- f.Run(ctx)
 	}()
-	w.t.Cleanup(func() {
-		stop()
+	stop = func() {
+		cancel()
 		<-done
-	})
+	}
+	w.t.Cleanup(stop)
+	return stop
 }
 
 // settle lets everything come to rest.
@@ -195,7 +208,7 @@ func (w *world) equal() {
 	require.NoError(w.t, err)
 	for _, r := range rows {
 		for column := range r {
-			if column != "id" && !slices.Contains(w.sync.Table.Fields, column) {
+			if column != "id" && !slices.Contains(w.project.Fields, column) {
 				delete(r, column)
 			}
 		}
@@ -230,42 +243,15 @@ func someItems(n int) []item {
 	return rows
 }
 
-// meddler changes what the REST API answers: it is asked about each request
-// to it, and answers instead if it does not return nil.
-type meddler struct {
+// requests counts the requests to the REST API.
+type requests struct {
 	http.RoundTripper
-	ask func(n int, r *http.Request) *http.Response // n counts the requests from 1
-
-	mu sync.Mutex
-	n  int
+	n atomic.Int64
 }
 
-func (m *meddler) RoundTrip(r *http.Request) (*http.Response, error) {
-	m.mu.Lock()
-	m.n++
-	n := m.n
-	m.mu.Unlock()
-	if answer := m.ask(n, r); answer != nil {
-		return answer, nil
+func (r *requests) RoundTrip(q *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(q.URL.Path, "/rest/v1/") {
+		r.n.Add(1)
 	}
-	return m.RoundTripper.RoundTrip(r)
-}
-
-func (m *meddler) requests() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.n
-}
-
-// meddle puts a meddler before the REST API.
-func (w *world) meddle(ask func(n int, r *http.Request) *http.Response) *meddler {
-	m := &meddler{RoundTripper: w.server.HTTPClient().Transport, ask: ask}
-	w.sync.Table.Retry = newRetrying(m, w.sync.Retrying)
-	return m
-}
-
-func answer(status int, body string) *http.Response {
-	return &http.Response{
-		StatusCode: status, Status: http.StatusText(status), Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)),
-	}
+	return r.RoundTripper.RoundTrip(q)
 }

@@ -13,8 +13,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/gapless-go/gapless/channel"
 )
 
 //go:embed static
@@ -26,8 +24,8 @@ var index = template.Must(template.ParseFS(static, "static/index.html"))
 // doing.
 type Page struct {
 	Sync    *Sync
-	Channel func() channel.Status
 	Project Project
+	Demo    *demo // what the buttons break; nil: there are none
 	Log     *slog.Logger
 }
 
@@ -36,11 +34,12 @@ const (
 	maxHits  = 20
 
 	searchPatience = 5 * time.Second
+	verifyPatience = time.Minute
 	// writePatience is how long a browser may take to read an event.
 	writePatience = 10 * time.Second
 	// refresh is how often a browser is told what is new.
 	refresh = 250 * time.Millisecond
-	// recount is how often rows and documents are counted for a browser.
+	// recount is how often documents are counted for a browser.
 	recount = 2 * time.Second
 )
 
@@ -70,11 +69,18 @@ func (p *Page) Handler(ctx context.Context) http.Handler {
 	mux.Handle("GET /static/", http.FileServerFS(static))
 	mux.HandleFunc("GET /search", p.search)
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { p.events(ctx, w, r) })
+	if p.Demo != nil {
+		mux.HandleFunc("POST /break", func(http.ResponseWriter, *http.Request) { p.Demo.breakConnection() })
+		mux.HandleFunc("POST /lose", p.lose)
+		mux.HandleFunc("POST /verify", p.verify)
+	}
+	// No other site that somebody has open may press the buttons.
+	own := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-cache")
-		mux.ServeHTTP(w, r)
+		own.ServeHTTP(w, r)
 	})
 }
 
@@ -84,7 +90,9 @@ func (p *Page) index(w http.ResponseWriter, _ *http.Request) {
 		panic(err) // strings only
 	}
 	var html bytes.Buffer
-	if err := index.Execute(&html, map[string]string{"Table": p.Project.Table, "Columns": string(columns)}); err != nil {
+	if err := index.Execute(&html, map[string]any{
+		"Table": p.Project.Table, "Columns": string(columns), "Buttons": p.Demo != nil,
+	}); err != nil {
 		panic(err) // it is embedded
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -116,6 +124,24 @@ func (p *Page) search(w http.ResponseWriter, r *http.Request) {
 	}{found, float64(time.Since(start).Microseconds()) / 1000})
 }
 
+func (p *Page) lose(w http.ResponseWriter, _ *http.Request) {
+	if err := p.Demo.loseChanges(); err != nil {
+		p.Log.Error("changes cannot be lost", "error", err)
+		http.Error(w, "that did not work", http.StatusInternalServerError)
+	}
+}
+
+// verify compares the cache with the table, and repairs it. The status tells
+// what was found.
+func (p *Page) verify(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), verifyPatience)
+	defer cancel()
+	if _, err := p.Sync.Table.Verify(ctx, true); err != nil {
+		p.Log.Warn("the verification failed", "error", err)
+		http.Error(w, "the table could not be compared", http.StatusBadGateway)
+	}
+}
+
 // MarshalJSON writes a document for the page: every value but NULL as text,
 // since JavaScript would round the numbers.
 func (d Document) MarshalJSON() ([]byte, error) {
@@ -129,19 +155,11 @@ func (d Document) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{"id": d.ID, "hash": d.Hash, "fields": fields})
 }
 
-// counts are how many rows and documents there are; nil: nobody knows.
-type counts struct {
-	Rows      *int `json:"rows"`
-	Documents *int `json:"documents"`
-}
-
 // event is what a browser is told.
 type event struct {
 	Status
-	counts
-	Channel string    `json:"channel"`
-	Reason  string    `json:"reason"`
-	Now     time.Time `json:"now"`
+	Documents *int      `json:"documents"` // in the index; nil: nobody knows
+	Now       time.Time `json:"now"`
 }
 
 // events tells a browser what is new, as server-sent events, until either side
@@ -149,7 +167,7 @@ type event struct {
 func (p *Page) events(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(r.Context(), cancel)()
-	counted := make(chan counts)
+	counted := make(chan *int)
 	var counting sync.WaitGroup
 	counting.Go(func() { p.count(ctx, counted) })
 	defer counting.Wait()
@@ -157,31 +175,21 @@ func (p *Page) events(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	w.Header().Set("Content-Type", "text/event-stream")
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
-	var now counts
+	var documents *int
 	var last []byte
 	for {
-		next, err := p.tell(w, p.event(now), last)
+		next, err := p.tell(w, event{Status: p.Sync.Status(), Documents: documents}, last)
 		if err != nil {
 			return
 		}
 		last = next
 		select {
-		case now = <-counted:
+		case documents = <-counted:
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-func (p *Page) event(c counts) event {
-	e := event{Status: p.Sync.Status(), counts: c}
-	status := p.Channel()
-	e.Channel = status.State.String()
-	if status.Reason != nil {
-		e.Reason = status.Reason.Error()
-	}
-	return e
 }
 
 // tell sends an event, unless it is the last one again.
@@ -203,21 +211,18 @@ func (p *Page) tell(w http.ResponseWriter, e event, last []byte) ([]byte, error)
 	return text, control.Flush()
 }
 
-// count counts again and again until ctx ends. A count that fails leaves a
-// blank.
-func (p *Page) count(ctx context.Context, to chan<- counts) {
+// count counts the documents again and again until ctx ends. A count that fails
+// leaves a blank.
+func (p *Page) count(ctx context.Context, to chan<- *int) {
 	for {
-		var c counts
+		var documents *int
 		patience, cancel := context.WithTimeout(ctx, recount)
-		if n, err := p.Sync.Table.Count(patience); err == nil {
-			c.Rows = &n
-		}
 		if n, err := p.Sync.Sink.Count(patience); err == nil {
-			c.Documents = &n
+			documents = &n
 		}
 		cancel()
 		select {
-		case to <- c:
+		case to <- documents:
 		case <-ctx.Done():
 			return
 		}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/gapless-go/gapless/channel"
 	"github.com/gapless-go/gapless/internal/memhttp"
 	"github.com/gapless-go/gapless/mockserver"
 )
@@ -24,7 +23,7 @@ import (
 // page is the page of a world.
 func (w *world) page() *Page {
 	return &Page{
-		Sync: w.sync, Channel: w.channel.Status, Log: slog.New(slog.DiscardHandler),
+		Sync: w.sync, Log: slog.New(slog.DiscardHandler),
 		Project: Project{Table: "items", Search: []string{"name", "text"}, Fields: []string{"name", "text", "price"}},
 	}
 }
@@ -168,33 +167,84 @@ func TestPageTellsWhatHappens(t *testing.T) {
 		open, stop := servePage(t, w.page())
 		b := open()
 		first := b.next()
-		require.Equal(t, "idle", first.Channel)
-		require.Nil(t, first.Rows)
+		require.Equal(t, "joining", first.Phase)
+		require.Nil(t, first.Documents)
 		w.run()
-		read := b.until(func(e event) bool { return e.Readings == 1 && e.Rows != nil && *e.Documents == 3 })
-		require.Equal(t, 3, *read.Rows)
-		require.Equal(t, "live", read.Channel)
+		read := b.until(func(e event) bool {
+			return e.Phase == "synced" && e.Documents != nil && *e.Documents == 3 && len(e.Gaps) > 0 && e.Gaps[0].Healed != nil
+		})
+		require.Equal(t, 3, read.Rows)
+		require.Equal(t, 3, read.Written)
 		require.Equal(t, "started", read.Gaps[0].Reason)
-		require.Equal(t, 3, read.Gaps[0].Read.Written)
+		require.Equal(t, 3, read.Gaps[0].Healed.Changes)
 
 		w.insert(item{"id": 4, "name": "new", "price": 1})
-		change := b.until(func(e event) bool { return e.Applied == 1 })
+		change := b.until(func(e event) bool { return len(e.Recent) == 1 })
 		require.Less(t, change.Now.Sub(change.Commit), 2*time.Second, "the lag")
 		require.Equal(t, "4", change.Recent[0].ID)
 		require.Greater(t, change.Version, read.Version)
-		b.until(func(e event) bool { return *e.Rows == 4 && *e.Documents == 4 })
+		b.until(func(e event) bool { return e.Rows == 4 && *e.Documents == 4 })
 
 		w.server.RefuseUpgrades(503, "no capacity", 3)
 		w.server.KillSockets()
-		broken := b.until(func(e event) bool {
-			return e.Channel == channel.Degraded.String() || e.Channel == channel.Joining.String()
-		})
-		require.NotEmpty(t, broken.Reason)
-		repaired := b.until(func(e event) bool { return e.Readings == 2 && e.Channel == "live" })
+		broken := b.until(func(e event) bool { return e.Phase == "stale" })
+		require.Equal(t, 4, broken.Rows, "it serves on")
+		repaired := b.until(func(e event) bool { return e.Phase == "synced" && len(e.Gaps) == 2 && e.Gaps[0].Healed != nil })
 		require.Equal(t, "disconnected", repaired.Gaps[0].Reason)
 		require.False(t, repaired.Gaps[0].Open)
-		require.Empty(t, repaired.Reason)
+		require.Zero(t, repaired.Gaps[0].Healed.Changes)
+		require.Greater(t, repaired.Epoch, read.Epoch)
 		stop() // with the browser still there
+	})
+}
+
+// The buttons are the demo's, and nobody presses them from another site.
+func TestPageButtons(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d, err := newDemo(mockserver.Config{InMemory: true}, 50)
+		require.NoError(t, err)
+		defer d.server.Close()
+		f, err := follow(t.Context(), settings{project: d.project()}, newMemorySink(), slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		defer f.Close()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		defer func() { stop(); <-done }()
+		require.NoError(t, f.table.WaitSynced(ctx))
+		p := &Page{Sync: f.sync, Project: d.project(), Demo: d, Log: slog.New(slog.DiscardHandler)}
+		press := func(p *Page, button string, header ...string) int {
+			r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:8899/"+button, nil)
+			for i := 0; i < len(header); i += 2 {
+				r.Header.Set(header[i], header[i+1])
+			}
+			w := httptest.NewRecorder()
+			p.Handler(ctx).ServeHTTP(w, r)
+			return w.Code
+		}
+		for _, button := range []string{"break", "lose", "verify"} {
+			require.Equal(t, 403, press(p, button, "Sec-Fetch-Site", "cross-site"), button)
+			require.Equal(t, 403, press(p, button, "Sec-Fetch-Site", "same-site"), "another port of this machine")
+			require.Equal(t, 403, press(p, button, "Origin", "https://elsewhere.example"))
+			require.Equal(t, 404, press(&Page{Project: d.project()}, button, "Sec-Fetch-Site", "same-origin"), "a project of somebody's")
+			require.Contains(t, []int{404, 405}, get(t, p, "/"+button).Code)
+		}
+		require.Equal(t, "synced", f.sync.Status().Phase, "nothing has happened")
+		require.NotContains(t, get(t, &Page{}, "/").Body.String(), "<button")
+
+		require.Equal(t, 200, press(p, "lose", "Sec-Fetch-Site", "same-origin"))
+		_, err = d.server.Update(demoTable, mockserver.Row{"views": 7}, mockserver.Row{"id": 3})
+		require.NoError(t, err)
+		require.NoError(t, f.table.CatchUp(ctx))
+		require.Equal(t, 200, press(p, "verify", "Sec-Fetch-Site", "same-origin"))
+		now := f.sync.Status()
+		require.Equal(t, 1, now.Verification.Differences)
+		require.EqualValues(t, 1, now.Repaired)
+
+		require.Equal(t, 200, press(p, "break", "Origin", "http://127.0.0.1:8899"))
+		time.Sleep(time.Second)
+		require.Equal(t, "stale", f.sync.Status().Phase)
+		require.NoError(t, f.table.WaitSynced(ctx))
 	})
 }
 
@@ -207,7 +257,7 @@ func TestPageIsQuiet(t *testing.T) {
 		w.run()
 		w.settle()
 		b := open()
-		b.until(func(e event) bool { return e.Rows != nil })
+		b.until(func(e event) bool { return e.Documents != nil })
 		quiet := time.AfterFunc(time.Hour, func() { _ = b.body.Close() })
 		defer quiet.Stop()
 		start := time.Now()
@@ -223,10 +273,10 @@ func TestPageIsQuiet(t *testing.T) {
 func TestProgress(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var out strings.Builder
-		states := []Status{{}, {Reading: true, Total: 200, Read: Reading{Rows: 100}}, {Readings: 1, Read: Reading{Rows: 200, Seconds: 1.5}}}
+		states := []Status{{}, {Total: 200, Loaded: 100}, {Filled: true, Rows: 200}}
 		n := -1
 		require.NoError(t, showProgress(t.Context(), &out, func() Status { n++; return states[n] }))
-		require.Equal(t, "snapshot: 100 of 200 rows\nsnapshot: 200 rows in 1.5 s\n", out.String())
+		require.Equal(t, "snapshot: 100 of 200 rows\nsnapshot: 200 rows in 2.0 s\n", out.String())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, showProgress(ctx, &out, func() Status { return Status{} }), context.DeadlineExceeded)

@@ -5,7 +5,11 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
+	"time"
 
+	"github.com/gapless-go/gapless/cache"
 	"github.com/gapless-go/gapless/channel"
 	"github.com/gapless-go/gapless/realtime"
 	"github.com/gapless-go/gapless/realtime/signin"
@@ -21,34 +25,41 @@ type Project struct {
 	Search          []string // those of them to search, the most important first
 	Topic           string
 	Private         bool
-	HTTPClient      *http.Client // nil: http.DefaultClient
+	Marker          bool          // whether the SQL of package cache/sql is installed
+	Canary          time.Duration // how often a mark is written, if it is
+	HTTPClient      *http.Client  // nil: http.DefaultClient
 }
 
 // follower is a Sync with what it needs.
 type follower struct {
-	sync    *Sync
-	client  *realtime.Client
-	channel *channel.Channel
+	sync   *Sync
+	table  *cache.Table[string, row]
+	client *realtime.Client
 }
 
-// follow sets up the stream and the table. Nothing is read before sync.Run, nor
-// before open, which is to be called in between.
-func follow(s settings, log *slog.Logger) (*follower, error) {
-	f := &follower{sync: &Sync{Settle: s.settle, Every: s.every, Log: log}}
-	return f, f.connect(s.project)
-}
-
-// open opens the index.
-func (f *follower) open(ctx context.Context, s settings) (err error) {
+// follow opens the index, which is sink unless that is nil, and sets up the
+// cache. Nothing is read from the project before run.
+func follow(ctx context.Context, s settings, sink Sink, log *slog.Logger) (f *follower, err error) {
+	f = &follower{sync: &Sync{Fields: s.project.Fields, Log: log}}
+	if err := f.connect(s, log); err != nil {
+		return nil, err
+	}
+	if f.sync.Sink = sink; sink != nil {
+		return f, nil
+	}
 	s.sink.Search, s.sink.Retry = s.project.Search, newRetrying(nil, f.sync.Retrying)
-	s.sink.Index = cmp.Or(s.sink.Index, s.project.Table)
-	f.sync.Sink, err = openSink(ctx, s.sink)
-	return err
+	s.sink.Index, s.sink.Dir = cmp.Or(s.sink.Index, s.project.Table), s.dir
+	if f.sync.Sink, err = openSink(ctx, s.sink); err != nil {
+		_ = f.client.Close(context.Background())
+		return nil, err
+	}
+	return f, nil
 }
 
-// connect makes the stream and the table.
-func (f *follower) connect(p Project) (err error) {
-	options := realtime.Options{URL: p.URL, Key: p.Key, HTTPClient: p.HTTPClient, Logger: f.sync.Log}
+// connect makes the client and the cache.
+func (f *follower) connect(s settings, log *slog.Logger) (err error) {
+	p := s.project
+	options := realtime.Options{URL: p.URL, Key: p.Key, HTTPClient: p.HTTPClient, Logger: log}
 	if p.Email != "" {
 		account, err := signin.New(signin.Options{
 			URL: p.URL, Key: p.Key, Email: p.Email, Password: p.Password, HTTPClient: p.HTTPClient,
@@ -61,29 +72,51 @@ func (f *follower) connect(p Project) (err error) {
 	if f.client, err = realtime.New(options); err != nil {
 		return err
 	}
+	o, err := s.cacheOptions(f.client)
+	if err == nil {
+		f.table, err = cache.New(f.client, p.Table, keyIn(p.ID), o...)
+	}
+	if err != nil {
+		_ = f.client.Close(context.Background())
+	}
+	f.sync.Table = f.table
+	return err
+}
+
+// cacheOptions says what is cached, and how exactly.
+func (s settings) cacheOptions(client *realtime.Client) ([]cache.Option, error) {
+	p := s.project
 	var private []channel.Option
 	if p.Private {
 		private = append(private, channel.Private())
 	}
-	if f.channel, err = f.client.Channel(p.Topic, private...); err != nil {
-		return err
+	o := []cache.Option{
+		cache.WithSchema(p.Schema), cache.WithPrimaryKey(p.ID), cache.WithColumns(p.Fields...),
+		cache.WithChannel(p.Topic, private...), cache.WithSettle(s.settle),
 	}
-	if f.sync.Stream, err = f.channel.Subscribe(channel.Binding{Schema: p.Schema, Table: p.Table}); err != nil {
-		return err
+	if p.Marker {
+		o = append(o, cache.WithMarker(cache.NewMarker(client)), cache.WithCanary(p.Canary, markPatience))
 	}
-	base := cmp.Or(p.HTTPClient, http.DefaultClient)
-	f.sync.Table = &Table{
-		URL: p.URL, Key: p.Key, Token: f.client.Token,
-		Retry:  newRetrying(base.Transport, f.sync.Retrying),
-		Schema: p.Schema, Name: p.Table, ID: p.ID, Fields: p.Fields, PageSize: 1000,
+	if s.every > 0 {
+		o = append(o, cache.WithVerify(s.every))
 	}
-	return nil
+	if s.dir == "" {
+		return o, nil
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	return append(o, cache.WithCheckpoint(cache.File(filepath.Join(s.dir, "rows")), 0)), nil
 }
 
-// Close ends the stream and closes the index. Run must have returned.
+// markPatience is how long a mark may take.
+const markPatience = 5 * time.Second
+
+// Run keeps the cache equal to the table, and the index equal to the cache.
+func (f *follower) Run(ctx context.Context) error { return together(ctx, f.table.Run, f.sync.Run) }
+
+// Close ends the connection and closes the index. Run must have returned.
 func (f *follower) Close() {
 	_ = f.client.Close(context.Background())
-	if f.sync.Sink != nil {
-		_ = f.sync.Sink.Close()
-	}
+	_ = f.sync.Sink.Close()
 }

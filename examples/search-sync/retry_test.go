@@ -156,3 +156,9 @@ func TestFullJitter(t *testing.T) {
 		require.Greater(t, seen, most*9/10, "attempt %d never waits long", n)
 	}
 }
+
+func answer(status int, body string) *http.Response {
+	return &http.Response{
+		StatusCode: status, Status: http.StatusText(status), Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)),
+	}
+}

@@ -47,6 +47,7 @@ type SinkOptions struct {
 	URL    string // of the server; none for bleve
 	Key    string // API key; may be empty
 	Index  string
+	Dir    string   // of bleve; empty: a temporary one
 	Search []string // the columns to search, the most important first
 	Retry  *retrying
 }
@@ -55,7 +56,7 @@ type SinkOptions struct {
 func openSink(ctx context.Context, o SinkOptions) (Sink, error) {
 	switch o.Kind {
 	case "bleve":
-		return openBleve(o.Search)
+		return openBleve(o.Dir, o.Search)
 	case "meilisearch":
 		return openMeilisearch(ctx, o)
 	case "elasticsearch":

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -20,12 +22,11 @@ import (
 	"github.com/blevesearch/bleve/v2/search/query"
 )
 
-// bleveSink is an index in this process. It lives in a temporary folder, which
-// Close removes.
+// bleveSink is an index in this process.
 type bleveSink struct {
-	dir    string
-	index  bleve.Index
-	search []string
+	temporary string // the folder, if Close is to remove it
+	index     bleve.Index
+	search    []string
 }
 
 // sourceField has the stored document as JSON; it is not searched. The searched
@@ -42,21 +43,58 @@ const (
 
 func bleveField(kind string, column int) string { return kind + strconv.Itoa(column) }
 
-func openBleve(search []string) (*bleveSink, error) {
-	dir, err := os.MkdirTemp("", "search-sync-")
-	if err != nil {
-		return nil, fmt.Errorf("bleve: %w", err)
+// openBleve opens the index in a folder, and makes it if there is none.
+func openBleve(dir string, search []string) (s *bleveSink, err error) {
+	s = &bleveSink{search: search}
+	if dir == "" {
+		if s.temporary, err = os.MkdirTemp("", "search-sync-"); err != nil {
+			return nil, fmt.Errorf("bleve: %w", err)
+		}
+		dir = s.temporary
 	}
-	s := &bleveSink{dir: dir, search: search}
-	m, err := bleveMapping(len(search))
-	if err == nil {
-		s.index, err = bleve.New(filepath.Join(dir, "index"), m)
-	}
-	if err != nil {
-		_ = os.RemoveAll(dir)
+	if err := s.open(filepath.Join(dir, "index")); err != nil {
+		_ = os.RemoveAll(s.temporary) // nothing, if it is empty
 		return nil, fmt.Errorf("bleve: %w", err)
 	}
 	return s, nil
+}
+
+// searchedKey is what the index notes its searched columns under: they are
+// fields by their numbers.
+var searchedKey = []byte("search-sync searched columns")
+
+func (s *bleveSink) open(path string) error {
+	searched, err := json.Marshal(s.search)
+	if err != nil {
+		return err
+	}
+	// Another process may have it open: that is an error, and not to be waited for.
+	s.index, err = bleve.OpenUsing(path, map[string]any{"bolt_timeout": "2s"})
+	switch {
+	case errors.Is(err, bleve.ErrorIndexPathDoesNotExist):
+		return s.create(path, searched)
+	case err != nil:
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	has, err := s.index.GetInternal(searchedKey)
+	if err == nil && !bytes.Equal(has, searched) {
+		err = fmt.Errorf("%s is an index of other columns, %s: remove it, or choose another folder", path, has)
+	}
+	if err != nil {
+		_ = s.index.Close()
+	}
+	return err
+}
+
+func (s *bleveSink) create(path string, searched []byte) error {
+	m, err := bleveMapping(len(s.search))
+	if err != nil {
+		return err
+	}
+	if s.index, err = bleve.New(path, m); err != nil {
+		return err
+	}
+	return s.index.SetInternal(searchedKey, searched)
 }
 
 // bleveMapping indexes each searched column twice: by its words, so that
@@ -210,11 +248,7 @@ func (s *bleveSink) find(ctx context.Context, r *bleve.SearchRequest) (Result, e
 	return result, nil
 }
 
-// Close also removes the folder.
+// Close also removes the folder, if it is a temporary one.
 func (s *bleveSink) Close() error {
-	err := s.index.Close()
-	if gone := os.RemoveAll(s.dir); err == nil {
-		err = gone
-	}
-	return err
+	return errors.Join(s.index.Close(), os.RemoveAll(s.temporary)) // nothing, if it is empty
 }

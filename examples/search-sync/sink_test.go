@@ -17,7 +17,7 @@ import (
 
 // doc makes a document with a name and a text.
 func doc(id, name, text string) Document {
-	r := row{"name": []byte(fmt.Sprintf("%q", name)), "text": []byte(fmt.Sprintf("%q", text)), "n": []byte("12345678901234567890.50"), "none": []byte("null")}
+	r := row{"name": value(fmt.Sprintf("%q", name)), "text": value(fmt.Sprintf("%q", text)), "n": "12345678901234567890.50", "none": ""}
 	d, err := newDocument(id, r, slices.Sorted(maps.Keys(r)))
 	if err != nil {
 		panic(err)
@@ -104,16 +104,38 @@ func testSink(t *testing.T, s Sink, visible func()) {
 }
 
 func TestBleve(t *testing.T) {
-	s, err := openBleve(searched)
+	s, err := openBleve("", searched)
 	require.NoError(t, err)
 	testSink(t, s, func() {})
-	require.NoDirExists(t, s.dir)
+	require.NoDirExists(t, s.temporary)
+}
+
+// An index in a folder of somebody's stays, and is for one process and one choice
+// of columns.
+func TestBleveStays(t *testing.T) {
+	dir := t.TempDir()
+	s, err := openBleve(dir, searched)
+	require.NoError(t, err)
+	want := doc("1", "Read", "about reading")
+	require.NoError(t, s.Upsert(t.Context(), []Document{want}))
+	_, err = openBleve(dir, searched)
+	require.ErrorContains(t, err, "timeout")
+	require.NoError(t, s.Close())
+
+	_, err = openBleve(dir, []string{"text"})
+	require.ErrorContains(t, err, `is an index of other columns, ["name","text"]`)
+	s, err = openBleve(dir, searched)
+	require.NoError(t, err)
+	require.Equal(t, map[string]Document{"1": want}, contents(t, s))
+	require.Equal(t, []string{"1"}, found(t, s, "read"))
+	require.NoError(t, s.Close())
+	require.DirExists(t, dir)
 }
 
 // The best come first: a whole word before the beginning of one, and that before
 // the other matches.
 func TestBleveRanks(t *testing.T) {
-	s, err := openBleve(searched)
+	s, err := openBleve("", searched)
 	require.NoError(t, err)
 	defer s.Close()
 	require.NoError(t, s.Upsert(t.Context(), []Document{

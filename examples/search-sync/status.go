@@ -1,35 +1,45 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/gapless-go/gapless/cache"
 	"github.com/gapless-go/gapless/cdc"
 )
 
-// Status is what a Sync has done so far. It is what the page shows.
+// Status is where a Sync and its cache are. It is what the page shows.
 type Status struct {
-	Reading  bool      `json:"reading"` // the table is being read
-	Read     Reading   `json:"read"`    // the last or present reading of the table
-	Total    int       `json:"total"`   // rows of the table when that began
-	Readings int       `json:"readings"`
-	Applied  int       `json:"applied"` // changes
-	Pending  int       `json:"pending"` // rows that wait to be read because of an incomplete change
-	Commit   time.Time `json:"commit"`  // of the last applied change; zero before the first
-	GapCount int       `json:"gapCount"`
-	Gaps     []GapNote `json:"gaps"`    // the last ones, the newest first
-	Recent   []Recent  `json:"recent"`  // the last applied changes, the newest first
-	Trouble  string    `json:"trouble"` // why a request is being made again, or empty
-	Version  int       `json:"version"` // grows whenever the index may have changed
+	Phase          string        `json:"phase"`  // of the cache
+	Filled         bool          `json:"filled"` // the index has had all that the table has
+	Epoch          uint64        `json:"epoch"`
+	Rows           int           `json:"rows"`      // of the cache
+	Loaded         int           `json:"loaded"`    // rows that the reading of the table has read, which is under way or was the last
+	Total          int           `json:"total"`     // rows of the table when that began
+	Doubtful       int           `json:"doubtful"`  // rows that wait to be read because of an incomplete change
+	Events         uint64        `json:"events"`    // of the stream
+	Commit         time.Time     `json:"commit"`    // of the last event; zero before the first
+	RoundTrip      float64       `json:"roundTrip"` // of the last mark, in milliseconds; 0: there was none
+	GapCount       uint64        `json:"gapCount"`
+	Contradictions uint64        `json:"contradictions"`
+	Repaired       uint64        `json:"repaired"`
+	Verification   *Verification `json:"verification"` // the last one; nil: there was none
+	Written        int           `json:"written"`      // documents
+	Removed        int           `json:"removed"`      // documents
+	Gaps           []GapNote     `json:"gaps"`         // the last ones, the newest first
+	Recent         []Recent      `json:"recent"`       // the last changes that are in the index, the newest first
+	Trouble        string        `json:"trouble"`      // why a request is being made again, or empty
+	Version        int           `json:"version"`      // grows whenever the index has changed
 }
 
-// Reading is one reading of the whole table.
-type Reading struct {
-	Rows    int     `json:"rows"`
-	Written int     `json:"written"` // documents that differed
-	Removed int     `json:"removed"` // documents whose row is gone
-	Seconds float64 `json:"seconds"`
+// Verification is a comparison of the cache with the table.
+type Verification struct {
+	At          time.Time `json:"at"`
+	Rows        int       `json:"rows"`
+	Differences int       `json:"differences"`
+	Seconds     float64   `json:"seconds"`
 }
 
 // GapNote is a gap of the stream.
@@ -38,14 +48,21 @@ type GapNote struct {
 	Reason string    `json:"reason"`
 	Error  string    `json:"error"`
 	Open   bool      `json:"open"`
-	Read   *Reading  `json:"read"` // the reading that repaired it; nil if that is to come
+	Healed *Healing  `json:"healed"` // nil: that is to come
 
-	since time.Time
+	gap cdc.Gap
+}
+
+// Healing is what it took until the cache was in step again.
+type Healing struct {
+	Seconds float64 `json:"seconds"`
+	Changes int     `json:"changes"` // rows that were not as in the table, and were put right
 }
 
 // Recent is a change that is in the index.
 type Recent struct {
 	Op       string    `json:"op"`
+	Cause    string    `json:"cause"`
 	ID       string    `json:"id"`
 	Document *Document `json:"document"` // nil if it was removed
 }
@@ -53,22 +70,37 @@ type Recent struct {
 // kept is how many gaps and changes a Status shows.
 const kept = 30
 
-// tracker is a Status that is being made. It is safe for concurrent use.
+// tracker is what a Status has besides the cache's. It is safe for concurrent
+// use.
 type tracker struct {
-	mu     sync.Mutex
-	status Status
+	mu       sync.Mutex
+	status   Status
+	resynced int // changes that the table was read for, since the last gap was noted
 }
 
 // Status returns the present one.
 func (s *Sync) Status() Status {
+	table := s.Table.Status()
 	s.status.mu.Lock()
 	defer s.status.mu.Unlock()
 	now := s.status.status
 	now.Gaps, now.Recent = slices.Clone(now.Gaps), slices.Clone(now.Recent)
+	now.Phase, now.Epoch, now.Rows = table.Phase.String(), table.Epoch, table.Rows
+	now.Loaded, now.Total, now.Doubtful = table.Loaded, table.Total, table.Doubtful
+	now.Events, now.Commit, now.GapCount = table.Events, table.LastCommit, table.Gaps
+	now.Contradictions, now.Repaired = table.Contradictions, table.Repaired
+	now.RoundTrip = float64(table.MarkRTT.Microseconds()) / 1000
+	if r := table.LastReport; !table.Verified.IsZero() {
+		now.Verification = &Verification{table.Verified, r.Rows, r.Differences(), r.Took.Seconds()}
+	}
+	if err := cmp.Or(table.Trouble, table.CheckpointErr); err != nil {
+		now.Trouble = err.Error()
+	}
 	return now
 }
 
-// Retrying notes why a request is being made again, for newRetrying.
+// Retrying notes why a request to the index is being made again, for
+// newRetrying.
 func (s *Sync) Retrying(why error, wait time.Duration) {
 	s.Log.Warn("a request failed and is made again", "error", why, "in", wait.Round(time.Millisecond))
 	s.status.mu.Lock()
@@ -76,64 +108,51 @@ func (s *Sync) Retrying(why error, wait time.Duration) {
 	s.status.status.Trouble = why.Error()
 }
 
-// gap notes a gap that opens or closes. The second value of one gap, with the
-// same Since, completes the first.
-func (t *tracker) gap(g cdc.Gap) {
+// phase notes the last gap of the cache, and that all before it have healed if
+// it is in step. Gaps that follow one another at once may be noted as one.
+func (t *tracker) phase(now cache.Status) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	note := GapNote{At: time.Now(), Reason: g.Reason.String(), Open: g.Open(), since: g.Since}
-	if g.Err != nil {
-		note.Error = g.Err.Error()
-	}
-	gaps := t.status.Gaps
-	if len(gaps) > 0 && gaps[0].Open && gaps[0].since.Equal(g.Since) {
-		gaps[0].Open = g.Open()
+	t.gap(now.LastGap)
+	if now.Phase != cache.Synced {
 		return
 	}
-	t.status.GapCount++
-	t.status.Gaps = newest(gaps, note)
-}
-
-// reading notes how far a reading of the table is. total is 0 but for its
-// first page.
-func (t *tracker) reading(r Reading, total int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.status.Reading, t.status.Read, t.status.Trouble = true, r, ""
-	if total > 0 {
-		t.status.Total = total
-	}
-	t.status.Total = max(t.status.Total, r.Rows)
-	t.status.Version++
-}
-
-// read notes the end of a reading.
-func (t *tracker) read(r Reading) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.status.Reading, t.status.Read, t.status.Trouble = false, r, ""
-	t.status.Total = r.Rows
-	t.status.Readings++
-	t.status.Version++
+	t.status.Filled = true
 	for i := range t.status.Gaps {
-		if note := &t.status.Gaps[i]; !note.Open && note.Read == nil {
-			note.Read = &r
+		if note := &t.status.Gaps[i]; note.Healed == nil {
+			note.Healed = &Healing{time.Since(note.At).Seconds(), t.resynced}
 		}
 	}
 }
 
-// applied notes that a batch is in the index.
-func (t *tracker) applied(b batch, pending int) {
+// gap notes a gap that opens or closes. The second value of one gap, with the
+// same Since, completes the first.
+func (t *tracker) gap(g cdc.Gap) {
+	gaps := t.status.Gaps
+	switch {
+	case g.Since.IsZero() && g.Until.IsZero(): // there was none yet
+		return
+	case len(gaps) > 0 && gaps[0].gap.Since.Equal(g.Since) && (gaps[0].Open || gaps[0].gap.Until.Equal(g.Until)):
+		gaps[0].Open, gaps[0].gap = g.Open(), g
+		return
+	}
+	note := GapNote{At: time.Now(), Reason: g.Reason.String(), Open: g.Open(), gap: g}
+	if g.Err != nil {
+		note.Error = g.Err.Error()
+	}
+	t.status.Gaps, t.resynced = newest(gaps, note), 0
+}
+
+// wrote notes that a batch is in the index.
+func (t *tracker) wrote(b batch, written, removed int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.status.Applied += b.changes
-	t.status.Pending = pending
+	t.status.Written += written
+	t.status.Removed += removed
 	t.status.Trouble = ""
-	if !b.committed.IsZero() {
-		t.status.Commit = b.committed
-	}
 	t.status.Recent = newest(t.status.Recent, b.recent...)
-	if len(b.documents) > 0 {
+	t.resynced += b.resynced
+	if written+removed > 0 {
 		t.status.Version++
 	}
 }

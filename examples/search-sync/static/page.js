@@ -128,21 +128,26 @@ function showChanges(flashing) {
   $("found").textContent = recent.length ? "" : "There have been none yet.";
   const seen = new Set();
   const latest = recent.filter((r) => !seen.has(r.id) && seen.add(r.id)).slice(0, 12);
-  show(latest.map((r) => ({ doc: r.document, id: r.id, op: r.op.toLowerCase() })), [], flashing);
+  show(latest.map((r) => ({ doc: r.document, id: r.id, op: r.op.toLowerCase() + (r.cause === "stream" ? "" : ", " + r.cause) })), [], flashing);
 }
 
 function showStatus() {
-  const reason = status.reason ? ": " + status.reason : "";
-  $("state").textContent = status.channel + reason;
-  $("state").dataset.state = status.channel;
-  for (const [id, n] of [["rows", status.rows], ["documents", status.documents], ["applied", status.applied],
-    ["gap-count", status.gapCount], ["readings", status.readings]]) {
+  $("state").textContent = status.phase;
+  $("state").dataset.state = status.phase;
+  for (const [id, n] of [["rows", status.rows], ["documents", status.documents], ["events", status.events],
+    ["epoch", status.epoch], ["gap-count", status.gapCount], ["contradictions", status.contradictions],
+    ["doubtful", status.doubtful], ["repaired", status.repaired]]) {
     $(id).textContent = n === null ? "–" : numbers.format(n);
   }
-  $("reading").hidden = !status.reading;
+  $("round-trip").textContent = status.roundTrip ? Math.ceil(status.roundTrip) + " ms" : "–";
+  if (status.verification) {
+    const { at, rows, differences } = status.verification;
+    $("verified").textContent = `${numbers.format(differences)} of ${numbers.format(rows)}, ${new Date(at).toLocaleTimeString()}`;
+  }
+  $("reading").hidden = status.phase !== "loading";
   $("progress").max = Math.max(status.total, 1);
-  $("progress").value = status.read.rows;
-  $("progress-text").textContent = `reading the table: ${numbers.format(status.read.rows)} of ${numbers.format(status.total)} rows`;
+  $("progress").value = status.loaded;
+  $("progress-text").textContent = `reading the table: ${numbers.format(status.loaded)} of ${numbers.format(status.total)} rows`;
   $("trouble").hidden = !status.trouble;
   $("trouble").textContent = status.trouble;
   showGaps();
@@ -154,16 +159,16 @@ function showGaps() {
     const time = element("time", "", new Date(gap.at).toLocaleTimeString());
     const li = element("li", gap.open ? "open" : "", element("div", "", element("strong", "", gap.reason), time));
     if (gap.error) li.append(element("p", "", gap.error));
-    li.append(element("p", "", gap.open ? "still open" : repair(gap.read)));
+    li.append(element("p", "", gap.open ? "still open" : healing(gap.healed)));
     return li;
   });
   replaceItems($("gaps"), items);
 }
 
-function repair(read) {
-  if (!read) return "the table is being read";
-  return `${numbers.format(read.rows)} rows read in ${read.seconds.toFixed(1)} s: ` +
-    `${numbers.format(read.written)} written, ${numbers.format(read.removed)} removed`;
+function healing(healed) {
+  if (!healed) return "the table is being read";
+  const rows = healed.changes === 1 ? "1 row" : numbers.format(healed.changes) + " rows";
+  return `in step after ${healed.seconds.toFixed(1)} s: ${rows} put right`;
 }
 
 // showLag shows how long ago the last change was committed.
@@ -201,6 +206,26 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   search(false);
 });
+
+// The buttons break something, or put it right.
+const said = {
+  break: "The connection is broken, and refused for 4 s. What changes meanwhile is read from the table.",
+  lose: "The next 5 changes will be lost, and nobody is told. A verification finds them.",
+  verify: "The table has been compared with the cache, and what differed is repaired.",
+};
+for (const button of document.querySelectorAll(".buttons button")) {
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const answer = await fetch("/" + button.id, { method: "POST" });
+      if (!answer.ok) throw new Error(await answer.text());
+      $("said").textContent = said[button.id];
+    } catch (error) {
+      $("said").textContent = error.message;
+    }
+    button.disabled = false;
+  });
+}
 
 // The slash goes to the search box, the arrows through the results, Escape back
 // and then clears.
