@@ -16,7 +16,7 @@
 //
 // # What is promised
 //
-// Realtime delivers at most once and replays nothing: what is committed while
+// Realtime delivers at most once and replays no change: what is committed while
 // nobody listens is not delivered. This package does not change that. It
 // promises that a stream is in order, that its values are exact, and that it
 // is never silently incomplete where a client can know: every loss of the
@@ -25,6 +25,12 @@
 // place in the stream. What the server loses without a sign (a replication
 // slot that died, a rate limit on changes, a row hidden by a policy at the
 // moment it was looked at) no stream can show.
+//
+// # Broadcasts and presence
+//
+// Channels send and receive broadcasts, and tell who is present: see package
+// channel. Client.Broadcast sends over HTTP, from a program that has joined
+// nothing.
 //
 // # Tokens
 //

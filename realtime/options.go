@@ -26,7 +26,7 @@ type Options struct {
 	// Key is the project's API key: the anon or service_role JWT, or an
 	// sb_publishable_… or sb_secret_… key, which only the hosted gateway
 	// understands. It goes into the query of the websocket's address, into the
-	// headers of Do's requests to the project, and nowhere else.
+	// headers of the requests of Do and Broadcast, and nowhere else.
 	Key string
 	// Token gives the tokens of a signed-in user. Nil: channels join with the
 	// rights of Key.
@@ -35,7 +35,7 @@ type Options struct {
 	// Vsn is the version of the protocol, "2.0.0" (default, needs a server of
 	// November 2025 or later) or "1.0.0".
 	Vsn string
-	// HTTPClient dials, and makes the requests of Do. Default
+	// HTTPClient dials, and makes the requests of Do and Broadcast. Default
 	// http.DefaultClient; a Timeout bounds the dial, and each of those requests.
 	HTTPClient *http.Client
 	// Header is added to the upgrade request.
@@ -88,7 +88,7 @@ type Hooks struct {
 	Lost      func(err error)                 // it is gone; the client connects again
 	Joined    func(topic string)              // the server accepted a join
 	Live      func(topic string)              // and confirmed its subscription
-	Gap       func(topic string, gap cdc.Gap) // changes may be missing (a gap that is open is told when it opens)
+	Gap       func(topic string, gap cdc.Gap) // changes, or broadcasts where there are no subscriptions, may be missing (a gap that is open is told when it opens)
 	Dropped   func(topic string, err error)   // something was discarded: a change that a full queue had no room for, a frame that could not be read, a message that could not be sent. Topic is empty where nobody can tell
 }
 
