@@ -53,6 +53,10 @@ func listen(t *testing.T, ch *channel.Channel, events ...string) *ears {
 	t.Helper()
 	l, err := ch.Listen(events...)
 	require.NoError(t, err)
+	return hear(t, l)
+}
+
+func hear(t *testing.T, l *channel.Listener) *ears {
 	e := &ears{t, make(chan channel.Broadcast, 1000), make(chan error, 1)}
 	go func() {
 		for b, err := range l.Broadcasts(t.Context()) {
@@ -110,7 +114,9 @@ func TestBroadcastsBetweenClients(t *testing.T) {
 				sender := room(t, p.user("a", vsn), channel.SelfBroadcasts(), channel.AckBroadcasts(0))
 				own := listen(t, sender)
 				v2, v1 := room(t, p.user("b", "2.0.0")), room(t, p.user("c", "1.0.0"))
-				b, c, some := listen(t, v2, "x", "bin"), listen(t, v1), listen(t, v2, "other")
+				others, err := v2.Listen("other") // before the channel joins
+				require.NoError(t, err)
+				b, c, some := listen(t, v2, "x", "bin"), listen(t, v1), hear(t, others)
 				for _, e := range []*ears{own, b, c, some} {
 					e.gap(cdc.Started, false)
 				}
@@ -123,7 +129,7 @@ func TestBroadcastsBetweenClients(t *testing.T) {
 				require.Equal(t, channel.Broadcast{Event: "other", Payload: json.RawMessage(`[1,2]`)}, some.next())
 				c.next()
 				own.next()
-				err := sender.SendBinary(t.Context(), "bin", []byte{0, 0xff})
+				err = sender.SendBinary(t.Context(), "bin", []byte{0, 0xff})
 				if vsn == "1.0.0" {
 					require.ErrorIs(t, err, channel.ErrBinary)
 					return
