@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gapless-go/gapless/internal/transcript"
 )
@@ -44,14 +43,13 @@ type PlayerConfig struct {
 // Heartbeats are answered whenever they come, if the recorded one of that
 // number was. Requests to other paths are answered as recorded, each answer
 // once; a redacted token in one becomes a token signed with DefaultSecret that
-// is good for an hour. Recorded SQL statements and notes are passed over, as
+// is good for an hour, and expires_at beside it is then. Recorded SQL statements and notes are passed over, as
 // are requests that were not made through a Recorder.
 type Player struct {
 	front
 	name  string
 	speed float64
 	log   *slog.Logger
-	token string
 
 	ctx  context.Context // ends with Close, and with a difference
 	stop context.CancelFunc
@@ -92,7 +90,7 @@ func NewPlayer(r io.Reader, cfg PlayerConfig) (*Player, error) {
 		return nil, fmt.Errorf("mockserver: transcript %s: %w", cfg.Name, err)
 	}
 	p := &Player{
-		name: cfg.Name, speed: cfg.Speed, log: cfg.Logger, steps: steps, token: playerToken(),
+		name: cfg.Name, speed: cfg.Speed, log: cfg.Logger, steps: steps,
 		moved: make(chan struct{}), over: make(chan struct{}), matcher: newMatcher(),
 	}
 	if err := p.listen(cfg.InMemory, cfg.Addr); err != nil {
@@ -103,15 +101,6 @@ func NewPlayer(r io.Reader, cfg PlayerConfig) (*Player, error) {
 	go p.play() // ends with p.ctx, or with the transcript; Close waits
 	p.serve(p.routes(), p.log)
 	return p, nil
-}
-
-// playerToken makes the token that stands in for redacted ones.
-func playerToken() string {
-	now := time.Now()
-	return sign([]byte(DefaultSecret), Claims{
-		"role": "authenticated", "aud": "authenticated", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-		"sub": "00000000-0000-4000-8000-000000000000",
-	})
 }
 
 func (p *Player) routes() http.Handler {

@@ -3,6 +3,7 @@ package mockserver_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net/url"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
@@ -187,6 +189,40 @@ func playRecording(t *testing.T, name string, speed float64) {
 		}
 		require.Equal(t, frames, got, conn)
 	}
+}
+
+// A session that was recorded once is good for an hour whenever it is played,
+// by its token and by what is said beside it.
+func TestPlayerRenewsTokens(t *testing.T) {
+	const file = `{"scenario":"sign-in"}
+{"conn":"http1","dir":"http_request","kind":"http","frame":"GET /auth/v1/token\n\n"}
+{"conn":"http1","dir":"http_response","kind":"http","frame":"200 application/json\n\n{\"access_token\":\"[redacted]\",\"expires_in\":3600,\"expires_at\": 1000}"}
+{"conn":"http2","dir":"http_request","kind":"http","frame":"GET /rest/v1/coupons\n\n"}
+{"conn":"http2","dir":"http_response","kind":"http","frame":"200 application/json\n\n[{\"expires_at\":1000}]"}
+`
+	synctest.Test(t, func(t *testing.T) {
+		player, err := mockserver.NewPlayer(strings.NewReader(file), mockserver.PlayerConfig{InMemory: true})
+		require.NoError(t, err)
+		defer player.Close()
+		time.Sleep(48 * time.Hour)
+		answer, err := player.HTTPClient().Get(player.URL() + "/auth/v1/token")
+		require.NoError(t, err)
+		var session struct {
+			AccessToken string `json:"access_token"`
+			ExpiresAt   int64  `json:"expires_at"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(body(t, answer)), &session))
+		require.Equal(t, time.Now().Add(time.Hour).Unix(), session.ExpiresAt)
+		claims := jwt.MapClaims{}
+		_, err = jwt.ParseWithClaims(session.AccessToken, claims, func(*jwt.Token) (any, error) { return []byte(mockserver.DefaultSecret), nil })
+		require.NoError(t, err)
+		require.Equal(t, "authenticated", claims["role"])
+		require.EqualValues(t, session.ExpiresAt, claims["exp"])
+		answer, err = player.HTTPClient().Get(player.URL() + "/rest/v1/coupons")
+		require.NoError(t, err)
+		require.Equal(t, `[{"expires_at":1000}]`, body(t, answer))
+		require.NoError(t, player.Wait(t.Context()))
+	})
 }
 
 // FuzzPlayer reads files that nobody has recorded: they are refused, or played

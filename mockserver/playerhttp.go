@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -8,9 +9,11 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gapless-go/gapless/internal/redact"
 )
@@ -141,7 +144,32 @@ func (p *Player) sendAnswer(w http.ResponseWriter, t httpText) {
 	body := p.matcher.translate(t.body)
 	p.mu.Unlock()
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, strings.ReplaceAll(string(body), `"`+redact.Mark+`"`, quoted(p.token)))
+	_, _ = w.Write(p.renewed(body))
+}
+
+var expiresAt = regexp.MustCompile(`("expires_at"\s*:\s*)\d+`)
+
+// renewed puts a token that is good into a body where one was redacted, and
+// when it expires.
+func (p *Player) renewed(body []byte) []byte {
+	fresh := bytes.ReplaceAll(body, []byte(quoted(redact.Mark)), []byte(quoted(sign([]byte(DefaultSecret), playerClaims()))))
+	if bytes.Equal(fresh, body) {
+		return body
+	}
+	at := strconv.FormatInt(time.Now().Add(playerTokenLifetime).Unix(), 10)
+	return expiresAt.ReplaceAll(fresh, []byte("${1}"+at))
+}
+
+// playerTokenLifetime is how long the tokens are good for that stand in for
+// redacted ones.
+const playerTokenLifetime = time.Hour
+
+func playerClaims() Claims {
+	now := time.Now()
+	return Claims{
+		"role": "authenticated", "aud": "authenticated", "iat": now.Unix(), "exp": now.Add(playerTokenLifetime).Unix(),
+		"sub": "00000000-0000-4000-8000-000000000000",
+	}
 }
 
 // takeRequest finds the recorded request that one is like, and makes it the
