@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
@@ -61,7 +62,25 @@ func plain(b []byte) []byte {
 	if bytes.IndexByte(b, '=') >= 0 {
 		b = query.ReplaceAll(b, []byte("${1}"+Mark))
 	}
+	if !bytes.Contains(b, []byte(`\u00`)) {
+		return b
+	}
+	// An escape that is not in a string of JSON, such as one of a string that
+	// was put into another without its quotes.
+	if open := escape.ReplaceAllFunc(b, unescaped); !bytes.Equal(open, b) {
+		if safe := plain(open); !bytes.Equal(safe, open) {
+			return safe
+		}
+	}
 	return b
+}
+
+// escape is a character of a token that is written as an escape.
+var escape = regexp.MustCompile(`\\u00(?:2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])`)
+
+func unescaped(b []byte) []byte {
+	c, _ := strconv.ParseUint(string(b[4:]), 16, 8) // two digits
+	return []byte{byte(c)}
 }
 
 // Text redacts JSON, or any other text. In JSON it reads escapes, and JSON
