@@ -207,8 +207,13 @@ func (l *backendLog) ready() bool {
 	}
 }
 
+// backendChanges is how many changes one look at a backend's log takes, about:
+// more than the real server, which asks for each of them, while a backend is
+// asked for all of them together.
+const backendChanges = 1000
+
 // next implements changeLog.
-func (l *backendLog) next(max int) (taken int, all []found, err error) {
+func (l *backendLog) next(int) (taken int, all []found, err error) {
 	select {
 	case <-l.opened:
 	default:
@@ -217,7 +222,7 @@ func (l *backendLog) next(max int) (taken int, all []found, err error) {
 	if l.err != nil {
 		return 0, nil, l.err
 	}
-	changes, err := l.log.Next(l.ctx, max, l.subscribers)
+	changes, err := l.log.Next(l.ctx, backendChanges, l.subscribers)
 	for _, c := range changes {
 		if !l.rt.faults.changeDropped(nil) {
 			all = append(all, found{deliveries: deliveriesOf(c)})
