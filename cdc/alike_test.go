@@ -8,6 +8,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,14 +73,17 @@ func requireAlike(t testing.TB, p []byte) bool {
 	}
 	want, wantIDs, err := decodeCarefully(p)
 	require.NoError(t, err, "%q", p)
-	require.Equal(t, wantIDs, ids, "%q", p)
+	if !slices.Equal(wantIDs, ids) {
+		require.Equal(t, wantIDs, ids, "%q", p)
+	}
 	if !reflect.DeepEqual(want, c) { // faster than require.Equal
 		require.Equal(t, want, c, "%q", p)
 	}
 	return true
 }
 
-// TestQuickDecodesDamageAlike: 60,000 payloads that were cut and changed.
+// TestQuickDecodesDamageAlike: payloads that were cut and changed. Package
+// channel has such a test for whole frames.
 func TestQuickDecodesDamageAlike(t *testing.T) {
 	payloads := recordedPayloads(t)
 	for _, p := range payloads {
@@ -86,17 +91,15 @@ func TestQuickDecodesDamageAlike(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	taken := 0
-	for i := range 60_000 {
+	payloads = slices.DeleteFunc(payloads, func(p []byte) bool { return len(p) > 2000 })
+	for i := range 20_000 {
 		p := payloads[i%len(payloads)]
-		if len(p) > 4000 {
-			continue
-		}
 		if requireAlike(t, mutate(random, bytes.Clone(p))) {
 			taken++
 		}
 	}
 	t.Logf("%d taken", taken)
-	require.Greater(t, taken, 1000)
+	require.Greater(t, taken, 500)
 }
 
 // mutate makes one to three small changes, mostly of bytes that mean something
@@ -141,7 +144,7 @@ func TestScannerTakesOnlyJSON(t *testing.T) {
 	pieces := []string{`{`, `}`, `[`, `]`, `,`, `:`, `"a"`, `"`, `1`, `-`, `0`, `.5`, `e`, `E+1`, `null`, `true`, `fals`, ` `, "\t", `\u00e9`, `\`, "\x01", "é", `"k":`}
 	random := rand.New(rand.NewPCG(5, 6))
 	taken := 0
-	for range 300_000 {
+	for range 100_000 {
 		var b strings.Builder
 		for range 1 + random.IntN(7) {
 			b.WriteString(pieces[random.IntN(len(pieces))])
@@ -152,9 +155,11 @@ func TestScannerTakesOnlyJSON(t *testing.T) {
 			continue
 		}
 		taken++
-		require.True(t, json.Valid(text), "%q", text)
+		if !json.Valid(text) {
+			require.Fail(t, "taken, though no JSON", "%q", text)
+		}
 	}
-	require.Greater(t, taken, 10_000)
+	require.Greater(t, taken, 3_000)
 	for _, text := range []string{`"` + strings.Repeat("x", 20) + "\x1f" + `"`, `"\u12g4"`, `"\u123`, `01`, `-`, `1.`, `1e`, `[1,]`, `{"a":1,}`, `{"a"}`, `nul`, ``, `"abc`} {
 		s := scanner{text: []byte(text)}
 		s.value()
@@ -177,36 +182,33 @@ func TestSpecial(t *testing.T) {
 	}
 }
 
+type one[T any] struct{ V T }
+
 // bothWays decodes a value without reflection and with it. It reports whether
 // the first could.
-func bothWays[T any](t *testing.T, typ, raw string) (taken bool) {
+func bothWays[T any](t *testing.T, plan, reflecting *structPlan, typ, raw string) (taken bool) {
 	t.Helper()
 	c := Change{Op: Insert, Schema: "public", Table: "t", Columns: []Column{{"v", typ}}, Record: json.RawMessage(`{"v": ` + raw + `}`)}
-	type row struct{ V T }
-	plan, err := compileRowStruct(reflect.TypeFor[row]())
-	require.NoError(t, err)
-	var got row
+	var got one[T]
 	for range 2 { // the second time the shape is known
 		taken = plan.put(unsafe.Pointer(&got), nil, &c)
+		plan.failed.Store(0)
 	}
-	slow, err := compileRowStruct(reflect.TypeFor[row]())
-	require.NoError(t, err)
-	for i := range slow.fields {
-		slow.fields[i].direct = direct{}
-	}
-	want, wantErr := byReflection[row](c, slow.decode)
-	if taken {
+	want, wantErr := byReflection[one[T]](c, reflecting.decode)
+	if taken && (wantErr != nil || !reflect.DeepEqual(want.New, got)) {
 		require.NoError(t, wantErr, "%s %s into %T", typ, raw, got.V)
 		require.Equal(t, want.New, got, "%s %s", typ, raw)
 	}
-	mixed, mixedErr := byReflection[row](c, plan.decode)
-	require.Equal(t, wantErr, mixedErr, "%s %s into %T", typ, raw, got.V)
-	require.Equal(t, want, mixed)
+	mixed, mixedErr := byReflection[one[T]](c, plan.decode)
+	if !reflect.DeepEqual(wantErr, mixedErr) || !reflect.DeepEqual(want, mixed) {
+		require.Equal(t, wantErr, mixedErr, "%s %s into %T", typ, raw, got.V)
+		require.Equal(t, want, mixed)
+	}
 	return taken
 }
 
 var (
-	someTypes = []string{"int8", "int2", "numeric", "float8", "text", "bpchar", "bool", "bytea", "timestamptz", "date", "jsonb", "json", "_int8", "_text", "_timestamptz", "_bytea", "_bool", "oid", "mood", ""}
+	someTypes = []string{"int8", "numeric", "float8", "text", "bool", "bytea", "timestamptz", "jsonb", "_int8", "_text", "_timestamptz", "oid", ""}
 	someText  = []string{
 		"null", "true", "false", "0", "-0", "1", "-1", "127", "128", "-128", "-129", "255", "256", "32767", "32768", "65535", "65536", "2147483647", "2147483648", "-2147483648", "4294967295", "4294967296",
 		"9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "18446744073709551615", "18446744073709551616", "99999999999999999999999999",
@@ -217,10 +219,17 @@ var (
 )
 
 func bothWaysAll[T any](t *testing.T) {
+	plan, err := compileRowStruct(reflect.TypeFor[one[T]]())
+	require.NoError(t, err)
+	reflecting, err := compileRowStruct(reflect.TypeFor[one[T]]())
+	require.NoError(t, err)
+	for i := range reflecting.fields {
+		reflecting.fields[i].direct = direct{}
+	}
 	taken := 0
 	for _, typ := range someTypes {
 		for _, raw := range someText {
-			if bothWays[T](t, typ, raw) {
+			if bothWays[T](t, plan, reflecting, typ, raw) {
 				taken++
 			}
 		}
@@ -279,12 +288,64 @@ func TestRowsKeepNoFrame(t *testing.T) {
 }
 
 func TestParseDigits(t *testing.T) {
+	random := rand.New(rand.NewPCG(11, 12))
+	for range 20_000 {
+		text := []byte(strconv.FormatUint(random.Uint64()>>random.IntN(64), 10))
+		if random.IntN(2) == 0 {
+			text[random.IntN(len(text))] = byte(random.IntN(256))
+		}
+		want, err := strconv.ParseUint(string(text), 10, 64)
+		n, ok := parseDigits(text)
+		require.Equal(t, err == nil && len(text) <= 19, ok, "%q", text)
+		if ok {
+			require.Equal(t, want, n)
+		}
+		end := 0
+		for end < len(text) && '0' <= text[end] && text[end] <= '9' {
+			end++
+		}
+		require.Equal(t, end, digitsEnd(text, 0), "%q", text)
+	}
 	n, ok := parseDigits([]byte("9999999999999999999"))
 	require.True(t, ok)
 	require.EqualValues(t, uint64(9999999999999999999), n)
 	require.Less(t, n, uint64(math.MaxUint64))
 	for _, text := range []string{"", "10000000000000000000", "1x", "-1", "1.0"} {
 		_, ok := parseDigits([]byte(text))
+		require.False(t, ok, text)
+	}
+}
+
+// TestUsualTimes: every day of 400 years, and what is no such time.
+func TestUsualTimes(t *testing.T) {
+	taken := 0
+	for day := time.Date(1801, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 2201; day = day.AddDate(0, 0, 1) {
+		want := day.Add(time.Duration(day.YearDay()) * 123_456_789 * time.Microsecond)
+		text := []byte(want.Format("2006-01-02T15:04:05.999999999Z07:00"))
+		got, ok := parseUsualTime(text)
+		if ok {
+			taken++
+		}
+		if ok && got != want { // as structs, zone and all
+			require.Equal(t, want, got)
+		}
+		got, err := parseTime(bytes.Replace(text, []byte("Z"), []byte("+00:00"), 1))
+		if err != nil || got != want {
+			require.Equal(t, want, got)
+		}
+	}
+	require.Equal(t, 400*365+97, taken)
+	random := rand.New(rand.NewPCG(9, 10))
+	for range 30_000 {
+		text := mutate(random, []byte("2024-02-27T12:34:56.789012+00:00"))
+		if got, ok := parseUsualTime(text); ok {
+			want, err := time.Parse(time.RFC3339Nano, string(text))
+			require.NoError(t, err, "%q", text)
+			require.Equal(t, want.UTC(), got, "%q", text)
+		}
+	}
+	for _, text := range []string{"0000-01-01T00:00:00Z", "2024-00-01T00:00:00Z", "2024-01-00T00:00:00Z", "2024-13-01T00:00:00Z", "2024-01-01T00:00:00", "2024-01-01T00:00:00.Z", "2024-01-01T00:00:00.1234567890Z", "2024-01-01T24:00:00Z", "2023-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2024-04-31T00:00:00Z", "2/24-01-01T00:00:00Z", ":024-01-01T00:00:00Z"} {
+		_, ok := parseUsualTime([]byte(text))
 		require.False(t, ok, text)
 	}
 }

@@ -15,22 +15,9 @@ type columnSet struct {
 	columns []Column
 	index   map[string]int // by name
 
-	names   atomic.Pointer[tableNames] // the last
+	forms   learned[[]*form]
 	rows    learned[rowShape]
 	oldRows learned[rowShape]
-}
-
-type tableNames struct{ schema, table string }
-
-// tableNames returns the names as strings: those that it had last time, if
-// they are the same.
-func (set *columnSet) tableNames(schema, table []byte) (string, string) {
-	n := set.names.Load()
-	if n == nil || n.schema != string(schema) || n.table != string(table) {
-		n = &tableNames{string(schema), string(table)}
-		set.names.Store(n)
-	}
-	return n.schema, n.table
 }
 
 // columnSets remembers column lists by how their text begins. They make up
@@ -65,7 +52,7 @@ func knownColumns(text []byte) *columnSet {
 		return nil
 	}
 	for _, set := range *known {
-		if len(text) >= len(set.raw) && string(text[:len(set.raw)]) == set.raw {
+		if startsWith(text, set.raw) {
 			return set
 		}
 	}

@@ -14,7 +14,8 @@ import (
 // the join: in no particular order, and one twice if the join had two equal
 // bindings.
 //
-// The change keeps nothing of payload: the caller may use the buffer again.
+// The change keeps nothing of payload: the caller may use the buffer again. ids
+// is read only: changes for the same bindings share it.
 // Keys that Decode does not know are ignored; of a key that comes twice, the
 // last counts. The error is a *PayloadError.
 //

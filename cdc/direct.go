@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"math"
 	"reflect"
@@ -123,53 +124,76 @@ func opOf(t reflect.Type) op {
 // holdsText reports whether a value takes room in the text of its row.
 func (d direct) holdsText() bool { return d.op == strs || d.op == numbers || d.op == raws }
 
-// put writes a value to the field at p. It reports false for a value that it
-// does not know; what it has written until then does not count.
-func (d direct) put(p unsafe.Pointer, v value, elem class, t *rowText) bool {
-	null := v.isNull()
+// put writes a value, of a column of the class, to the field at p. It reports
+// false for a value that it does not know; what it has written until then does
+// not count.
+func (d direct) put(p unsafe.Pointer, raw []byte, to *columnTarget, t *rowText) bool {
 	switch d.wrap {
 	case pointer:
-		if null {
+		if isNull(raw) {
 			*(*unsafe.Pointer)(p) = nil
 			return true
 		}
 		to, _ := d.op.alloc(1)
 		*(*unsafe.Pointer)(p) = to
-		return d.op.put(to, v, t)
+		p = to
 	case sqlNull:
+		null := isNull(raw)
 		*(*bool)(unsafe.Add(p, d.valid)) = !null
 		if null {
 			return d.op.zero(p)
 		}
 	case list:
-		return d.putList(p, v, elem, t)
+		return d.putList(p, raw, to, t)
 	}
-	return d.op.put(p, v, t)
+	return d.op.put(p, raw, to.class, t)
 }
 
 // putList writes an array to the slice at p. The slices of one op have one
 // memory layout, whatever their elements are called.
-func (d direct) putList(p unsafe.Pointer, v value, elem class, t *rowText) bool {
-	if !v.isArray() {
+func (d direct) putList(p unsafe.Pointer, raw []byte, to *columnTarget, t *rowText) bool {
+	if raw[0] != '[' || to.class == document {
 		*(*[]struct{})(p) = nil
-		return v.isNull()
+		return isNull(raw)
 	}
-	n := 0
-	for w := walkArray(v.raw); w.next(); {
-		n++
-	}
-	first, size := d.op.alloc(n)
-	if first == nil {
+	var room [16][]byte
+	elements, ok := elementsOf(raw, room[:0])
+	first, size := d.op.alloc(len(elements))
+	if !ok || first == nil {
 		return false
 	}
-	*(*[]struct{})(p) = unsafe.Slice((*struct{})(first), n)
-	w := walkArray(v.raw)
-	for i := 0; w.next(); i++ {
-		if !d.op.put(unsafe.Add(first, uintptr(i)*size), value{class: elem, raw: w.val}, t) {
+	*(*[]struct{})(p) = unsafe.Slice((*struct{})(first), len(elements))
+	for i, e := range elements {
+		if !d.op.put(unsafe.Add(first, uintptr(i)*size), e, to.elem, t) {
 			return false
 		}
 	}
-	return w.err == nil
+	return true
+}
+
+// elementsOf appends the elements of an array, of which it reports false if
+// they are not simply written.
+func elementsOf(raw []byte, list [][]byte) (_ [][]byte, ok bool) {
+	if string(raw) == "[]" {
+		return list, true
+	}
+	for pos := 1; pos < len(raw); {
+		end := valueEnd(raw, pos)
+		if end <= pos {
+			return list, false
+		}
+		list = append(list, raw[pos:end])
+		switch {
+		case raw[end] == ']':
+			return list, end == len(raw)-1
+		case raw[end] != ',':
+			return list, false
+		}
+		if pos = end + 1; pos < len(raw) && raw[pos] == ' ' {
+			pos++
+		}
+	}
+	return list, false
 }
 
 // alloc makes room for n scalars, and returns where the first is and how large
@@ -216,78 +240,86 @@ func (o op) zero(p unsafe.Pointer) bool {
 	return true
 }
 
-func (o op) put(p unsafe.Pointer, v value, t *rowText) bool {
-	if o == raws {
-		*(*json.RawMessage)(p) = t.bytes(v.raw)
-		return true
-	}
+func (o op) put(p unsafe.Pointer, raw []byte, class class, t *rowText) bool {
 	switch {
-	case v.isNull():
-		return o.zero(p)
-	case v.isDocument():
+	case o == raws:
+		*(*json.RawMessage)(p) = t.bytes(raw)
+		return true
+	case raw[0] == 'n':
+		return isNull(raw) && o.zero(p)
+	case class == document || raw[0] == '{':
 		return false
 	}
 	switch o {
+	case int8s, int16s, int32s, int64s:
+		return o.putInt(p, raw)
 	case strs:
-		return v.putString((*string)(p), t)
+		return putString((*string)(p), raw, class, t)
+	case times:
+		return putTime((*time.Time)(p), raw, class)
+	case bools:
+		*(*bool)(p) = string(raw) == "true"
+		return *(*bool)(p) || string(raw) == "false"
 	case numbers:
-		if v.isNumber() {
-			*(*string)(p) = t.string(v.raw)
+		if isNumber(raw) {
+			*(*string)(p) = t.string(raw)
 			return true
 		}
-	case times:
-		return v.putTime((*time.Time)(p))
-	case bools:
-		*(*bool)(p) = string(v.raw) == "true"
-		return v.isBool()
 	case float32s, float64s:
-		return o.putFloat(p, v)
+		return o.putFloat(p, raw)
 	case uint8s, uint16s, uint32s, uint64s:
-		return o.putUint(p, v.raw)
-	case int8s, int16s, int32s, int64s:
-		return o.putInt(p, v.raw)
+		return o.putUint(p, raw)
 	}
 	return false
 }
 
-func (v value) putString(p *string, t *rowText) bool {
+func putString(p *string, raw []byte, class class, t *rowText) bool {
+	body, ok := bodyOf(raw)
 	switch {
-	case v.isNumber(), v.isBool():
-		*p = t.string(v.raw)
-		return true
-	case v.class == bytea || len(v.raw) < 2 || !v.isString() || v.raw[len(v.raw)-1] != '"':
+	case !ok:
+		*p = t.string(raw)
+		return isNumber(raw) || string(raw) == "true" || string(raw) == "false"
+	case class == bytea:
 		return false
-	}
-	if body := v.raw[1 : len(v.raw)-1]; isASCII(body) {
+	case isASCII(body):
 		*p = t.string(body)
 		return true
 	}
-	body, err := unquote(v.raw)
+	text, err := unquote(raw)
 	if err != nil {
 		return false
 	}
-	*p = t.string(body)
+	*p = t.string(text)
 	return true
 }
 
-func (v value) putTime(p *time.Time) bool {
-	if v.class != instant && v.class != other || len(v.raw) < 2 || !v.isString() || v.raw[len(v.raw)-1] != '"' {
+// bodyOf returns what is between the quotes of a string.
+func bodyOf(raw []byte) (body []byte, ok bool) {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
+		return nil, false
+	}
+	return raw[1 : len(raw)-1], true
+}
+
+func putTime(p *time.Time, raw []byte, class class) bool {
+	body, ok := bodyOf(raw)
+	if !ok || class != instant && class != other {
 		return false
 	}
-	at, err := parseTime(v.raw[1 : len(v.raw)-1]) // which refuses escapes
+	at, err := parseTime(body) // which refuses escapes
 	*p = at
 	return err == nil
 }
 
-func (o op) putFloat(p unsafe.Pointer, v value) bool {
-	if !v.isNumber() {
+func (o op) putFloat(p unsafe.Pointer, raw []byte) bool {
+	if !isNumber(raw) {
 		return false
 	}
 	bits := 64
 	if o == float32s {
 		bits = 32
 	}
-	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(v.raw), len(v.raw)), bits)
+	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)), bits)
 	if o == float32s {
 		*(*float32)(p) = float32(f)
 	} else {
@@ -349,6 +381,13 @@ func parseDigits(raw []byte) (n uint64, ok bool) {
 	if len(raw) == 0 || len(raw) > 19 {
 		return 0, false
 	}
+	for len(raw) >= 8 {
+		w := binary.LittleEndian.Uint64(raw)
+		if !eightDigits(w) {
+			return 0, false
+		}
+		n, raw = n*1e8+numberOf(w), raw[8:]
+	}
 	for _, c := range raw {
 		if !isDigit(c) {
 			return 0, false
@@ -358,9 +397,24 @@ func parseDigits(raw []byte) (n uint64, ok bool) {
 	return n, true
 }
 
+// numberOf returns the number that eight digits are, the first in the lowest
+// byte: it adds up pairs, then pairs of pairs, then both halves.
+func numberOf(w uint64) uint64 {
+	w = (w & 0x0f0f0f0f0f0f0f0f) * (10<<8 + 1) >> 8
+	w = (w & 0x00ff00ff00ff00ff) * (100<<16 + 1) >> 16
+	return (w & 0x0000ffff0000ffff) * (10000<<32 + 1) >> 32
+}
+
 // rowText is one piece of memory for the text of a row's values. It holds
 // nothing else, so that a row that is kept keeps no frame.
 type rowText struct{ free []byte }
+
+func newRowText(n int) (t rowText) {
+	if n > 0 {
+		t.free = make([]byte, n)
+	}
+	return t
+}
 
 // ownText is how long a value may be to share memory with others. A longer one
 // has its own, and does not stay because a short one of its row does.

@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"unicode/utf8"
@@ -137,8 +138,17 @@ func (w *walker) skipValue() []byte {
 // valueEnd returns where the value ends that begins at start, -1 if it does
 // not: a value inside of an object or an array is followed by something.
 func valueEnd(text []byte, start int) int {
-	depth := 0
-	for i := start; i < len(text); i++ {
+	depth, i := 0, start
+	if i < len(text) {
+		if text[i] == '"' {
+			if i = closingQuote(text, i) + 1; i == 0 {
+				return -1
+			}
+		} else {
+			i = digitsEnd(text, i)
+		}
+	}
+	for ; i < len(text); i++ {
 		switch kind := structural[text[i]]; {
 		case kind == 0:
 		case kind == '"':
@@ -197,8 +207,17 @@ func unquote(raw []byte) ([]byte, error) {
 // isASCII reports whether the body of a JSON string is ASCII without escapes,
 // and so stands for itself.
 func isASCII(body []byte) bool {
-	for _, c := range body {
-		if c == '\\' || c >= utf8.RuneSelf {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(body); i += 8 {
+		w := binary.LittleEndian.Uint64(body[i:])
+		slash := w ^ ones*'\\'
+		if (w|(slash-ones)&^slash)&highs != 0 {
+			return false
+		}
+	}
+	for ; i < len(body); i++ {
+		if body[i] == '\\' || body[i] >= utf8.RuneSelf {
 			return false
 		}
 	}

@@ -8,30 +8,44 @@ import "strconv"
 func decodeQuickly(payload []byte) (c Change, ids []int64, ok bool) {
 	s := scanner{text: payload}
 	var q quick
+	if f := q.form(&s); f != nil {
+		return q.change(f.change, f.ids)
+	}
+	s, q = scanner{text: payload}, quick{}
+	q.payload(&s)
+	s.space()
+	if s.bad || s.pos < len(payload) || q.saw&needed != needed || len(q.schema) == 0 || len(q.table) == 0 {
+		return Change{}, nil, false
+	}
+	c = Change{Schema: string(q.schema), Table: string(q.table), Columns: q.set.columns}
+	var err error
+	if c.Op, err = parseOp(q.op); err != nil {
+		return Change{}, nil, false
+	}
+	q.learnForm(payload, c)
+	return q.change(c, q.ids)
+}
+
+func (q *quick) payload(s *scanner) {
 	s.open('{')
 	for first := true; s.more('}', first); first = false {
 		switch string(s.key()) {
 		case "data":
-			q.once(&s, sawData)
-			q.data(&s)
+			q.once(s, sawData)
+			q.data(s)
 		case "ids":
-			q.once(&s, sawIDs)
-			ids = s.integers()
+			q.once(s, sawIDs)
+			q.ids = s.integers()
 		default:
 			s.value()
 		}
 	}
-	s.space()
-	if s.bad || s.pos < len(payload) || q.saw&needed != needed {
-		return Change{}, nil, false
-	}
-	c, ok = q.change()
-	return c, ids, ok
 }
 
 // quick is a payload on its way through decodeQuickly.
 type quick struct {
 	message
+	ids []int64
 	saw uint16
 	set *columnSet // nil before it was seen
 
@@ -89,7 +103,9 @@ func (q *quick) data(s *scanner) {
 			q.oldRecord, q.oldRow = s.record(q.knownOldRow())
 		case "errors":
 			q.once(s, sawErrors)
-			s.word("null")
+			if string(s.value()) != "null" {
+				s.fail()
+			}
 		default:
 			s.value()
 		}
@@ -157,26 +173,15 @@ func (s *scanner) integers() []int64 {
 	return list
 }
 
-// change puts together what was found. It reports false if something does not
-// fit: which error that is, decodeCarefully says.
-func (q *quick) change() (c Change, ok bool) {
-	if len(q.schema) == 0 || len(q.table) == 0 {
-		return c, false
-	}
-	c.Schema, c.Table = q.set.tableNames(q.schema, q.table)
-	c.Columns = q.set.columns
+// change completes a change by what differs from one to the next. It reports
+// false if something does not fit: which error that is, decodeCarefully says.
+func (q *quick) change(c Change, ids []int64) (Change, []int64, bool) {
 	var err error
-	if c.Op, err = parseOp(q.op); err != nil {
-		return c, false
-	}
 	if c.Committed, err = parseCommitted(q.committed); err != nil {
-		return c, false
-	}
-	if q.record, err = parseRecord("record", q.record); err != nil {
-		return c, false
+		return Change{}, nil, false
 	}
 	if q.setRecords(&c) != nil {
-		return c, false
+		return Change{}, nil, false
 	}
 	if c.Op != Delete {
 		c.Missing = q.missing(c.Record)
@@ -184,7 +189,7 @@ func (q *quick) change() (c Change, ok bool) {
 	if c.OldRecord != nil && q.oldRow == nil {
 		learnRow(&q.set.oldRows, q.set, nil, c.OldRecord)
 	}
-	return c, true
+	return c, ids, true
 }
 
 // missing names the columns that the row does not have.

@@ -101,24 +101,40 @@ func (s *scanner) skip(depth int) {
 		s.fail()
 		return
 	}
-	switch c := s.text[s.pos]; {
-	case c == '"':
-		s.str()
-	case c == '-' || isDigit(c):
-		s.number()
-	case c == '{':
+	switch s.text[s.pos] {
+	case '{':
 		s.object(depth)
-	case c == '[':
+	case '[':
 		s.array(depth)
-	case c == 'n':
-		s.word("null")
-	case c == 't':
-		s.word("true")
-	case c == 'f':
-		s.word("false")
 	default:
-		s.fail()
+		if s.pos = scalarEnd(s.text, s.pos); s.pos < 0 {
+			s.pos = len(s.text)
+			s.fail()
+		}
 	}
+}
+
+// scalarEnd returns where the string, number or word ends that begins at i, -1
+// if none does.
+func scalarEnd(text []byte, i int) int {
+	switch c := text[i]; c {
+	case '"':
+		return stringEnd(text, i)
+	case 'n':
+		return wordEnd(text, i, "null")
+	case 't':
+		return wordEnd(text, i, "true")
+	case 'f':
+		return wordEnd(text, i, "false")
+	}
+	return numberEnd(text, i)
+}
+
+func wordEnd(text []byte, i int, word string) int {
+	if !startsWith(text[i:], word) {
+		return -1
+	}
+	return i + len(word)
 }
 
 func (s *scanner) object(depth int) {
@@ -151,49 +167,60 @@ func (s *scanner) array(depth int) {
 	}
 }
 
-func (s *scanner) word(w string) {
-	if end := s.pos + len(w); end <= len(s.text) && string(s.text[s.pos:end]) == w {
-		s.pos = end
-		return
+func isDigit(c byte) bool { return c-'0' <= 9 }
+
+func numberEnd(text []byte, i int) int {
+	if text[i] == '-' {
+		i++
 	}
-	s.fail()
+	end := digitsEnd(text, i)
+	if end == i || end > i+1 && text[i] == '0' {
+		return -1
+	}
+	if end == len(text) || structural[text[end]] != 0 {
+		return end
+	}
+	return fractionEnd(text, end)
 }
 
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func (s *scanner) digits() (n int) {
-	for s.pos < len(s.text) && isDigit(s.text[s.pos]) {
-		s.pos++
-		n++
+// fractionEnd goes on after the digits before the point.
+func fractionEnd(text []byte, i int) int {
+	if text[i] == '.' {
+		end := digitsEnd(text, i+1)
+		if end == i+1 {
+			return -1
+		}
+		i = end
 	}
-	return n
+	if i < len(text) && text[i]|0x20 == 'e' {
+		i++
+		if i < len(text) && (text[i] == '+' || text[i] == '-') {
+			i++
+		}
+		end := digitsEnd(text, i)
+		if end == i {
+			return -1
+		}
+		i = end
+	}
+	return i
 }
 
-func (s *scanner) number() {
-	if s.text[s.pos] == '-' {
-		s.pos++
+func digitsEnd(text []byte, i int) int {
+	for i+8 <= len(text) && eightDigits(binary.LittleEndian.Uint64(text[i:])) {
+		i += 8
 	}
-	leading := s.pos
-	if n := s.digits(); n == 0 || n > 1 && s.text[leading] == '0' {
-		s.fail()
-		return
+	for i < len(text) && isDigit(text[i]) {
+		i++
 	}
-	if s.pos < len(s.text) && s.text[s.pos] == '.' {
-		s.pos++
-		if s.digits() == 0 {
-			s.fail()
-			return
-		}
-	}
-	if s.pos < len(s.text) && s.text[s.pos]|0x20 == 'e' {
-		s.pos++
-		if s.pos < len(s.text) && (s.text[s.pos] == '+' || s.text[s.pos] == '-') {
-			s.pos++
-		}
-		if s.digits() == 0 {
-			s.fail()
-		}
-	}
+	return i
+}
+
+// eightDigits reports whether all bytes of w are digits: their high half is 3,
+// and is so still when 6 is added.
+func eightDigits(w uint64) bool {
+	const high, three, six = 0xf0f0f0f0f0f0f0f0, 0x3030303030303030, 0x0606060606060606
+	return w&high == three && (w+six)&high == three
 }
 
 // str takes a string and returns its text, quotes included.
@@ -203,22 +230,34 @@ func (s *scanner) str() []byte {
 		s.fail()
 		return nil
 	}
-	for i := start + 1; ; {
-		i = special(s.text, i)
-		switch {
-		case i == len(s.text) || s.text[i] < ' ':
-			s.fail()
-			return nil
-		case s.text[i] == '"':
-			s.pos = i + 1
-			return s.text[start:s.pos]
+	end := stringEnd(s.text, start)
+	if end < 0 {
+		s.fail()
+		return nil
+	}
+	s.pos = end
+	return s.text[start:end]
+}
+
+// stringEnd returns where the string ends that begins at i, -1 if it does not,
+// or holds what a string must not.
+func stringEnd(text []byte, i int) int {
+	for i++; ; {
+		if i = special(text, i); i == len(text) {
+			return -1
 		}
-		n := escape(s.text[i:])
-		if n == 0 {
-			s.fail()
-			return nil
+		switch text[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			n := escape(text[i:])
+			if n == 0 {
+				return -1
+			}
+			i += n
+		default: // a control character
+			return -1
 		}
-		i += n
 	}
 }
 

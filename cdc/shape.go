@@ -31,23 +31,36 @@ func shapeOf(row []byte) (s shape, keys []string, ok bool) {
 // row takes a row of the shape, and checks its values. It reports false, and
 // takes nothing, if the row is of another shape.
 func (s *scanner) row(sh *shape) bool {
-	start := s.pos
+	pos := s.pos
 	for _, before := range sh.before {
-		if !startsWith(s.text[s.pos:], before) {
-			s.pos = start
+		if !startsWith(s.text[pos:], before) {
 			return false
 		}
-		s.pos += len(before)
-		if s.skip(1); s.bad {
+		if pos = s.valueEnd(pos + len(before)); pos < 0 {
 			return false
 		}
 	}
-	if !startsWith(s.text[s.pos:], sh.after) {
-		s.pos = start
+	if !startsWith(s.text[pos:], sh.after) {
 		return false
 	}
-	s.pos += len(sh.after)
+	s.pos = pos + len(sh.after)
 	return true
+}
+
+// valueEnd returns where the value ends that begins at pos, -1 if the scanner
+// does not take it.
+func (s *scanner) valueEnd(pos int) int {
+	if pos == len(s.text) {
+		return -1
+	}
+	if c := s.text[pos]; c != '{' && c != '[' {
+		return scalarEnd(s.text, pos)
+	}
+	nested := scanner{text: s.text, pos: pos}
+	if nested.skip(1); nested.bad {
+		return -1
+	}
+	return nested.pos
 }
 
 func startsWith(text []byte, s string) bool {
@@ -60,7 +73,10 @@ type learned[T any] struct {
 	misses atomic.Uint32
 }
 
-// due reports whether to learn the shape of a row that did not have the last
-// one: now and then only, as rows may be of many shapes. A row whose large
-// values did not change lacks them.
-func (l *learned[T]) due() bool { return l.misses.Add(1)%16 == 1 }
+// due reports whether to learn from what was not as the last was: in the
+// beginning, and then now and then only, as there may be no end to it. A row
+// whose large values did not change lacks them.
+func (l *learned[T]) due() bool {
+	n := l.misses.Add(1)
+	return n <= 8 || n%16 == 0
+}

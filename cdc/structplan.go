@@ -61,10 +61,19 @@ type columnTarget struct {
 	typ   string
 	class class
 	elem  class // of its elements
+
+	direct direct // of the field
+	offset uintptr
+	text   bool // it takes room in the text of the row
 }
 
-func newTarget(field int, typ string) *columnTarget {
-	return &columnTarget{field: field, typ: typ, class: classOf(typ), elem: classOf(strings.TrimPrefix(typ, "_"))}
+func (p *structPlan) newTarget(field int, typ string) *columnTarget {
+	to := &columnTarget{field: field, typ: typ, class: classOf(typ), elem: classOf(strings.TrimPrefix(typ, "_"))}
+	if field >= 0 {
+		f := &p.fields[field]
+		to.direct, to.offset, to.text = f.direct, f.offset, f.direct.holdsText()
+	}
+	return to
 }
 
 // rowTargets is the shape of a row, and where its values go.
@@ -83,14 +92,14 @@ func (p *structPlan) bind(columns []Column) (*binding, error) {
 	for _, c := range columns {
 		i, ok := p.find(c.Name)
 		if !ok {
-			b.targets[c.Name] = newTarget(-1, c.Type)
+			b.targets[c.Name] = p.newTarget(-1, c.Type)
 			continue
 		}
 		if other, ok := taken[i]; ok {
 			return nil, fmt.Errorf("columns %q and %q are both for field %s", clip(other, maxName), clip(c.Name, maxName), p.fields[i].name)
 		}
 		taken[i] = c.Name
-		b.targets[c.Name] = newTarget(i, c.Type)
+		b.targets[c.Name] = p.newTarget(i, c.Type)
 	}
 	p.last.Store(b)
 	return b, nil
@@ -102,9 +111,9 @@ func (p *structPlan) target(b *binding, column string) *columnTarget {
 		return to
 	}
 	if i, ok := p.find(column); ok {
-		return newTarget(i, "")
+		return p.newTarget(i, "")
 	}
-	return newTarget(-1, "")
+	return p.newTarget(-1, "")
 }
 
 // cell is a value of a row that has a field.
@@ -115,23 +124,39 @@ type cell struct {
 
 func (c cell) value() value { return value{typ: c.to.typ, class: c.to.class, raw: c.raw} }
 
-// cells appends the values of a row that have fields, in the row's order.
-func (p *structPlan) cells(b *binding, rows *learned[rowTargets], row []byte, list []cell) ([]cell, error) {
+// usualWidth is how many values of a row need no memory from the heap.
+const usualWidth = 24
+
+// split appends the values of a row that have fields, in the row's order. text
+// is how much room the text of the row takes, at most.
+func (p *structPlan) split(list []cell, b *binding, rows *learned[rowTargets], row []byte) (cells []cell, text int, err error) {
 	if known := rows.last.Load(); known != nil {
-		if cells, ok := known.split(row, list); ok {
-			return cells, nil
+		if cells, text, ok := known.split(list, row); ok {
+			return cells, text, nil
 		}
 	}
 	w := walkObject(row)
 	for w.next() {
 		if to := p.target(b, string(w.key)); to.field >= 0 {
 			list = append(list, cell{to, w.val})
+			text += to.room(w.val)
 		}
 	}
 	if w.err == nil && rows.due() {
 		p.learn(b, rows, row)
 	}
-	return list, w.err
+	return list, text, w.err
+}
+
+// room returns how much of the text of its row a value takes, at most.
+func (to *columnTarget) room(raw []byte) int {
+	switch {
+	case !to.text || len(raw) > ownText:
+		return 0
+	case raw[0] == '"':
+		return len(raw) - 2
+	}
+	return len(raw)
 }
 
 func (p *structPlan) learn(b *binding, rows *learned[rowTargets], row []byte) {
@@ -146,24 +171,26 @@ func (p *structPlan) learn(b *binding, rows *learned[rowTargets], row []byte) {
 	rows.last.Store(made)
 }
 
-// split is cells for a row of a known shape.
-func (t *rowTargets) split(row []byte, list []cell) ([]cell, bool) {
+// split is structPlan.split for a row of the shape. It reports false if the row
+// is of another.
+func (t *rowTargets) split(list []cell, row []byte) (cells []cell, text int, ok bool) {
 	pos := 0
 	for i, before := range t.before {
 		if !startsWith(row[pos:], before) {
-			return nil, false
+			return nil, 0, false
 		}
 		pos += len(before)
 		end := valueEnd(row, pos)
 		if end <= pos {
-			return nil, false
+			return nil, 0, false
 		}
 		if to := t.to[i]; to.field >= 0 {
 			list = append(list, cell{to, row[pos:end]})
+			text += to.room(row[pos:end])
 		}
 		pos = end
 	}
-	return list, string(row[pos:]) == t.after
+	return list, text, string(row[pos:]) == t.after
 }
 
 // put writes the rows of a change into structs at two addresses without
@@ -178,45 +205,28 @@ func (p *structPlan) put(newRow, oldRow unsafe.Pointer, c *Change) bool {
 	if err != nil {
 		return false
 	}
-	ok := (c.Record == nil || p.putRow(newRow, b, &b.rows, c.Record)) &&
-		(c.OldRecord == nil || p.putRow(oldRow, b, &b.oldRows, c.OldRecord))
+	var room [usualWidth]cell
+	ok := (c.Record == nil || p.putRow(newRow, room[:0], b, &b.rows, c.Record)) &&
+		(c.OldRecord == nil || p.putRow(oldRow, room[:0], b, &b.oldRows, c.OldRecord))
 	if !ok {
 		p.failed.Add(1)
 	}
 	return ok
 }
 
-func (p *structPlan) putRow(at unsafe.Pointer, b *binding, rows *learned[rowTargets], row []byte) bool {
-	var room [24]cell
-	cells, err := p.cells(b, rows, row, room[:0])
+func (p *structPlan) putRow(at unsafe.Pointer, room []cell, b *binding, rows *learned[rowTargets], row []byte) bool {
+	cells, size, err := p.split(room, b, rows, row)
 	if err != nil {
 		return false
 	}
-	text := p.textOf(cells)
+	text := newRowText(size)
 	for i := range cells {
-		f := &p.fields[cells[i].to.field]
-		if !f.direct.put(unsafe.Add(at, f.offset), cells[i].value(), cells[i].to.elem, &text) {
+		c := &cells[i]
+		if !c.to.direct.put(unsafe.Add(at, c.to.offset), c.raw, c.to, &text) {
 			return false
 		}
 	}
 	return true
-}
-
-// textOf makes room for the text of a row.
-func (p *structPlan) textOf(cells []cell) (t rowText) {
-	n := 0
-	for i := range cells {
-		if c := &cells[i]; len(c.raw) <= ownText+2 && p.fields[c.to.field].direct.holdsText() {
-			n += len(c.raw)
-			if c.raw[0] == '"' {
-				n -= 2
-			}
-		}
-	}
-	if n > 0 {
-		t.free = make([]byte, n)
-	}
-	return t
 }
 
 // decode decodes a row into a struct that is on the heap.
@@ -229,19 +239,19 @@ func (p *structPlan) decode(dst reflect.Value, c *Change, row []byte) error {
 	if len(row) > 0 && len(c.OldRecord) > 0 && &row[0] == &c.OldRecord[0] {
 		rows = &b.oldRows
 	}
-	var room [24]cell
-	cells, malformed := p.cells(b, rows, row, room[:0])
-	text := p.textOf(cells)
+	var room [usualWidth]cell
+	cells, size, malformed := p.split(room[:0], b, rows, row)
+	text := newRowText(size)
 	at := dst.Addr().UnsafePointer()
-	for i := range cells {
-		f, v := &p.fields[cells[i].to.field], cells[i].value()
-		if f.direct.op != unknown && f.direct.put(unsafe.Add(at, f.offset), v, cells[i].to.elem, &text) {
+	for _, x := range cells {
+		if x.to.direct.op != unknown && x.to.direct.put(unsafe.Add(at, x.to.offset), x.raw, x.to, &text) {
 			continue
 		}
+		f := &p.fields[x.to.field]
 		in := f.in(dst)
 		in.SetZero() // what Merge found there is shared with another row
-		if err := f.decode(in, v); err != nil {
-			return c.decodeError(v, columnOf(row, v.raw), f.typ, err)
+		if err := f.decode(in, x.value()); err != nil {
+			return c.decodeError(x.value(), columnOf(row, x.raw), f.typ, err)
 		}
 	}
 	return c.rowError(dst, malformed)

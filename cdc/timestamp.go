@@ -23,6 +23,9 @@ var errNotTime = errors.New("not a date or timestamp")
 // with a T or a blank between date and time, with or without an offset from
 // UTC, which is then zero, and BC or not. The result is in UTC.
 func parseTime(text []byte) (time.Time, error) {
+	if t, ok := parseUsualTime(text); ok {
+		return t, nil
+	}
 	switch string(text) {
 	case "infinity":
 		return Infinity, nil
@@ -56,6 +59,60 @@ func parseTime(text []byte) (time.Time, error) {
 		return time.Time{}, errNotTime
 	}
 	return t.Add(-time.Duration(offset) * time.Second), nil
+}
+
+// parseUsualTime is parseTime for 2006-01-02T15:04:05 with a fraction or not,
+// in UTC, which is what Realtime sends in all but a few cases.
+func parseUsualTime(text []byte) (t time.Time, ok bool) {
+	if len(text) < len("2006-01-02T15:04:05") || text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':' {
+		return t, false
+	}
+	year := twoDigits(text, 0)*100 + twoDigits(text, 2)
+	month, day := twoDigits(text, 5), twoDigits(text, 8)
+	hour, minute, second := twoDigits(text, 11), twoDigits(text, 14), twoDigits(text, 17)
+	nanos, rest := 0, text[19:]
+	if len(rest) > 0 && rest[0] == '.' {
+		digits := digitsEnd(rest, 1) - 1
+		if digits == 0 || digits > 9 {
+			return t, false
+		}
+		for _, c := range rest[1 : digits+1] {
+			nanos = nanos*10 + int(c-'0')
+		}
+		nanos *= powersOfTen[9-digits]
+		rest = rest[digits+1:]
+	}
+	if (year|month|day|hour|minute|second) < 0 || year == 0 || month == 0 || month > 12 || day == 0 || hour > 23 || minute > 59 || second > 59 {
+		return t, false
+	}
+	if days := daysIn[month-1]; day > days && (month != 2 || day > 29 || year%4 != 0 || year%100 == 0 && year%400 != 0) {
+		return t, false
+	}
+	if string(rest) != "+00:00" && string(rest) != "Z" {
+		return t, false
+	}
+	return time.Unix(int64(daysSince1970(year, month, day))*86400+int64(hour*3600+minute*60+second), int64(nanos)).UTC(), true
+}
+
+var daysIn = [...]int{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+
+var powersOfTen = [...]int{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
+
+// twoDigits returns a number, less than zero if it is none.
+func twoDigits(text []byte, i int) int {
+	a, b := text[i]-'0', text[i+1]-'0'
+	if a > 9 || b > 9 {
+		return -1 << 20
+	}
+	return int(a)*10 + int(b)
+}
+
+// daysSince1970 counts from March, so that a leap day is a year's last.
+func daysSince1970(year, month, day int) int {
+	if month -= 3; month < 0 {
+		month, year = month+12, year-1
+	}
+	return year*365 + year/4 - year/100 + year/400 + (month*153+2)/5 + day - 1 - 719468
 }
 
 // timeParser takes things off the front of text.

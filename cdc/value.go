@@ -69,8 +69,10 @@ func newValue(typ string, raw []byte) value {
 func (v value) isNull() bool   { return isNull(v.raw) }
 func (v value) isString() bool { return v.raw[0] == '"' }
 func (v value) isArray() bool  { return v.raw[0] == '[' && v.class != document }
-func (v value) isNumber() bool { return v.raw[0] == '-' || '0' <= v.raw[0] && v.raw[0] <= '9' }
+func (v value) isNumber() bool { return isNumber(v.raw) }
 func (v value) isBool() bool   { return string(v.raw) == "true" || string(v.raw) == "false" }
+
+func isNumber(raw []byte) bool { return raw[0] == '-' || isDigit(raw[0]) }
 
 // isDocument reports whether the value is JSON in its own right: a json or
 // jsonb column, or an object that stands for a composite or an hstore.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -78,32 +80,31 @@ func TestRecordedFramesAreCut(t *testing.T) {
 // taken that encoding/json refuses, and those that are taken are read as the
 // careful way reads them.
 func TestCorruptedFrames(t *testing.T) {
-	list := recordedChanges(t)
+	list := slices.DeleteFunc(recordedChanges(t), func(f recordedFrame) bool { return len(f.text) > 1200 })
 	random := rand.New(rand.NewPCG(7, 8))
 	taken, refused := 0, 0
 	for i := range 60_000 {
 		f := list[i%len(list)]
-		if len(f.text) > 4000 {
-			f = list[0]
-		}
 		f.text = corrupt(random, bytes.Clone(f.text))
 		topic, c, ids, cut, err := quickly(f)
 		if err != nil {
 			refused++
-			_, _, _, wantErr := carefully(f)
-			require.Error(t, wantErr, "%q", f.text)
+			if _, _, _, wantErr := carefully(f); wantErr == nil {
+				require.Fail(t, "refused", "%q", f.text)
+			}
 			continue
 		}
 		taken++
-		require.True(t, json.Valid(f.text), "%q", f.text)
+		if !json.Valid(f.text) {
+			require.Fail(t, "taken, though no JSON", "%q", f.text)
+		}
 		if !cut {
 			continue
 		}
 		wantTopic, want, wantIDs, wantErr := carefully(f)
-		require.NoError(t, wantErr, "%q", f.text)
-		require.Equal(t, wantTopic, topic)
-		require.Equal(t, want, c, "%q", f.text)
-		require.Equal(t, wantIDs, ids)
+		if wantErr != nil || wantTopic != topic || !slices.Equal(wantIDs, ids) || !reflect.DeepEqual(want, c) {
+			require.Fail(t, "read in another way", "%q\n%v %v %v %v\n%v %v %v", f.text, wantTopic, want, wantIDs, wantErr, topic, c, ids)
+		}
 	}
 	t.Logf("%d taken, %d refused", taken, refused)
 	require.Greater(t, taken, 5_000)

@@ -17,7 +17,7 @@ import (
 
 // link is a socket without a server: the test is the server.
 type link struct {
-	t        *testing.T
+	t        testing.TB
 	handler  channel.Handler
 	requests []bool // whether each request to join was of a failing channel
 	sent     []phoenix.Message

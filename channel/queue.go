@@ -169,15 +169,15 @@ func (q *queue) end(err error) {
 	}
 }
 
-// pop takes the next value, waiting for it until ctx ends.
-func (q *queue) pop(ctx context.Context) (cdc.Change, error) {
+// pop takes the next value into c, waiting for it until ctx ends.
+func (q *queue) pop(ctx context.Context, c *cdc.Change) error {
 	for {
 		if err := ctx.Err(); err != nil {
-			return cdc.Change{}, err
+			return err
 		}
-		c, ok, err := q.take()
+		ok, err := q.take(c)
 		if ok || err != nil {
-			return c, err
+			return err
 		}
 		select {
 		case <-q.ready:
@@ -186,27 +186,30 @@ func (q *queue) pop(ctx context.Context) (cdc.Change, error) {
 	}
 }
 
-func (q *queue) take() (c cdc.Change, ok bool, err error) {
+func (q *queue) take(c *cdc.Change) (ok bool, err error) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.head < len(q.items) {
-		c = q.items[q.head]
-		q.items[q.head] = cdc.Change{}
-		q.head++
-		if c.Gap == nil {
-			q.changes--
-			q.bytes -= sizeOf(&c)
+	if q.head == len(q.items) {
+		defer q.mu.Unlock()
+		if q.overflow {
+			if *c, ok = q.caughtUp(); ok {
+				return true, nil
+			}
 		}
-		q.compact()
+		return false, q.err
+	}
+	*c = q.items[q.head]
+	q.items[q.head] = cdc.Change{}
+	q.head++
+	if c.Gap == nil {
+		q.changes--
+		q.bytes -= sizeOf(c)
+	}
+	q.compact()
+	q.mu.Unlock()
+	if q.block {
 		signal(q.room)
-		return c, true, nil
 	}
-	if q.overflow {
-		if c, ok = q.caughtUp(); ok {
-			return c, true, nil
-		}
-	}
-	return c, false, q.err
+	return true, nil
 }
 
 // caughtUp ends an overflow: the consumer has everything that came before it.

@@ -20,6 +20,16 @@ func push(q *queue, ctx context.Context, c cdc.Change) fate {
 	return f
 }
 
+func take(q *queue) (c cdc.Change, ok bool, err error) {
+	ok, err = q.take(&c)
+	return c, ok, err
+}
+
+func pop(ctx context.Context, q *queue) (c cdc.Change, err error) {
+	err = q.pop(ctx, &c)
+	return c, err
+}
+
 func change(n byte) cdc.Change {
 	return cdc.Change{Op: cdc.Insert, Record: json.RawMessage{n}}
 }
@@ -29,7 +39,7 @@ func change(n byte) cdc.Change {
 func drain(t *testing.T, q *queue) (got []any) {
 	t.Helper()
 	for {
-		c, ok, _ := q.take()
+		c, ok, _ := take(q)
 		switch {
 		case !ok:
 			return got
@@ -46,7 +56,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 	for n := range byte(200) {
 		require.Equal(t, kept, push(q, t.Context(), change(n)))
 		if n%3 == 0 {
-			c, ok, err := q.take()
+			c, ok, err := take(q)
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.Equal(t, n/3, c.Record[0])
@@ -64,7 +74,7 @@ func TestOverflowIsOneGapWhereItHappened(t *testing.T) {
 		since := time.Now()
 		require.Equal(t, overflow, push(q, t.Context(), change(3)))
 		time.Sleep(time.Second)
-		c, _, _ := q.take()
+		c, _, _ := take(q)
 		require.Equal(t, byte(1), c.Record[0])
 		require.Equal(t, dropped, push(q, t.Context(), change(4)), "the gap goes on until the consumer has caught up")
 		got := drain(t, q)
@@ -79,9 +89,9 @@ func TestQueueIsBoundedByBytes(t *testing.T) {
 	big := cdc.Change{Op: cdc.Update, Record: make([]byte, 100), OldRecord: make([]byte, 100)}
 	require.Equal(t, kept, push(q, t.Context(), big), "a single change is always taken: it could not pass otherwise")
 	require.Equal(t, overflow, push(q, t.Context(), change(1)))
-	c, _, _ := q.take()
+	c, _, _ := take(q)
 	require.Len(t, c.Record, 100)
-	c, _, _ = q.take()
+	c, _, _ = take(q)
 	require.Equal(t, 1, c.Gap.Lost)
 	require.Equal(t, kept, push(q, t.Context(), change(2)))
 	require.Equal(t, 1, q.bytes)
@@ -205,10 +215,10 @@ func TestEndComesAfterWhatIsThere(t *testing.T) {
 	q.end(over)
 	q.end(errors.New("later"))
 	require.Equal(t, gone, push(q, t.Context(), change(2)))
-	c, err := q.pop(t.Context())
+	c, err := pop(t.Context(), q)
 	require.NoError(t, err)
 	require.Equal(t, byte(1), c.Record[0])
-	_, err = q.pop(t.Context())
+	_, err = pop(t.Context(), q)
 	require.ErrorIs(t, err, over)
 }
 
@@ -223,7 +233,7 @@ func TestAnOverflowingStreamThatEndsNeverWasWholeAgain(t *testing.T) {
 	gap := got[1].(cdc.Gap)
 	require.True(t, gap.Open())
 	require.Equal(t, 1, gap.Lost)
-	_, err := q.pop(t.Context())
+	_, err := pop(t.Context(), q)
 	require.ErrorIs(t, err, over)
 }
 
@@ -232,13 +242,13 @@ func TestPopWaits(t *testing.T) {
 		q := newQueue(Queue{Changes: 2, Bytes: 1 << 20})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := q.pop(ctx)
+		_, err := pop(ctx, q)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		go func() {
 			time.Sleep(time.Hour)
 			push(q, t.Context(), change(1))
 		}()
-		c, err := q.pop(t.Context())
+		c, err := pop(t.Context(), q)
 		require.NoError(t, err)
 		require.Equal(t, byte(1), c.Record[0])
 	})
@@ -257,7 +267,7 @@ func FuzzQueueLosesNothingInSilence(f *testing.F) {
 		var pushed, last, openGaps int
 		gap, offline := false, false
 		take := func() {
-			c, ok, _ := q.take()
+			c, ok, _ := take(q)
 			switch {
 			case !ok:
 			case c.Gap != nil:

@@ -68,7 +68,6 @@ func (c *Channel) deliver(ctx context.Context, m phoenix.Message) {
 			c.unflushed = append(c.unflushed, r.sub)
 		}
 	}
-	c.lastChange.Store(int64(time.Since(c.made)))
 }
 
 // decode decodes the change of a message. A payload that is none may have been
@@ -83,8 +82,14 @@ func decode(m phoenix.Message) (change cdc.Change, ids []int64, err error) {
 	return cdc.Decode(m.Payload)
 }
 
-// flush wakes the consumers of what was delivered.
+// flush wakes the consumers of what was delivered. The time is noted here, and
+// not for each change: it may be a little early for when the stream was whole,
+// never late.
 func (c *Channel) flush() {
+	if len(c.unflushed) == 0 {
+		return
+	}
+	c.lastChange.Store(int64(time.Since(c.made)))
 	for _, s := range c.unflushed {
 		s.unflushed = false
 		s.queue.flush()

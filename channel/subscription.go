@@ -53,8 +53,8 @@ func (s *Subscription) Changes(ctx context.Context) iter.Seq2[cdc.Change, error]
 			return
 		}
 		for {
-			c, err := s.queue.pop(ctx)
-			if err != nil {
+			var c cdc.Change
+			if err := s.queue.pop(ctx, &c); err != nil {
 				yield(cdc.Change{}, err)
 				return
 			}

@@ -120,6 +120,7 @@ func (s *session) hangUp(ctx context.Context) {
 func (s *session) read(ctx context.Context) error {
 	defer s.flushIdle()
 	var buf bytes.Buffer
+	unseen := false // the clock has not been looked at since the last frame
 	for {
 		// A context that can end costs a timer and an allocation for each read;
 		// hangUp ends the loop.
@@ -134,13 +135,34 @@ func (s *session) read(ctx context.Context) error {
 		if _, err := buf.ReadFrom(r); err != nil {
 			return closeReason(err)
 		}
-		s.lastRead.Store(int64(time.Since(s.began)))
+		s.frameCame(unseen)
 		s.handing.Lock()
 		s.take(ctx, kind == websocket.MessageBinary, buf.Bytes())
-		if !s.big.more() { // the next frame may be long in coming
+		if unseen = s.big.more(); !unseen { // the next frame may be long in coming
 			s.flush()
+			s.excuse(time.Since(s.began))
 		}
 		s.handing.Unlock()
+	}
+}
+
+// frameCame notes the time of a frame. If it had been there when the one before
+// was handed over, the time since then was spent on that.
+func (s *session) frameCame(waited bool) {
+	now := time.Since(s.began)
+	if waited {
+		s.excuse(now)
+	}
+	s.lastRead.Store(int64(now))
+}
+
+// excuse forgives a heartbeat if the last frame took long: the answer may have
+// come while nobody read.
+func (s *session) excuse(now time.Duration) {
+	if now-time.Duration(s.lastRead.Load()) > time.Second {
+		s.mu.Lock()
+		s.heart.excuse(time.Now())
+		s.mu.Unlock()
 	}
 }
 
@@ -187,11 +209,6 @@ func (s *session) handOver(ctx context.Context, a *attachment, m phoenix.Message
 	s.stuck.Store(true)
 	a.Receive(ctx, m)
 	s.stuck.Store(false)
-	if took := int64(time.Since(s.began)) - s.lastRead.Load(); took > int64(time.Second) {
-		s.mu.Lock()
-		s.heart.excuse(time.Now()) // the answer may have come while nobody read
-		s.mu.Unlock()
-	}
 	if !a.unflushed {
 		a.unflushed = true
 		s.unflushed = append(s.unflushed, a)
