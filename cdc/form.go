@@ -1,20 +1,42 @@
 package cdc
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 )
 
-// form is what payloads for the same table, operation and bindings have in
-// common: all but the time, the rows, and the list of columns, by which a form
-// is found. What is common is compared; it has been read when the form was
-// learned.
+// form is what payloads for the same table and operation have in common: all
+// but the time, the rows, the ids, which come last, and the list of columns, by
+// which a form is found. What is common is compared; it has been read when the
+// form was learned.
 type form struct {
 	parts []part
-	after string // what stands after the last part: names, operation, ids
+	after string // what stands between the last part and the ids: names, operation
 
 	change Change // as far as it is in what is common
-	ids    []int64
+	ids    learned[idList]
+}
+
+// idList is the ids of the last payload of a form, which are mostly those of
+// the next.
+type idList struct {
+	text string
+	ids  []int64
+}
+
+// idsOf returns the ids of a payload, whose text the scanner is at.
+func (f *form) idsOf(s *scanner) []int64 {
+	if last := f.ids.last.Load(); last != nil && startsWith(s.text[s.pos:], last.text) {
+		s.pos += len(last.text)
+		return last.ids
+	}
+	start := s.pos
+	list := s.integers()
+	if !s.bad && f.ids.due() {
+		f.ids.last.Store(&idList{string(s.text[start:s.pos]), list})
+	}
+	return list
 }
 
 // part is something that differs from payload to payload.
@@ -37,14 +59,14 @@ func (q *quick) form(s *scanner) *form {
 	if q.set = knownColumns(s.text[len(head):]); q.set == nil {
 		return nil
 	}
-	forms := q.set.forms.last.Load()
+	forms, ids := q.set.forms.last.Load(), bytes.LastIndexByte(s.text, '[')
 	if forms == nil {
 		return nil
 	}
 	for _, f := range *forms {
-		if endsWith(s.text, f.after) {
+		if endsWith(s.text[:ids], f.after) {
 			s.pos, s.bad = len(head)+len(q.set.raw), false
-			if q.take(s, f) {
+			if q.take(s, f, ids) {
 				return f
 			}
 		}
@@ -56,8 +78,8 @@ func endsWith(text []byte, s string) bool {
 	return len(text) >= len(s) && string(text[len(text)-len(s):]) == s
 }
 
-// take takes the parts of a payload of the form.
-func (q *quick) take(s *scanner, f *form) bool {
+// take takes the parts of a payload of the form, whose ids begin at the place.
+func (q *quick) take(s *scanner, f *form, ids int) bool {
 	q.message, q.row, q.oldRow = message{}, nil, nil
 	for i := range f.parts {
 		p := &f.parts[i]
@@ -74,7 +96,12 @@ func (q *quick) take(s *scanner, f *form) bool {
 			q.oldRecord, q.oldRow = s.record(q.set.oldRows.last.Load())
 		}
 	}
-	return !s.bad && s.pos == len(s.text)-len(f.after)
+	if s.bad || s.pos != ids-len(f.after) {
+		return false
+	}
+	s.pos = ids
+	q.ids = f.idsOf(s)
+	return !s.bad && string(s.text[s.pos:]) == "}"
 }
 
 // learnForm keeps the form of a payload that has been read.
@@ -82,7 +109,8 @@ func (q *quick) learnForm(payload []byte, c Change) {
 	if q.set.raw == "" || !startsWith(payload, head) || !startsWith(payload[len(head):], q.set.raw) || !q.set.forms.due() {
 		return
 	}
-	f := &form{change: c, ids: q.ids}
+	ids := bytes.LastIndexByte(payload, '[')
+	f := &form{change: c}
 	pos := len(head) + len(q.set.raw)
 	if common := len(payload) - pos - len(q.committed) - len(q.record) - len(q.oldRecord); common > maxColumnText {
 		return
@@ -92,7 +120,10 @@ func (q *quick) learnForm(payload []byte, c Change) {
 		f.parts = append(f.parts, part{before: string(payload[pos:start]), key: p.key})
 		pos = start + len(p.text)
 	}
-	f.after = string(payload[pos:])
+	if pos > ids || !endsWith(payload[:ids], `},"ids":`) {
+		return
+	}
+	f.after = string(payload[pos:ids])
 	forms := []*form{f}
 	if before := q.set.forms.last.Load(); before != nil {
 		forms = append(forms, (*before)[:min(len(*before), maxForms-1)]...)

@@ -9,7 +9,7 @@ func decodeQuickly(payload []byte) (c Change, ids []int64, ok bool) {
 	s := scanner{text: payload}
 	var q quick
 	if f := q.form(&s); f != nil {
-		return q.change(f.change, f.ids)
+		return q.change(f.change, q.ids)
 	}
 	s, q = scanner{text: payload}, quick{}
 	q.payload(&s)

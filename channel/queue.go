@@ -233,9 +233,13 @@ func (q *queue) addGap(g cdc.Gap) {
 	signal(q.ready)
 }
 
-// compact moves the waiting items to the front when half of the slice is
-// behind them, so that a queue that is never empty does not grow.
+// compact moves the waiting items to the front when there are none, or when
+// half of the slice is behind them: a queue that is never empty does not grow.
 func (q *queue) compact() {
+	if q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+		return
+	}
 	if q.head > 32 && q.head*2 >= len(q.items) {
 		n := copy(q.items, q.items[q.head:])
 		clear(q.items[n:])

@@ -1,7 +1,9 @@
 package realtime
 
 import (
+	"bufio"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -47,30 +49,165 @@ func TestTransportsOfOthersStayAsTheyAre(t *testing.T) {
 	idle()
 	_, under := traceConn(t.Context())
 	require.Nil(t, under())
-	require.False(t, under().more())
+	require.False(t, under().frames())
 }
 
-func TestBigReader(t *testing.T) {
-	near, far := net.Pipe()
-	before := 0
-	b := &bigReader{Conn: near, before: func() { before++ }}
-	text := strings.Repeat("0123456789", 20_000) // more than one piece
-	go func() {
-		_, _ = io.WriteString(far, text)
-		_ = far.Close()
-	}()
-	p := make([]byte, 7)
-	n, err := b.Read(p)
+// serverFrame is a frame as a server writes it.
+func serverFrame(first byte, payload string) string {
+	n := len(payload)
+	switch {
+	case n < 126:
+		return string([]byte{first, byte(n)}) + payload
+	case n < 1<<16:
+		return string([]byte{first, 126, byte(n >> 8), byte(n)}) + payload
+	}
+	return string([]byte{first, 127, 0, 0, 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}) + payload
+}
+
+const head = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+// piecewise is a connection that gives what it has in pieces.
+type piecewise struct {
+	net.Conn
+	text   string
+	random *rand.Rand
+	most   int
+}
+
+func (p *piecewise) Read(b []byte) (int, error) {
+	if p.text == "" {
+		return 0, io.EOF
+	}
+	n := copy(b, p.text[:min(len(p.text), 1+p.random.IntN(p.most))])
+	p.text = p.text[n:]
+	return n, nil
+}
+
+// TestFramesAreTakenAhead: whatever pieces a connection comes in, frames that
+// are taken ahead and what is left to the library are together what was sent,
+// in order, and only whole text frames are taken.
+func TestFramesAreTakenAhead(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	taken := 0
+	for range 300 {
+		var sent []string
+		for range 1 + random.IntN(40) {
+			size := []int{0, 1, 125, 126, 1000, 65535, 65536, 70000}[random.IntN(8)]
+			first := []byte{0x81, 0x81, 0x81, 0x82, 0x89, 0x01, 0xc1}[random.IntN(7)]
+			if first == 0x89 {
+				size = min(size, 125)
+			}
+			sent = append(sent, serverFrame(first, strings.Repeat("x", size)))
+			if first == 0x01 { // a message in three frames, with a ping between
+				sent = append(sent, serverFrame(0x00, "y"), serverFrame(0x8a, ""), serverFrame(0x80, "z"))
+			}
+		}
+		most := []int{1, 100, 5000, 200_000}[random.IntN(4)]
+		if most == 1 {
+			sent = sent[:1]
+		}
+		b := &bigReader{Conn: &piecewise{text: head + strings.Join(sent, ""), random: random, most: most}}
+		readHead(t, b)
+		require.True(t, b.frames())
+		var got strings.Builder
+		for {
+			if text, ok := b.frame(); ok {
+				taken++
+				got.WriteString(serverFrame(0x81, string(text)))
+				continue
+			}
+			frame, ok := readFrame(t, b)
+			if !ok {
+				break
+			}
+			got.WriteString(frame)
+		}
+		require.Equal(t, strings.Join(sent, ""), got.String())
+	}
+	require.Greater(t, taken, 500)
+}
+
+func readHead(t *testing.T, b *bigReader) {
+	var got []byte
+	for !strings.HasSuffix(string(got), "\r\n\r\n") {
+		p := make([]byte, 1)
+		_, err := io.ReadFull(b, p)
+		require.NoError(t, err)
+		got = append(got, p...)
+	}
+}
+
+// readFrame reads one frame as the library does: through a buffer, which must
+// have nothing left in the end.
+func readFrame(t *testing.T, b *bigReader) (string, bool) {
+	r := bufio.NewReader(b)
+	var frame []byte
+	take := func(n int) bool {
+		p := make([]byte, n)
+		_, err := io.ReadFull(r, p)
+		frame = append(frame, p...)
+		return err == nil
+	}
+	if !take(2) {
+		return "", false
+	}
+	size := int64(frame[1])
+	switch size {
+	case 126:
+		require.True(t, take(2))
+	case 127:
+		require.True(t, take(8))
+	}
+	h, ok := headerOf(frame)
+	require.True(t, ok)
+	require.True(t, take(int(h.size)-len(frame)))
+	require.Zero(t, r.Buffered())
+	return string(frame), true
+}
+
+// TestFramesThatComeWithTheHead: of those, net/http has read some, so that
+// there is no telling where a frame begins.
+func TestFramesThatComeWithTheHead(t *testing.T) {
+	b := &bigReader{Conn: &piecewise{text: head + serverFrame(0x81, "early"), random: rand.New(rand.NewPCG(1, 2)), most: 1 << 20}}
+	all, err := io.ReadAll(b)
 	require.NoError(t, err)
-	require.Equal(t, text[:7], string(p[:n]))
-	require.True(t, b.more())
-	require.Equal(t, 1, before)
-	_, err = b.Read(p)
+	require.Equal(t, head+serverFrame(0x81, "early"), string(all))
+	require.False(t, b.frames())
+	_, ok := b.frame()
+	require.False(t, ok)
+}
+
+// TestMaskedFramesAreLeftToTheLibrary: no server may send them.
+func TestMaskedFramesAreLeftToTheLibrary(t *testing.T) {
+	masked := "\x81\x85mask12345" + serverFrame(0x81, "after")
+	b := &bigReader{Conn: &piecewise{text: head + masked, random: rand.New(rand.NewPCG(1, 2)), most: len(head)}}
+	b.Conn.(*piecewise).random = rand.New(rand.NewPCG(3, 4))
+	readHead(t, b)
+	require.True(t, b.frames())
+	_, ok := b.frame()
+	require.False(t, ok)
+	all, err := io.ReadAll(b)
 	require.NoError(t, err)
-	require.Equal(t, 1, before, "what is there is handed over first")
-	rest, err := io.ReadAll(b)
+	require.Equal(t, masked, string(all))
+}
+
+// TestCloseReadsWhileAFrameIsInUse: a Close waits for the other side while the
+// reader is busy with a frame, which must stay as it is.
+func TestCloseReadsWhileAFrameIsInUse(t *testing.T) {
+	frame := serverFrame(0x81, strings.Repeat("a", 1000))
+	rest := serverFrame(0x82, strings.Repeat("b", 3*readSize))
+	b := &bigReader{Conn: &piecewise{text: head + frame + rest, random: rand.New(rand.NewPCG(1, 2)), most: 2000}}
+	readHead(t, b)
+	require.True(t, b.frames())
+	for b.w-b.r < 1004 {
+		require.NoError(t, b.fill())
+	}
+	text, ok := b.frame()
+	require.True(t, ok)
+	all, err := io.ReadAll(b)
 	require.NoError(t, err)
-	require.Equal(t, text[14:], string(rest))
-	require.False(t, b.more())
-	require.NoError(t, near.Close())
+	require.Equal(t, rest, string(all))
+	require.Equal(t, strings.Repeat("a", 1000), string(text))
+	_, ok = b.frame()
+	require.False(t, ok)
 }

@@ -35,8 +35,7 @@ type session struct {
 	began     time.Time
 	lastRead  atomic.Int64  // when the last frame came, counted from began
 	stuck     atomic.Bool   // a channel has the reader, and may let it wait for a consumer
-	handing   sync.Mutex    // held while the reader hands frames over, not while it reads
-	unflushed []*attachment // they have changes that their consumers may not know of; under handing
+	unflushed []*attachment // they have changes that their consumers may not know of
 
 	mu    sync.Mutex
 	gate  gate
@@ -52,9 +51,6 @@ func newSession(c *Client, conn *websocket.Conn, big *bigReader) *session {
 	}
 	s.heart.start(now)
 	conn.SetReadLimit(c.opts.ReadLimit)
-	if big != nil {
-		big.before = s.flushIdle
-	}
 	return s
 }
 
@@ -118,10 +114,13 @@ func (s *session) hangUp(ctx context.Context) {
 
 // read hands every message to its channel, until the socket ends.
 func (s *session) read(ctx context.Context) error {
-	defer s.flushIdle()
+	defer s.flush()
+	ahead := s.big.frames()
 	var buf bytes.Buffer
-	unseen := false // the clock has not been looked at since the last frame
 	for {
+		if ahead {
+			s.readAhead(ctx)
+		}
 		// A context that can end costs a timer and an allocation for each read;
 		// hangUp ends the loop.
 		kind, r, err := s.conn.Reader(context.Background())
@@ -135,31 +134,42 @@ func (s *session) read(ctx context.Context) error {
 		if _, err := buf.ReadFrom(r); err != nil {
 			return closeReason(err)
 		}
-		s.frameCame(unseen)
-		s.handing.Lock()
+		now := time.Since(s.began)
+		s.lastRead.Store(int64(now))
 		s.take(ctx, kind == websocket.MessageBinary, buf.Bytes())
-		if unseen = s.big.more(); !unseen { // the next frame may be long in coming
+		s.excuse(time.Since(s.began) - now)
+		if !ahead {
 			s.flush()
-			s.excuse(time.Since(s.began))
 		}
-		s.handing.Unlock()
 	}
 }
 
-// frameCame notes the time of a frame. If it had been there when the one before
-// was handed over, the time since then was spent on that.
-func (s *session) frameCame(waited bool) {
-	now := time.Since(s.began)
-	if waited {
-		s.excuse(now)
+// readAhead hands over the frames that have come already, and then wakes the
+// consumers: the next frame may be long in coming.
+func (s *session) readAhead(ctx context.Context) {
+	var last time.Duration
+	for n := 0; ; n++ {
+		frame, ok := s.big.frame()
+		if ok || n > 0 {
+			now := time.Since(s.began)
+			if n > 0 {
+				s.excuse(now - last)
+			}
+			last = now
+		}
+		if !ok {
+			s.flush()
+			return
+		}
+		s.lastRead.Store(int64(last))
+		s.take(ctx, false, frame)
 	}
-	s.lastRead.Store(int64(now))
 }
 
-// excuse forgives a heartbeat if the last frame took long: the answer may have
-// come while nobody read.
-func (s *session) excuse(now time.Duration) {
-	if now-time.Duration(s.lastRead.Load()) > time.Second {
+// excuse forgives a heartbeat if a frame took long: the answer may have come
+// while nobody read.
+func (s *session) excuse(took time.Duration) {
+	if took > time.Second {
 		s.mu.Lock()
 		s.heart.excuse(time.Now())
 		s.mu.Unlock()
@@ -212,15 +222,6 @@ func (s *session) handOver(ctx context.Context, a *attachment, m phoenix.Message
 	if !a.unflushed {
 		a.unflushed = true
 		s.unflushed = append(s.unflushed, a)
-	}
-}
-
-// flushIdle is flush for when the connection is about to be read. That may be
-// on behalf of a Close, while the reader is busy: it will flush by itself.
-func (s *session) flushIdle() {
-	if s.handing.TryLock() {
-		s.flush()
-		s.handing.Unlock()
 	}
 }
 

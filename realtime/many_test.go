@@ -1,0 +1,103 @@
+package realtime
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// many is a client with so many joined channels, of one subscription each, and
+// no socket: what it receives is given to its session.
+func many(b *testing.B, channels int) (*session, []*channel.Subscription) {
+	client, err := New(Options{URL: "http://127.0.0.1:1", Key: "anon", ReconnectMin: 1 << 40, ReconnectMax: 1 << 40})
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = client.Close(context.Background()) })
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	s := &session{client: client, version: phoenix.V2}
+	var subscriptions []*channel.Subscription
+	for i := range channels {
+		room, err := client.Channel(fmt.Sprintf("room:%d", first+i))
+		require.NoError(b, err)
+		subscription, err := room.Subscribe(channel.Binding{Table: "orders"})
+		require.NoError(b, err)
+		for range subscription.Changes(over) { // which attaches the channel
+		}
+		a, _ := client.router.handler(fmt.Sprintf("realtime:room:%d", first+i))
+		join, ok := a.Join("")
+		require.True(b, ok)
+		for _, text := range []string{
+			fmt.Sprintf(`[%s,%s,%q,"phx_reply",{"status":"ok","response":{"postgres_changes":[{"id":%d,"event":"*","schema":"public","table":"orders"}]}}]`, join.JoinRef, join.Ref, join.Topic, first+i),
+			fmt.Sprintf(`[%s,null,%q,"system",{"extension":"postgres_changes","status":"ok","message":"Subscribed to PostgreSQL"}]`, join.JoinRef, join.Topic),
+		} {
+			s.take(b.Context(), false, []byte(text))
+		}
+		s.flush()
+		takeOne(b, subscription) // the gap that a stream starts with
+		subscriptions = append(subscriptions, subscription)
+	}
+	return s, subscriptions
+}
+
+func takeOne(b *testing.B, s *channel.Subscription) {
+	for _, err := range s.Changes(b.Context()) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		return
+	}
+}
+
+// BenchmarkSubscriptions is the way of a change from its frame to the loop of
+// the one subscription that it is for, among many of the client: of a busy one
+// among many that are quiet, and of each in turn, whose memory is never at hand.
+func BenchmarkSubscriptions(b *testing.B) {
+	for _, c := range []struct{ of, busy int }{{1, 1}, {1000, 1}, {1000, 1000}, {10_000, 1}, {10_000, 10_000}} {
+		b.Run(fmt.Sprintf("%d of %d", c.busy, c.of), func(b *testing.B) {
+			s, subscriptions := many(b, c.of)
+			n := c.busy
+			const batch = 50
+			frame, digits := change()
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				for range batch {
+					for _, at := range digits {
+						strconv.AppendInt(frame[at:at], int64(first+i%n), 10)
+					}
+					s.take(b.Context(), false, frame)
+					i++
+				}
+				s.flush()
+				for k := i - batch; k < i; k++ {
+					takeOne(b, subscriptions[k%n])
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/event")
+		})
+	}
+}
+
+// first is the number of the first room, and the id of its binding. All have as
+// many digits.
+const first = 10_000
+
+// change is a frame for the first room, and where in it the room's number
+// stands. It is one for all, as those of a socket are in one buffer.
+func change() (frame []byte, digits []int) {
+	text := fmt.Sprintf(`[null,null,"realtime:room:%[1]d","postgres_changes",{"data":{"columns":[{"name": "id", "type": "int8"}, {"name": "status", "type": "text"}],`+
+		`"commit_timestamp":"2025-11-19T00:22:40.877Z","errors":null,"record":{"id": %[1]d, "status": "new"},"schema":"public","table":"orders","type":"INSERT"},"ids":[%[1]d]}]`, first)
+	for at := range text {
+		if strings.HasPrefix(text[at:], fmt.Sprint(first)) {
+			digits = append(digits, at)
+		}
+	}
+	return []byte(text), digits
+}
