@@ -20,16 +20,7 @@ const maxNesting = 32
 
 func (s *scanner) fail() { s.bad = true }
 
-func (s *scanner) space() {
-	for s.pos < len(s.text) {
-		switch s.text[s.pos] {
-		case ' ', '\t', '\r', '\n':
-			s.pos++
-		default:
-			return
-		}
-	}
-}
+func (s *scanner) space() { s.pos = afterSpace(s.text, s.pos) }
 
 // open takes the bracket that must come next.
 func (s *scanner) open(c byte) {
@@ -96,22 +87,99 @@ func (s *scanner) value() []byte {
 	return s.text[start:s.pos]
 }
 
+// skip takes a value that is so deep within others.
 func (s *scanner) skip(depth int) {
-	if s.bad || s.pos == len(s.text) {
+	if s.bad {
+		return
+	}
+	end := checkedEnd(s.text, s.pos, depth)
+	if end < 0 {
 		s.fail()
 		return
 	}
-	switch s.text[s.pos] {
-	case '{':
-		s.object(depth)
-	case '[':
-		s.array(depth)
-	default:
-		if s.pos = scalarEnd(s.text, s.pos); s.pos < 0 {
-			s.pos = len(s.text)
-			s.fail()
-		}
+	s.pos = end
+}
+
+// checkedEnd returns where the value ends that begins at i, -1 if there is none
+// that the scanner takes.
+func checkedEnd(text []byte, i, depth int) int {
+	switch {
+	case i >= len(text):
+		return -1
+	case text[i] == '{':
+		return objectEnd(text, i+1, depth+1)
+	case text[i] == '[':
+		return arrayEnd(text, i+1, depth+1)
 	}
+	return scalarEnd(text, i)
+}
+
+// objectEnd goes over the members of an object and its bracket.
+func objectEnd(text []byte, i, depth int) int {
+	i = afterSpace(text, i)
+	switch {
+	case depth > maxNesting || i == len(text):
+		return -1
+	case text[i] == '}':
+		return i + 1
+	}
+	for {
+		if i = afterSpace(text, i); i == len(text) || text[i] != '"' {
+			return -1
+		}
+		if i = stringEnd(text, i); i < 0 {
+			return -1
+		}
+		if i = afterSpace(text, i); i == len(text) || text[i] != ':' {
+			return -1
+		}
+		if i = checkedEnd(text, afterSpace(text, i+1), depth); i < 0 {
+			return -1
+		}
+		i = afterSpace(text, i)
+		switch {
+		case i == len(text):
+			return -1
+		case text[i] == '}':
+			return i + 1
+		case text[i] != ',':
+			return -1
+		}
+		i++
+	}
+}
+
+// arrayEnd goes over the elements of an array and its bracket.
+func arrayEnd(text []byte, i, depth int) int {
+	i = afterSpace(text, i)
+	switch {
+	case depth > maxNesting || i == len(text):
+		return -1
+	case text[i] == ']':
+		return i + 1
+	}
+	for {
+		if i = checkedEnd(text, afterSpace(text, i), depth); i < 0 {
+			return -1
+		}
+		i = afterSpace(text, i)
+		switch {
+		case i == len(text):
+			return -1
+		case text[i] == ']':
+			return i + 1
+		case text[i] != ',':
+			return -1
+		}
+		i++
+	}
+}
+
+func afterSpace(text []byte, i int) int {
+	for i < len(text) && (text[i] == ' ' || text[i] == '\n' || text[i] == '\t' || text[i] == '\r') {
+		i++
+	}
+	return i
 }
 
 // scalarEnd returns where the string, number or word ends that begins at i, -1
@@ -135,36 +203,6 @@ func wordEnd(text []byte, i int, word string) int {
 		return -1
 	}
 	return i + len(word)
-}
-
-func (s *scanner) object(depth int) {
-	if depth == maxNesting {
-		s.fail()
-		return
-	}
-	s.open('{')
-	for first := true; s.more('}', first); first = false {
-		s.str()
-		s.space()
-		if s.pos == len(s.text) || s.text[s.pos] != ':' {
-			s.fail()
-			return
-		}
-		s.pos++
-		s.space()
-		s.skip(depth + 1)
-	}
-}
-
-func (s *scanner) array(depth int) {
-	if depth == maxNesting {
-		s.fail()
-		return
-	}
-	s.open('[')
-	for first := true; s.more(']', first); first = false {
-		s.skip(depth + 1)
-	}
 }
 
 func isDigit(c byte) bool { return c-'0' <= 9 }

@@ -36,7 +36,7 @@ func (s *scanner) row(sh *shape) bool {
 		if !startsWith(s.text[pos:], before) {
 			return false
 		}
-		if pos = s.valueEnd(pos + len(before)); pos < 0 {
+		if pos = checkedEnd(s.text, pos+len(before), 1); pos < 0 {
 			return false
 		}
 	}
@@ -45,22 +45,6 @@ func (s *scanner) row(sh *shape) bool {
 	}
 	s.pos = pos + len(sh.after)
 	return true
-}
-
-// valueEnd returns where the value ends that begins at pos, -1 if the scanner
-// does not take it.
-func (s *scanner) valueEnd(pos int) int {
-	if pos == len(s.text) {
-		return -1
-	}
-	if c := s.text[pos]; c != '{' && c != '[' {
-		return scalarEnd(s.text, pos)
-	}
-	nested := scanner{text: s.text, pos: pos}
-	if nested.skip(1); nested.bad {
-		return -1
-	}
-	return nested.pos
 }
 
 func startsWith(text []byte, s string) bool {
