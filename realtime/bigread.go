@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"sync"
 	"time"
 )
 
@@ -28,39 +27,46 @@ const headEnd = '\r'<<24 | '\n'<<16 | '\r'<<8 | '\n'
 // that it has nothing beyond the frame that it is at, Read ends at the end of
 // a frame.
 //
-// It is read by one goroutine at a time, which is a session's reader, but for
-// a Close that waits for the other side to close, too.
+// It is a session's reader that holds it, and lets go while it calls the
+// library. Who else may read is a Close, which waits for the other side to
+// close, too. Holding is by a channel and not a mutex because a goroutine that
+// waits for it must not stop the clock of a testing/synctest bubble.
 type bigReader struct {
 	net.Conn
 
-	mu         sync.Mutex
+	held       chan struct{} // capacity 1: full while somebody holds it
 	buf        [readSize]byte
 	r, w       int    // buf[r:w] has not been handed over
 	last       uint32 // the last four bytes that were handed over
 	framed     bool   // what comes is frames, and boundaries are known
 	rest       int64  // of the frame that the library is at
 	fragmented bool   // the library is within a message of several frames
-	lent       bool   // the reader has a piece of buf
 }
 
-// frames begins with frames, where an HTTP head has just ended. It reports
-// false if there is no telling where that was: then Read alone is to be used.
+func newBigReader(conn net.Conn) *bigReader {
+	return &bigReader{Conn: conn, held: make(chan struct{}, 1)}
+}
+
+func (b *bigReader) hold()  { b.held <- struct{}{} }
+func (b *bigReader) letGo() { <-b.held }
+
+// frames begins with frames, where an HTTP head has just ended, and holds the
+// connection. It reports false if there is no telling where that was: then Read
+// alone is to be used.
 func (b *bigReader) frames() bool {
 	if b == nil {
 		return false
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.framed = b.last == headEnd
+	b.hold()
+	if b.framed = b.last == headEnd; !b.framed {
+		b.letGo()
+	}
 	return b.framed
 }
 
 // frame takes the text of the next frame if that has come completely. It is
-// valid until the next call.
+// valid until the next call, or letGo. The caller holds the connection.
 func (b *bigReader) frame() (text []byte, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lent = false
 	if !b.framed || b.rest > 0 || b.fragmented {
 		return nil, false
 	}
@@ -70,22 +76,30 @@ func (b *bigReader) frame() (text []byte, ok bool) {
 	}
 	text = b.buf[b.r+h.length : b.r+int(h.size)]
 	b.r += int(h.size)
-	b.lent = true
 	return text, true
 }
 
-func (b *bigReader) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.lent { // a Close reads, while the reader is busy: no frame is taken any more
-		b.framed = false
+// await waits until more has come of what frame takes. It reports false if that
+// is not what comes next, or the connection has failed: the library will say
+// how. The caller holds the connection.
+func (b *bigReader) await() bool {
+	if !b.framed || b.rest > 0 || b.fragmented {
+		return false
 	}
-	switch {
-	case b.framed:
+	h, ok := headerOf(b.buf[b.r:b.w])
+	if ok && (h.first != finText || h.masked || h.size > readSize) {
+		return false
+	}
+	return b.fill() == nil
+}
+
+func (b *bigReader) Read(p []byte) (int, error) {
+	b.hold()
+	defer b.letGo()
+	if b.framed {
 		return b.readFrame(p)
-	case b.r == b.w && b.lent:
-		return b.Conn.Read(p)
-	case b.r == b.w:
+	}
+	if b.r == b.w {
 		if err := b.fill(); err != nil {
 			return 0, err
 		}
@@ -221,7 +235,7 @@ func (d dialer) plain(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return &bigReader{Conn: conn}, nil
+	return newBigReader(conn), nil
 }
 
 func (d dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
@@ -249,7 +263,7 @@ func (d dialer) secure(ctx context.Context, network, address string) (net.Conn, 
 		_ = conn.Close()
 		return nil, err
 	}
-	return &bigReader{Conn: secure}, nil
+	return newBigReader(secure), nil
 }
 
 // traceConn returns a context for a request, and where the connection will be

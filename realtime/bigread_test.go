@@ -2,14 +2,21 @@ package realtime
 
 import (
 	"bufio"
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 )
 
@@ -89,7 +96,7 @@ func (p *piecewise) Read(b []byte) (int, error) {
 func TestFramesAreTakenAhead(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	taken := 0
-	for range 300 {
+	for range 60 {
 		var sent []string
 		for range 1 + random.IntN(40) {
 			size := []int{0, 1, 125, 126, 1000, 65535, 65536, 70000}[random.IntN(8)]
@@ -104,9 +111,9 @@ func TestFramesAreTakenAhead(t *testing.T) {
 		}
 		most := []int{1, 100, 5000, 200_000}[random.IntN(4)]
 		if most == 1 {
-			sent = sent[:1]
+			sent = []string{serverFrame(0x81, "one"), serverFrame(0x89, "two"), serverFrame(0x81, "three")}
 		}
-		b := &bigReader{Conn: &piecewise{text: head + strings.Join(sent, ""), random: random, most: most}}
+		b := newBigReader(&piecewise{text: head + strings.Join(sent, ""), random: random, most: most})
 		readHead(t, b)
 		require.True(t, b.frames())
 		var got strings.Builder
@@ -116,7 +123,9 @@ func TestFramesAreTakenAhead(t *testing.T) {
 				got.WriteString(serverFrame(0x81, string(text)))
 				continue
 			}
+			b.letGo()
 			frame, ok := readFrame(t, b)
+			b.hold()
 			if !ok {
 				break
 			}
@@ -124,7 +133,7 @@ func TestFramesAreTakenAhead(t *testing.T) {
 		}
 		require.Equal(t, strings.Join(sent, ""), got.String())
 	}
-	require.Greater(t, taken, 500)
+	require.Greater(t, taken, 100)
 }
 
 func readHead(t *testing.T, b *bigReader) {
@@ -168,7 +177,7 @@ func readFrame(t *testing.T, b *bigReader) (string, bool) {
 // TestFramesThatComeWithTheHead: of those, net/http has read some, so that
 // there is no telling where a frame begins.
 func TestFramesThatComeWithTheHead(t *testing.T) {
-	b := &bigReader{Conn: &piecewise{text: head + serverFrame(0x81, "early"), random: rand.New(rand.NewPCG(1, 2)), most: 1 << 20}}
+	b := newBigReader(&piecewise{text: head + serverFrame(0x81, "early"), random: rand.New(rand.NewPCG(1, 2)), most: 1 << 20})
 	all, err := io.ReadAll(b)
 	require.NoError(t, err)
 	require.Equal(t, head+serverFrame(0x81, "early"), string(all))
@@ -180,34 +189,128 @@ func TestFramesThatComeWithTheHead(t *testing.T) {
 // TestMaskedFramesAreLeftToTheLibrary: no server may send them.
 func TestMaskedFramesAreLeftToTheLibrary(t *testing.T) {
 	masked := "\x81\x85mask12345" + serverFrame(0x81, "after")
-	b := &bigReader{Conn: &piecewise{text: head + masked, random: rand.New(rand.NewPCG(1, 2)), most: len(head)}}
+	b := newBigReader(&piecewise{text: head + masked, random: rand.New(rand.NewPCG(1, 2)), most: len(head)})
 	b.Conn.(*piecewise).random = rand.New(rand.NewPCG(3, 4))
 	readHead(t, b)
 	require.True(t, b.frames())
 	_, ok := b.frame()
 	require.False(t, ok)
+	require.False(t, b.await())
+	b.letGo()
 	all, err := io.ReadAll(b)
 	require.NoError(t, err)
 	require.Equal(t, masked, string(all))
 }
 
-// TestCloseReadsWhileAFrameIsInUse: a Close waits for the other side while the
-// reader is busy with a frame, which must stay as it is.
-func TestCloseReadsWhileAFrameIsInUse(t *testing.T) {
-	frame := serverFrame(0x81, strings.Repeat("a", 1000))
-	rest := serverFrame(0x82, strings.Repeat("b", 3*readSize))
-	b := &bigReader{Conn: &piecewise{text: head + frame + rest, random: rand.New(rand.NewPCG(1, 2)), most: 2000}}
-	readHead(t, b)
-	require.True(t, b.frames())
-	for b.w-b.r < 1004 {
-		require.NoError(t, b.fill())
+// TestCloseWaitsForTheReader: a Close reads when the reader is done with its
+// frame, and does not stop the clock until then.
+func TestCloseWaitsForTheReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		b := newBigReader(near)
+		go func() { _, _ = io.WriteString(far, head+serverFrame(0x81, "a")+serverFrame(0x88, "")) }()
+		readHead(t, b)
+		require.True(t, b.frames())
+		text, ok := b.frame()
+		for !ok && b.await() {
+			text, ok = b.frame()
+		}
+		require.Equal(t, "a", string(text))
+		var closed atomic.Bool
+		go func() {
+			frame, ok := readFrame(t, b)
+			closed.Store(ok && frame == serverFrame(0x88, ""))
+		}()
+		time.Sleep(time.Hour)
+		require.False(t, closed.Load())
+		require.False(t, b.await())
+		b.letGo()
+		synctest.Wait()
+		require.True(t, closed.Load())
+		require.NoError(t, near.Close())
+	})
+}
+
+// TestFramesAheadOfTheLibrary: the library and what is taken ahead of it share
+// a connection, with TLS and without; pings are answered, fragments put
+// together, and nothing is lost or out of order.
+func TestFramesAheadOfTheLibrary(t *testing.T) {
+	const messages = 1000
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer conn.CloseNow()
+		if _, _, err = conn.Read(r.Context()); err != nil { // a client begins, as one of Realtime does
+			return
+		}
+		closed := conn.CloseRead(r.Context())
+		for i := range messages {
+			switch {
+			case i%100 == 50:
+				err = conn.Ping(closed)
+			case i%70 == 0:
+				err = fragments(closed, conn, i)
+			default:
+				err = conn.Write(closed, websocket.MessageText, fmt.Appendf(nil, "%d%*s", i, i%3000, ""))
+			}
+			if err != nil {
+				return
+			}
+		}
+		_ = conn.Close(websocket.StatusNormalClosure, "")
+	})
+	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	defer plain.Close()
+	defer secure.Close()
+	for _, server := range []*httptest.Server{plain, secure} {
+		client, idle := bigReads(server.Client())
+		ctx, under := traceConn(t.Context())
+		conn, _, err := websocket.Dial(ctx, server.URL, &websocket.DialOptions{HTTPClient: client})
+		require.NoError(t, err)
+		b := under()
+		require.True(t, b.frames())
+		require.NoError(t, conn.Write(t.Context(), websocket.MessageText, []byte("begin")))
+		ahead := 0
+		for i := range messages {
+			if i%100 == 50 {
+				continue
+			}
+			text, ok := b.frame()
+			for !ok && b.await() {
+				text, ok = b.frame()
+			}
+			if ok {
+				ahead++
+			} else {
+				b.letGo()
+				_, text, err = conn.Read(t.Context())
+				b.hold()
+				require.NoError(t, err)
+			}
+			require.Equal(t, fmt.Sprintf("%d%*s", i, i%3000, ""), string(text))
+		}
+		_, ok := b.frame()
+		require.False(t, ok)
+		b.letGo()
+		_, _, err = conn.Read(t.Context())
+		require.Equal(t, websocket.StatusNormalClosure, websocket.CloseStatus(err))
+		require.Greater(t, ahead, messages*9/10)
+		_ = conn.CloseNow()
+		idle()
+		server.Client().CloseIdleConnections()
 	}
-	text, ok := b.frame()
-	require.True(t, ok)
-	all, err := io.ReadAll(b)
-	require.NoError(t, err)
-	require.Equal(t, rest, string(all))
-	require.Equal(t, strings.Repeat("a", 1000), string(text))
-	_, ok = b.frame()
-	require.False(t, ok)
+}
+
+// fragments writes a message in several frames.
+func fragments(ctx context.Context, conn *websocket.Conn, i int) error {
+	w, err := conn.Writer(ctx, websocket.MessageText)
+	if err != nil {
+		return err
+	}
+	if _, err = fmt.Fprint(w, i); err == nil {
+		_, err = fmt.Fprintf(w, "%*s", i%3000, "")
+	}
+	return errors.Join(err, w.Close())
 }

@@ -120,6 +120,7 @@ func (s *session) read(ctx context.Context) error {
 	for {
 		if ahead {
 			s.readAhead(ctx)
+			s.big.letGo()
 		}
 		// A context that can end costs a timer and an allocation for each read;
 		// hangUp ends the loop.
@@ -134,6 +135,9 @@ func (s *session) read(ctx context.Context) error {
 		if _, err := buf.ReadFrom(r); err != nil {
 			return closeReason(err)
 		}
+		if ahead {
+			s.big.hold()
+		}
 		now := time.Since(s.began)
 		s.lastRead.Store(int64(now))
 		s.take(ctx, kind == websocket.MessageBinary, buf.Bytes())
@@ -144,25 +148,30 @@ func (s *session) read(ctx context.Context) error {
 	}
 }
 
-// readAhead hands over the frames that have come already, and then wakes the
-// consumers: the next frame may be long in coming.
+// readAhead hands over the frames that need nothing of the library, and returns
+// when one does.
 func (s *session) readAhead(ctx context.Context) {
-	var last time.Duration
-	for n := 0; ; n++ {
-		frame, ok := s.big.frame()
-		if ok || n > 0 {
-			now := time.Since(s.began)
-			if n > 0 {
-				s.excuse(now - last)
-			}
-			last = now
-		}
-		if !ok {
-			s.flush()
+	for {
+		s.handOverBuffered(ctx)
+		s.flush()
+		if !s.big.await() {
 			return
 		}
+	}
+}
+
+// handOverBuffered hands over the frames that have come. Nothing is waited for
+// but consumers, so that the time between two frames is what the first took.
+func (s *session) handOverBuffered(ctx context.Context) {
+	frame, ok := s.big.frame()
+	last := time.Since(s.began)
+	for ok {
 		s.lastRead.Store(int64(last))
 		s.take(ctx, false, frame)
+		now := time.Since(s.began)
+		s.excuse(now - last)
+		last = now
+		frame, ok = s.big.frame()
 	}
 }
 
