@@ -2,13 +2,16 @@ package realtime
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/channel"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
@@ -47,7 +50,10 @@ func many(b *testing.B, channels int) (*session, []*channel.Subscription) {
 }
 
 func takeOne(b *testing.B, s *channel.Subscription) {
-	for _, err := range s.Changes(b.Context()) {
+	for change, err := range s.Changes(b.Context()) {
+		if err == nil && change.Gap == nil {
+			_, err = cdc.As[wideRow](change)
+		}
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -89,11 +95,32 @@ func BenchmarkSubscriptions(b *testing.B) {
 // many digits.
 const first = 10_000
 
+// wideRow is a row of twelve columns.
+type wideRow struct {
+	ID        int64
+	SentAt    int64
+	Status    string
+	Total     json.Number
+	Currency  string
+	Quantity  int32
+	Paid      bool
+	Note      *string
+	Tags      []string
+	Address   json.RawMessage
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
 // change is a frame for the first room, and where in it the room's number
 // stands. It is one for all, as those of a socket are in one buffer.
 func change() (frame []byte, digits []int) {
-	text := fmt.Sprintf(`[null,null,"realtime:room:%[1]d","postgres_changes",{"data":{"columns":[{"name": "id", "type": "int8"}, {"name": "status", "type": "text"}],`+
-		`"commit_timestamp":"2025-11-19T00:22:40.877Z","errors":null,"record":{"id": %[1]d, "status": "new"},"schema":"public","table":"orders","type":"INSERT"},"ids":[%[1]d]}]`, first)
+	text := fmt.Sprintf(`[null,null,"realtime:room:%[1]d","postgres_changes",{"data":{"columns":[{"name": "id", "type": "int8"}, {"name": "sent_at", "type": "int8"}, `+
+		`{"name": "status", "type": "text"}, {"name": "total", "type": "numeric"}, {"name": "currency", "type": "text"}, {"name": "quantity", "type": "int4"}, `+
+		`{"name": "paid", "type": "bool"}, {"name": "note", "type": "text"}, {"name": "tags", "type": "_text"}, {"name": "address", "type": "jsonb"}, `+
+		`{"name": "created_at", "type": "timestamptz"}, {"name": "updated_at", "type": "timestamptz"}],"commit_timestamp":"2025-11-19T00:22:40.877Z","errors":null,`+
+		`"old_record":{"id": %[1]d},"record":{"id": %[1]d, "note": "leave it with the neighbour", "paid": true, "tags": ["new", "gift"], "total": 1249.50, "status": "shipped", `+
+		`"address": {"zip": "12345", "city": "Berlin"}, "sent_at": 1764028960877, "currency": "EUR", "quantity": 3, `+
+		`"created_at": "2025-11-18T21:02:11.123456+00:00", "updated_at": "2025-11-19T00:22:40.87+00:00"},"schema":"public","table":"orders","type":"UPDATE"},"ids":[%[1]d]}]`, first)
 	for at := range text {
 		if strings.HasPrefix(text[at:], fmt.Sprint(first)) {
 			digits = append(digits, at)
