@@ -423,12 +423,17 @@ func (c *core[K, T]) bury(now moment, k K) {
 // read can bring the row back any more.
 type tombstones[K comparable] struct {
 	at    map[K]moment
-	queue []K // in the order of their removals; a key may be in it several times
+	queue []buried[K] // in the order of time; a key may be in it several times
+}
+
+type buried[K comparable] struct {
+	key K
+	at  moment
 }
 
 func (t *tombstones[K]) add(k K, now moment) {
 	t.at[k] = now
-	t.queue = append(t.queue, k)
+	t.queue = append(t.queue, buried[K]{k, now})
 }
 
 func (t *tombstones[K]) remove(k K) { delete(t.at, k) }
@@ -441,12 +446,10 @@ func (t *tombstones[K]) clear() {
 // forget drops what was removed before oldest.
 func (t *tombstones[K]) forget(oldest moment) {
 	n := 0
-	for ; n < len(t.queue); n++ {
-		at, there := t.at[t.queue[n]]
-		if there && at >= oldest {
-			break
+	for ; n < len(t.queue) && t.queue[n].at < oldest; n++ {
+		if b := t.queue[n]; t.at[b.key] == b.at {
+			delete(t.at, b.key)
 		}
-		delete(t.at, t.queue[n])
 	}
 	if t.queue = t.queue[n:]; len(t.queue) == 0 {
 		t.queue = nil
