@@ -183,17 +183,19 @@ func (h *holder[L, K, R]) join(ctx context.Context, left L) error {
 	if h.queues(left) {
 		return h.park(left)
 	}
-	out, k, missed := h.look(left)
+	var out Joined[L, R]
+	k, missed := h.look(left, &out)
 	if missed {
 		if h.Miss.kind == missPark {
 			h.count.Missed.Add(1)
 			return h.park(left)
 		}
-		if err := h.miss(ctx, &out, k); err != nil {
+		var err error
+		if out, err = h.miss(ctx, out, k); err != nil {
 			return err
 		}
 	}
-	return h.giveAndKeep(out)
+	return h.giveAndKeep(&out)
 }
 
 // queues reports whether an event has to go behind another one of its key.
@@ -222,9 +224,10 @@ func (h *holder[L, K, R]) park(left L) error {
 func (h *holder[L, K, R]) oldest(early bool) error {
 	w := h.aside.first
 	h.aside.drop(w.key)
-	out, _, missed := h.look(w.value)
+	var out Joined[L, R]
+	_, missed := h.look(w.value, &out)
 	out.Degraded = out.Degraded || early && missed
-	if err := h.giveAndKeep(out); err != nil {
+	if err := h.giveAndKeep(&out); err != nil {
 		return err
 	}
 	return h.release(w.key)
@@ -243,12 +246,12 @@ func (h *holder[L, K, R]) changed(k K) error {
 // there.
 func (h *holder[L, K, R]) release(k K) error {
 	for lane := h.aside.of(k); len(lane) > 0; lane = h.aside.of(k) {
-		out, _, missed := h.look(lane[0].value)
-		if missed {
+		var out Joined[L, R]
+		if _, missed := h.look(lane[0].value, &out); missed {
 			return nil
 		}
 		h.aside.drop(k)
-		if err := h.giveAndKeep(out); err != nil {
+		if err := h.giveAndKeep(&out); err != nil {
 			return err
 		}
 	}
@@ -277,14 +280,14 @@ func (h *holder[L, K, R]) letGo(ctx context.Context, end error) error {
 }
 
 // giveAndKeep gives an output, and keeps it for Reemit.
-func (h *holder[L, K, R]) giveAndKeep(out Joined[L, R]) error {
+func (h *holder[L, K, R]) giveAndKeep(out *Joined[L, R]) error {
 	if h.Reemit != nil && out.Gap == nil {
 		h.keep(out)
 	}
 	return h.give(out)
 }
 
-func (h *holder[L, K, R]) keep(out Joined[L, R]) {
+func (h *holder[L, K, R]) keep(out *Joined[L, R]) {
 	if h.Captured != nil {
 		if _, carried := h.Captured(out.Left); carried {
 			return // no change of the table concerns it
@@ -318,7 +321,7 @@ func (h *holder[L, K, R]) again(k K) error {
 			continue
 		}
 		w.value.right, w.value.found = out.Right, out.Found
-		if err := h.give(out); err != nil {
+		if err := h.give(&out); err != nil {
 			return err
 		}
 	}

@@ -169,40 +169,41 @@ func (j *joiner[L, K, R]) run(ctx context.Context, in Stream[L]) error {
 		if err != nil {
 			return err
 		}
-		out, k, missed := j.look(left)
+		var out Joined[L, R]
+		k, missed := j.look(left, &out)
 		if missed {
-			if err := j.miss(ctx, &out, k); err != nil {
+			if out, err = j.miss(ctx, out, k); err != nil {
 				return err
 			}
 		}
-		if err := j.give(out); err != nil {
+		if err := j.give(&out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// look looks the row of an event up, and reports whether a row that should be
+// look looks the row of an event up for an output, and reports whether a row that should be
 // there is missing. The phase is asked before the row: a row that is newer than
 // a good phase is good.
-func (j *joiner[L, K, R]) look(left L) (out Joined[L, R], k K, missed bool) {
+func (j *joiner[L, K, R]) look(left L, out *Joined[L, R]) (k K, missed bool) {
 	out.Left = left
 	if j.Gap != nil {
 		if out.Gap = j.Gap(left); out.Gap != nil {
-			return out, k, false
+			return k, false
 		}
 	}
 	if j.Captured != nil {
 		if out.Right, out.Found = j.Captured(left); out.Found {
-			return out, k, false
+			return k, false
 		}
 	}
 	k, keyed := j.Key(left)
 	if !keyed {
-		return out, k, false
+		return k, false
 	}
-	j.read(&out, k)
-	return out, k, !out.Found
+	j.read(out, k)
+	return k, !out.Found
 }
 
 func (j *joiner[L, K, R]) read(out *Joined[L, R], k K) {
@@ -218,8 +219,9 @@ func (j *joiner[L, K, R]) read(out *Joined[L, R], k K) {
 	}
 }
 
-// miss does what the policy says, but for Park. The error is ctx's.
-func (j *joiner[L, K, R]) miss(ctx context.Context, out *Joined[L, R], k K) error {
+// miss does what the policy says, but for Park. The error is ctx's. It takes the
+// output by value, which keeps those of events with a row off the heap.
+func (j *joiner[L, K, R]) miss(ctx context.Context, out Joined[L, R], k K) (Joined[L, R], error) {
 	j.count.Missed.Add(1)
 	switch j.Miss.kind {
 	case missFetch:
@@ -227,19 +229,19 @@ func (j *joiner[L, K, R]) miss(ctx context.Context, out *Joined[L, R], k K) erro
 	case missWait:
 		return j.await(ctx, out, k)
 	}
-	return nil
+	return out, nil
 }
 
-func (j *joiner[L, K, R]) readThrough(ctx context.Context, out *Joined[L, R], k K) error {
+func (j *joiner[L, K, R]) readThrough(ctx context.Context, out Joined[L, R], k K) (Joined[L, R], error) {
 	if j.none.has(k, time.Now()) {
-		return nil
+		return out, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, j.Miss.wait)
 	defer cancel()
 	row, found, err := j.fetch.Fetch(limited, k)
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return out, ctx.Err()
 	case err != nil:
 		out.Err, out.Degraded = err, true
 	case !found:
@@ -250,10 +252,10 @@ func (j *joiner[L, K, R]) readThrough(ctx context.Context, out *Joined[L, R], k 
 			out.Trust = cache.SinceSnapshot
 		}
 	}
-	return nil
+	return out, nil
 }
 
-func (j *joiner[L, K, R]) await(ctx context.Context, out *Joined[L, R], k K) error {
+func (j *joiner[L, K, R]) await(ctx context.Context, out Joined[L, R], k K) (Joined[L, R], error) {
 	limited, cancel := context.WithTimeout(ctx, j.Miss.wait)
 	defer cancel()
 	err := j.Table.WaitFor(limited, k, func(_ R, there bool) bool {
@@ -263,24 +265,24 @@ func (j *joiner[L, K, R]) await(ctx context.Context, out *Joined[L, R], k K) err
 		return j.past.AsOf(k, j.At(out.Left)).Found
 	})
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return out, ctx.Err()
 	}
 	if err != nil {
 		j.count.Expired.Add(1)
 	}
-	j.read(out, k)
-	return nil
+	j.read(&out, k)
+	return out, nil
 }
 
 // give gives an output to the consumer, unless the policy drops it.
-func (j *joiner[L, K, R]) give(out Joined[L, R]) error {
+func (j *joiner[L, K, R]) give(out *Joined[L, R]) error {
 	if !out.Found && out.Gap == nil && j.Miss.kind == missDrop {
 		return nil
 	}
 	if out.Degraded {
 		j.count.Degraded.Add(1)
 	}
-	if !j.yield(out, nil) {
+	if !j.yield(*out, nil) {
 		return errLeft
 	}
 	return nil

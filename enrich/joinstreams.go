@@ -29,7 +29,8 @@ type Streams[K comparable, L, R any] struct {
 	// that a side that is silent would hold up every window.
 	Idle time.Duration
 	// MaxPending is how many events may be held, an event counting once for each
-	// window that it is in. With more, Full ends the stream with ErrTooMany
+	// window that it is in. From half of that on, the side that is ahead is not
+	// pulled until the other one has come up, or is idle. With more, Full ends the stream with ErrTooMany
 	// (cache.Fail), or closes the earliest windows early (cache.Evict), whose
 	// outputs are Incomplete then.
 	MaxPending int
@@ -135,34 +136,48 @@ func (m *matcher[K, L, R]) run(ctx context.Context, l Stream[L], r Stream[R]) er
 	lefts, rights := listen(ctx, &wg, l, began), listen(ctx, &wg, r, began)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	takeLeft := func(v arrival[L], more bool) error {
+		lefts.tell(&m.time.sides[0], v.asked)
+		rights.tell(&m.time.sides[1], rights.silence())
+		switch {
+		case !more:
+			lefts.end()
+			return m.end(0, time.Since(began))
+		case v.err != nil:
+			return v.err
+		}
+		return m.left(v.value, v.came)
+	}
+	takeRight := func(v arrival[R], more bool) error {
+		rights.tell(&m.time.sides[1], v.asked)
+		lefts.tell(&m.time.sides[0], lefts.silence())
+		switch {
+		case !more:
+			rights.end()
+			return m.end(1, time.Since(began))
+		case v.err != nil:
+			return v.err
+		}
+		return m.right(v.value, v.came)
+	}
 	for !lefts.over || !rights.over {
 		timer.Reset(m.sleep(time.Since(began)))
+		left, right := lefts.values, rights.values
+		if len(left) > 0 && len(right) > 0 || m.held >= max(m.MaxPending/2, 1) {
+			// The side that is behind goes first: what is ahead of it would only
+			// have to be held.
+			if m.time.behind(time.Since(began)) == 0 {
+				right = nil
+			} else {
+				left = nil
+			}
+		}
 		var err error
 		select {
-		case v, more := <-lefts.values:
-			lefts.tell(&m.time.sides[0], v.asked)
-			rights.tell(&m.time.sides[1], rights.silence())
-			switch {
-			case !more:
-				lefts.end()
-				err = m.end(0, time.Since(began))
-			case v.err != nil:
-				return v.err
-			default:
-				err = m.left(v.value, v.came)
-			}
-		case v, more := <-rights.values:
-			rights.tell(&m.time.sides[1], v.asked)
-			lefts.tell(&m.time.sides[0], lefts.silence())
-			switch {
-			case !more:
-				rights.end()
-				err = m.end(1, time.Since(began))
-			case v.err != nil:
-				return v.err
-			default:
-				err = m.right(v.value, v.came)
-			}
+		case v, more := <-left:
+			err = takeLeft(v, more)
+		case v, more := <-right:
+			err = takeRight(v, more)
 		case <-timer.C:
 			lefts.tell(&m.time.sides[0], lefts.silence())
 			rights.tell(&m.time.sides[1], rights.silence())

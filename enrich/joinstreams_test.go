@@ -3,6 +3,7 @@ package enrich_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -278,7 +279,8 @@ func TestASessionIsBounded(t *testing.T) {
 func TestMaxPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := play(t, beats{Kind: enrich.Left, Window: enrich.Tumbling(10 * time.Second), MaxPending: 2})
-		d.l("a1", "b11", "c21")
+		d.l("a1").r("x2").l("b2")
+		require.Equal(t, "ax bx ", d.got())
 		require.ErrorIs(t, d.out.ended(), enrich.ErrTooMany)
 		require.Zero(t, d.count.Pending.Load())
 	})
@@ -287,17 +289,53 @@ func TestMaxPending(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := play(t, beats{Kind: enrich.Left, Window: window, MaxPending: 2, Full: cache.Evict})
-				d.l("a1", "b31", "c61")
-				require.Equal(t, "a-? ", d.got())
-				require.EqualValues(t, 2, d.count.Pending.Load())
-				require.EqualValues(t, 1, d.count.Overflowed.Load())
-				d.r("x65", "z999")
-				d.l("d999")
-				require.Equal(t, "b- ", d.got()[:3], "the others are complete")
+				d := play(t, beats{Kind: enrich.Outer, Window: window, MaxPending: 2, Full: cache.Evict})
+				d.l("a1")
+				d.right.values <- beat{key: "other", name: "x", at: 1}
+				synctest.Wait()
+				require.Equal(t, "", d.got())
+				d.l("b2")
+				early := d.got()
+				require.Regexp(t, `^(a-\? |b-\? |-x\? )+$`, early)
+				require.LessOrEqual(t, d.count.Pending.Load(), int64(2))
+				require.Positive(t, d.count.Overflowed.Load())
+				d.left.end <- nil
+				d.right.end <- nil
+				all := early + d.got()
+				for _, once := range []string{"a-", "b-", "-x"} {
+					require.Equal(t, 1, strings.Count(all, once), all)
+				}
 			})
 		})
 	}
+}
+
+// Of two streams of which one gives more than the other the faster one waits, so
+// that what is held does not grow. A silent one is waited for until it is idle.
+func TestTheSideThatIsAheadWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := play(t, beats{Kind: enrich.Left, Window: enrich.Interval(0, time.Second), MaxPending: 100, Idle: time.Minute})
+		go func() {
+			for at := range 1000 {
+				d.left.values <- beat{key: "k", name: "a", at: at}
+			}
+			d.left.end <- nil
+		}()
+		synctest.Wait()
+		require.EqualValues(t, 50, d.count.Pending.Load())
+		require.Equal(t, "", d.got())
+		time.Sleep(time.Minute)
+		require.Equal(t, strings.Repeat("a- ", 59), d.got(), "a minute of the other side has passed")
+		go func() {
+			for at := range 100 {
+				d.right.values <- beat{key: "k", name: "x", at: 10 * at}
+			}
+			d.right.end <- nil
+		}()
+		synctest.Wait()
+		require.NoError(t, func() error { d.got(); return d.out.ended() }())
+		require.Zero(t, d.count.Overflowed.Load())
+	})
 }
 
 // A gap makes what overlaps it Incomplete, and nothing else; it is passed on in

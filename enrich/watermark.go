@@ -148,6 +148,14 @@ func (w *watermark) of(s *side, now moment) int64 {
 	return at
 }
 
+// behind is the side that holds up the watermark.
+func (w *watermark) behind(now moment) int {
+	if w.of(&w.sides[1], now) < w.of(&w.sides[0], now) {
+		return 1
+	}
+	return 0
+}
+
 // place is where a side was last.
 func (w *watermark) place(s *side) (at int64, came moment, seen bool) {
 	if !s.seen {
