@@ -159,6 +159,10 @@ func TestReemitGivesAnEventAgainWhenItsRowChanges(t *testing.T) {
 			require.Equal(t, "Ann", got.Right.Name)
 			require.True(t, got.Update)
 		}
+		w.nameUser(1, "ann") // as it was in the first place
+		for range 2 {
+			require.Equal(t, "ann", out.next().Right.Name)
+		}
 		_, err := w.server.Delete("users", mockserver.Row{"id": 1})
 		require.NoError(t, err)
 		for id := int64(2); id <= 3; id++ {
@@ -328,6 +332,27 @@ func TestParkKeepsTheOrderOfEachKey(t *testing.T) {
 		require.Equal(t, 10*time.Second, time.Since(now).Round(time.Second))
 		require.EqualValues(t, 1, count.Expired.Load())
 		require.Zero(t, count.Pending.Load())
+	})
+}
+
+// When the first event of a key has had its time, those behind it do not wait for
+// theirs if they have a row.
+func TestParkLetsGoBehindAnExpiredEvent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		users := w.users()
+		w.sync(users)
+		clicks := newHand[clickEvent]()
+		out := collect(w, w.ctx, enrich.Join(clicks.stream, lookup{Table: users, Key: userOf, Miss: enrich.Park(10*time.Second, 10),
+			Captured: func(c clickEvent) (user, bool) { return user{Name: c.New.Page}, c.New.Page != "" }}))
+		start := time.Now()
+		clicks.values <- clickAt(1, 2, start)
+		time.Sleep(5 * time.Second)
+		carries := clickAt(2, 2, start)
+		carries.New.Page = "carried"
+		clicks.values <- carries
+		require.False(t, out.next().Found)
+		require.True(t, out.next().Found)
+		require.Equal(t, 10*time.Second, time.Since(start).Round(time.Second))
 	})
 }
 
