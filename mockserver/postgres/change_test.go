@@ -156,7 +156,7 @@ func TestDatabaseThatFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Start(t) // skips without PostgreSQL
+			pgtest.Need(t)
 			s := postgres.Start(t, postgres.Options{Schema: things, Config: mockserver.Config{Timing: mockserver.Fast()}})
 			c := open(t, s)
 			c.subscribed("1", "realtime:a", thingsBinding, "")

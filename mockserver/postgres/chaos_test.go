@@ -82,7 +82,7 @@ type chaos struct {
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
-	pgtest.Start(t) // skips without PostgreSQL
+	pgtest.Need(t)
 	s := postgres.Start(t, postgres.Options{Schema: chaosSchema, Config: mockserver.Config{Timing: mockserver.Fast(), Seed: seed}})
 	install, err := cachesql.Files.ReadFile("install.sql")
 	require.NoError(t, err)

@@ -108,7 +108,7 @@ func TestClusterLeavesNothingBehind(t *testing.T) {
 }
 
 func TestClusterDoesNotStart(t *testing.T) {
-	pgtest.Start(t) // skips without PostgreSQL
+	pgtest.Need(t)
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer busy.Close()
@@ -144,7 +144,7 @@ func TestClusterEndsWithUs(t *testing.T) {
 		_, _ = os.Stdout.WriteString("URL " + c.URL() + "\n")
 		select {} // until we are killed
 	}
-	pgtest.Start(t) // skips without PostgreSQL
+	pgtest.Need(t)
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestClusterEndsWithUs$")
 	cmd.Env = append(os.Environ(), "GAPLESS_VICTIM=1")
 	out, err := cmd.StdoutPipe()

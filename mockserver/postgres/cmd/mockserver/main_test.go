@@ -83,7 +83,7 @@ func execute(t *testing.T, url, sql string) {
 }
 
 func TestDemo(t *testing.T) {
-	pgtest.Start(t) // skips without PostgreSQL
+	pgtest.Need(t)
 	printed, stop := start(t)
 	require.Equal(t, `[{"name":"Ann"},{"name":"Ben"}]`, get(t, printed, "/rest/v1/customers?select=name&order=id", ""))
 	execute(t, printed["database URL"], "insert into todos (owner, title) select id, 'write' from auth.users")
@@ -94,7 +94,7 @@ func TestDemo(t *testing.T) {
 
 // A named directory keeps what is in it, and migrations are applied once.
 func TestMigrations(t *testing.T) {
-	pgtest.Start(t) // skips without PostgreSQL
+	pgtest.Need(t)
 	dir, err := os.MkdirTemp("", "gapless-test-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })

@@ -46,13 +46,31 @@ func start(tb testing.TB, opts postgres.ClusterOptions) *postgres.Cluster {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := postgres.StartCluster(ctx, opts)
+	fatal(tb, err)
+	return c
+}
+
+// Need skips the test where PostgreSQL is missing, as Start does, and starts
+// nothing.
+func Need(tb testing.TB) {
+	tb.Helper()
+	if os.Getenv("GAPLESS_PG_BIN") != "" {
+		return
+	}
+	_, _, err := postgres.FindBinaries()
+	fatal(tb, err)
+}
+
+// fatal ends the test for an error: where PostgreSQL is missing, and that is
+// allowed, by skipping it.
+func fatal(tb testing.TB, err error) {
+	tb.Helper()
 	switch {
 	case errors.Is(err, postgres.ErrNoBinaries) && os.Getenv("GAPLESS_NEED_POSTGRES") == "":
 		tb.Skip("this test needs PostgreSQL 14 or newer (apt-get install postgresql)")
 	case err != nil:
 		tb.Fatal(err)
 	}
-	return c
 }
 
 // Keep is Start for a cluster that lives as long as the process. It ends with
