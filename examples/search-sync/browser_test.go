@@ -82,7 +82,7 @@ func TestPageInABrowser(t *testing.T) {
 	require.NoError(t, err)
 	b.Until(`document.getElementById("state").dataset.state === "synced" && document.getElementById("gap-count").textContent === "2"`)
 	b.Until(result(id) + `?.textContent.includes("77777")`)
-	b.Until(`document.querySelector("#gaps li").textContent.includes("1 row put right")`)
+	b.Until(`document.querySelector("#gaps li").textContent.includes("1 document changed")`)
 
 	// Changes are lost without a word, and found by a verification.
 	b.Do(chromedp.Click(chromedp.CSS("#lose")))

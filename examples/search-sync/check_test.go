@@ -17,7 +17,7 @@ import (
 func checkInMemory(t *testing.T, seed uint64, sink Sink) (out string, err error) {
 	var b bytes.Buffer
 	bubble(t, func(t *testing.T) {
-		s := settings{runFor: 20 * time.Second, maxRows: 500, seed: seed, sink: SinkOptions{Kind: "bleve"}}
+		s := settings{runFor: 20 * time.Second, maxRows: 200, seed: seed, sink: SinkOptions{Kind: "bleve"}}
 		err = check(t.Context(), &b, checkOptions{
 			settings: s, log: slog.New(slog.DiscardHandler), calm: seed == calm,
 			server: mockserver.Config{InMemory: true, Seed: seed}, sink: sink,
@@ -29,11 +29,11 @@ func checkInMemory(t *testing.T, seed uint64, sink Sink) (out string, err error)
 const calm = 1000 // a seed for no faults
 
 func TestCheckPasses(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		out, err := checkInMemory(t, seed+1, newMemorySink())
 		require.NoError(t, err, out)
 		require.Regexp(t, `(?m)^differences +0$`, out)
-		require.Regexp(t, `(?m)^served at the restart +\d\d\d rows, (stale|settling|loading)$`, out)
+		require.Regexp(t, `(?m)^served at the restart +\d+ rows, (stale|settling|loading)$`, out)
 		require.Regexp(t, `(?m)^gaps +([3-9]|\d\d) \(started, `, out)
 	}
 }

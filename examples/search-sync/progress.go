@@ -11,8 +11,8 @@ import (
 
 const barWidth = 30
 
-// showProgress shows how far the first reading of the table is, until the
-// index has it or ctx ends: one line that is written anew on a terminal, otherwise a
+// showProgress shows how far the first reading of the table is, until the index
+// has it or ctx ends: one line that is written anew on a terminal, otherwise a
 // line a second.
 func showProgress(ctx context.Context, out io.Writer, status func() Status) error {
 	start := time.Now()

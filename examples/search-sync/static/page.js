@@ -142,7 +142,8 @@ function showStatus() {
   $("round-trip").textContent = status.roundTrip ? Math.ceil(status.roundTrip) + " ms" : "–";
   if (status.verification) {
     const { at, rows, differences } = status.verification;
-    $("verified").textContent = `${numbers.format(differences)} of ${numbers.format(rows)}, ${new Date(at).toLocaleTimeString()}`;
+    $("verified").textContent = `${numbers.format(differences)} of ${numbers.format(rows)}`;
+    $("verified-at").textContent = `rows differed at the last verification, ${new Date(at).toLocaleTimeString()}`;
   }
   $("reading").hidden = status.phase !== "loading";
   $("progress").max = Math.max(status.total, 1);
@@ -167,8 +168,8 @@ function showGaps() {
 
 function healing(healed) {
   if (!healed) return "the table is being read";
-  const rows = healed.changes === 1 ? "1 row" : numbers.format(healed.changes) + " rows";
-  return `in step after ${healed.seconds.toFixed(1)} s: ${rows} put right`;
+  const documents = healed.changes === 1 ? "1 document" : numbers.format(healed.changes) + " documents";
+  return `in step after ${healed.seconds.toFixed(1)} s: ${documents} changed`;
 }
 
 // showLag shows how long ago the last change was committed.
@@ -209,9 +210,9 @@ $("form").addEventListener("submit", (event) => {
 
 // The buttons break something, or put it right.
 const said = {
-  break: "The connection is broken, and refused for 4 s. What changes meanwhile is read from the table.",
-  lose: "The next 5 changes will be lost, and nobody is told. A verification finds them.",
-  verify: "The table has been compared with the cache, and what differed is repaired.",
+  break: "The server is away for 4 s. What changes meanwhile is read from the table.",
+  lose: "The next 5 changes are lost, and nobody is told. A verification finds them.",
+  verify: "The cache has been compared with the table, and repaired.",
 };
 for (const button of document.querySelectorAll(".buttons button")) {
   button.addEventListener("click", async () => {
