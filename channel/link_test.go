@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,8 @@ import (
 type link struct {
 	t        testing.TB
 	handler  channel.Handler
-	requests []bool // whether each request to join was of a failing channel
+	mu       sync.Mutex // for Send, which timers call, too
+	requests []bool     // whether each request to join was of a failing channel
 	sent     []phoenix.Message
 	notices  []channel.Notice
 	refs     uint64
@@ -42,8 +44,13 @@ func (l *link) RejectToken(string) bool            { return l.another }
 func (l *link) Version() phoenix.Version           { return phoenix.V2 }
 func (l *link) ServerTime(t time.Time) time.Time   { return t }
 func (l *link) NextRef() phoenix.Ref               { l.refs++; return phoenix.NewRef(l.refs) }
-func (l *link) Send(m phoenix.Message) error       { l.sent = append(l.sent, m); return l.send }
 func (l *link) Observe(n channel.Notice)           { l.notices = append(l.notices, n) }
+func (l *link) Send(m phoenix.Message) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = append(l.sent, m)
+	return l.send
+}
 func (l *link) receive(m phoenix.Message) {
 	l.handler.Receive(l.t.Context(), m)
 	l.handler.Flush()

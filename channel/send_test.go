@@ -59,7 +59,9 @@ func TestTrackWaitsForRoom(t *testing.T) {
 		go func() { done <- p.Track(t.Context(), struct{}{}) }()
 		pause(500 * time.Millisecond)
 		require.Empty(t, done)
+		l.mu.Lock()
 		l.send, l.sent = nil, nil
+		l.mu.Unlock()
 		pause(time.Second)
 		require.Len(t, l.sent, 1)
 		l.reply(l.sent[0], `{"status":"ok","response":{}}`)
