@@ -178,14 +178,25 @@ func (t *Table[K, T]) wait(ctx context.Context, so func() bool) error {
 func (t *Table[K, T]) publish() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.publishIn(t.status.Phase)
+}
+
+// step moves the phase, together with what has changed: no view has the rows of
+// one phase and the name of another.
+func (t *Table[K, T]) step(s step) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.publishIn(t.status.Phase.next(s))
+}
+
+// publishIn is publish in a phase. It is called under mu.
+func (t *Table[K, T]) publishIn(p Phase) {
 	net := t.core.drain()
-	if len(net) > 0 || t.core.pos.Epoch != t.view.Load().pos.Epoch {
-		t.view.Store(t.core.publish(t.status.Phase))
-		for f := range t.feeds {
-			if !f.add(net) {
-				delete(t.feeds, f)
-			}
-		}
+	moved := p != t.status.Phase
+	t.status.Phase = p
+	if moved || len(net) > 0 || t.core.pos.Epoch != t.view.Load().pos.Epoch {
+		t.view.Store(t.core.publish(p))
+		t.tell(net, moved)
 	}
 	s := &t.status
 	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), len(t.core.dirty), t.core.pos.Epoch
@@ -193,6 +204,18 @@ func (t *Table[K, T]) publish() {
 	s.LastEvent, s.LastCommit, s.LastMark, s.MarkRTT = t.lastEvent, t.lastCommit, t.marks.at, t.marks.rtt
 	t.doubted = t.core.oldestDoubt()
 	t.signal()
+}
+
+// tell gives changes to the feeds, and the phase behind them if it has moved. It
+// is called under mu.
+func (t *Table[K, T]) tell(net []Change[K, T], moved bool) {
+	for f := range t.feeds {
+		if !f.add(net) {
+			delete(t.feeds, f)
+		} else if moved {
+			f.move(t.status.Phase, t.core.pos)
+		}
+	}
 }
 
 // publish returns the present content.
@@ -207,29 +230,6 @@ func (c *core[K, T]) publish(p Phase) *View[K, T] {
 		v.since = math.MaxInt64
 	}
 	return v
-}
-
-// step moves the phase, of the view and of the status alike. What has changed
-// is published before.
-func (t *Table[K, T]) step(s step) {
-	t.publish()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	next := t.status.Phase.next(s)
-	if next == t.status.Phase {
-		return
-	}
-	t.status.Phase = next
-	view := *t.view.Load()
-	view.phase = next
-	if t.core.history != nil {
-		view.since = t.core.history.since()
-	}
-	t.view.Store(&view)
-	for f := range t.feeds {
-		f.move(next, view.pos)
-	}
-	t.signal()
 }
 
 // attach adds a feed and returns the view behind which it begins.
