@@ -14,6 +14,7 @@ type FeedOption func(*feedOptions)
 type feedOptions struct {
 	initial  bool
 	phases   bool
+	touched  bool
 	buffered int
 	full     Overflow
 }
@@ -30,6 +31,12 @@ func WithInitial() FeedOption { return func(o *feedOptions) { o.initial = true }
 // Table has read again after a gap.
 func WithPhases() FeedOption { return func(o *feedOptions) { o.phases = true } }
 
+// WithTouched makes a feed tell of changes that come to nothing while they wait,
+// too: a row that was added and removed again as a Delete, one that is as it was
+// as an Update. Who looks at the Table itself when it is told something may have
+// seen what was in between, and needs to look again.
+func WithTouched() FeedOption { return func(o *feedOptions) { o.touched = true } }
+
 // Buffered makes a feed tell of every change, up to n of which may wait. What
 // happens to a consumer that falls further behind, full says: with Fail it gets
 // ErrOverflow and has to begin anew; with Conflate those that wait become one
@@ -45,10 +52,11 @@ func Buffered(n int, full Overflow) FeedOption {
 // feed is what waits for one consumer. The Table adds to it, in the order of
 // the changes; the consumer's own goroutine takes.
 type feed[K comparable, T any] struct {
-	equal  func(a, b T) bool
-	limit  int // 0: conflate
-	full   Overflow
-	phases bool
+	equal   func(a, b T) bool
+	limit   int // 0: conflate
+	full    Overflow
+	phases  bool
+	touched bool
 
 	mu    sync.Mutex
 	queue []Change[K, T] // with a limit
@@ -60,7 +68,7 @@ type feed[K comparable, T any] struct {
 }
 
 func newFeed[K comparable, T any](equal func(a, b T) bool, o feedOptions) *feed[K, T] {
-	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, sums: map[K]Change[K, T]{}, ready: make(chan struct{}, 1)}
+	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, sums: map[K]Change[K, T]{}, ready: make(chan struct{}, 1)}
 }
 
 // add adds changes, and reports whether the feed is still wanted.
@@ -98,7 +106,7 @@ func (f *feed[K, T]) conflate(c Change[K, T]) {
 		f.keys = append(f.keys, c.Key)
 		return
 	}
-	if sum, any := fold(first, c, f.equal); any {
+	if sum, any := fold(first, c, f.equal); any || f.touched {
 		f.sums[c.Key] = sum
 	} else {
 		delete(f.sums, c.Key) // its place in keys is passed over, and bounded by compact

@@ -163,10 +163,12 @@ func follow[LK, RK comparable, L, R any](ctx context.Context, l Table[LK, L], r 
 	}
 }
 
-// feedOf is all that a table has and all that it tells after that.
+// feedOf is all that a table has and all that it tells after that, changes that
+// came to nothing among them: what they were in between may be in a result, that
+// was made of the table when another change was told.
 func feedOf[K comparable, T any](t Table[K, T]) Stream[cache.Change[K, T]] {
 	return func(ctx context.Context) iter.Seq2[cache.Change[K, T], error] {
-		return t.Changes(ctx, cache.WithInitial(), cache.WithPhases())
+		return t.Changes(ctx, cache.WithInitial(), cache.WithPhases(), cache.WithTouched())
 	}
 }
 
