@@ -34,7 +34,6 @@ type sentMark struct {
 // merged when the stream has come there.
 type held struct {
 	seq   int64 // of the mark; 0: it is to be written yet
-	epoch uint64
 	job   func()
 	state atomic.Uint32 // waiting, taken or dropped
 	done  chan struct{} // closed when the job has run, or will not

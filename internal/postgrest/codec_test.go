@@ -19,8 +19,8 @@ import (
 type (
 	level  int
 	word   string
-	shown  [2]byte // has String alone
-	opaque struct{ a, b int }
+	shown  [2]byte            // has String alone
+	opaque struct{ a, b int } //lint:ignore U1000 a key of fields that nobody can set
 	broken struct{ A int }
 	tenant struct{ TenantID uuid.UUID }
 	order  struct {
