@@ -1,0 +1,144 @@
+package push
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/gapless-go/gapless/mockserver"
+)
+
+// Demo is a Supabase project in this process, in which customers order things.
+type Demo struct {
+	Server *mockserver.Server
+}
+
+// NewDemo fills in the tables of cfg and starts a server. Close it when done.
+func NewDemo(cfg mockserver.Config) (*Demo, error) {
+	id := mockserver.Column{Name: "id", Type: "bigserial"}
+	customer := mockserver.Column{Name: "customer_id", Type: "int8", NotNull: true}
+	status := mockserver.Column{Name: "status", Type: "text", NotNull: true}
+	cfg.Tables = []mockserver.Table{
+		backendOnly("customers", id, mockserver.Column{Name: "name", Type: "text", NotNull: true}),
+		backendOnly("devices", id, customer,
+			mockserver.Column{Name: "kind", Type: "text", NotNull: true}, mockserver.Column{Name: "address", Type: "text", NotNull: true}),
+		backendOnly("orders", id, customer, status),
+		backendOnly("order_events", id, customer, mockserver.Column{Name: "order_id", Type: "int8", NotNull: true}, status,
+			mockserver.Column{Name: "at", Type: "timestamptz", NotNull: true, Default: func() any { return time.Now() }}),
+	}
+	cfg.Tables[2].AfterChange = orderChanged
+	mockserver.InstallCache(&cfg)
+	server, err := mockserver.New(cfg)
+	return &Demo{server}, err
+}
+
+// backendOnly is a table that only the secret key may read: without policies.
+func backendOnly(name string, columns ...mockserver.Column) mockserver.Table {
+	return mockserver.Table{Name: name, Columns: columns, PrimaryKey: []string{"id"}, RLS: true}
+}
+
+// orderChanged is the trigger of the table orders: in the transaction of the
+// change it writes down that the customer is to hear of it.
+func orderChanged(tx *mockserver.FuncTx, operation string, after, _ mockserver.Row) error {
+	if operation == "DELETE" {
+		return nil
+	}
+	return tx.Insert("order_events", mockserver.Row{
+		"customer_id": after["customer_id"], "order_id": after["id"], "status": after["status"],
+	})
+}
+
+// Project is how a backend reaches the tables.
+func (d *Demo) Project() Project {
+	return Project{URL: d.Server.URL(), Key: d.Server.ServiceKey(), HTTPClient: d.Server.HTTPClient()}
+}
+
+// Close ends the server.
+func (d *Demo) Close() { _ = d.Server.Close() }
+
+var (
+	names    = []string{"Ann", "Ben", "Cleo", "Dag", "Eva", "Finn"}
+	statuses = []string{"placed", "packed", "shipped", "delivered"}
+)
+
+// Shop changes the tables as a shop does. It is not safe for concurrent use.
+type Shop struct {
+	server    *mockserver.Server
+	kind      string
+	customers int
+	devices   int
+	open      []order
+	orders    int
+}
+
+type order struct{ id, customer, step int }
+
+// NewShop is a shop whose new customers have devices of a kind.
+func (d *Demo) NewShop(kind string) *Shop { return &Shop{server: d.Server, kind: kind} }
+
+// Welcome adds a customer with so many devices, who orders at once, all in one
+// transaction.
+func (s *Shop) Welcome(devices int) error {
+	s.customers++
+	name := names[(s.customers-1)%len(names)]
+	return s.server.Tx(func(tx *mockserver.Tx) error {
+		if err := tx.Insert("customers", mockserver.Row{"id": s.customers, "name": name}); err != nil {
+			return err
+		}
+		for i := range devices {
+			s.devices++
+			address := fmt.Sprintf("%s's %s", name, []string{"phone", "laptop"}[i%2])
+			if err := tx.Insert("devices", mockserver.Row{"id": s.devices, "customer_id": s.customers, "kind": s.kind, "address": address}); err != nil {
+				return err
+			}
+		}
+		return s.order(tx, s.customers)
+	})
+}
+
+func (s *Shop) order(tx *mockserver.Tx, customer int) error {
+	s.orders++
+	s.open = append(s.open, order{s.orders, customer, 0})
+	return tx.Insert("orders", mockserver.Row{"id": s.orders, "customer_id": customer, "status": statuses[0]})
+}
+
+// Step brings one order forward, or takes another one.
+func (s *Shop) Step() error {
+	if len(s.open) < s.customers {
+		return s.server.Tx(func(tx *mockserver.Tx) error { return s.order(tx, 1+rand.IntN(s.customers)) })
+	}
+	i := rand.IntN(len(s.open))
+	o := &s.open[i]
+	o.step++
+	_, err := s.server.Update("orders", mockserver.Row{"status": statuses[o.step]}, mockserver.Row{"id": o.id})
+	if o.step == len(statuses)-1 {
+		s.open = append(s.open[:i], s.open[i+1:]...)
+	}
+	return err
+}
+
+// Run makes changes, so many a second, until ctx ends.
+func (s *Shop) Run(ctx context.Context, rate float64, change func(*Shop) error) error {
+	tick := time.NewTicker(time.Duration(float64(time.Second) / rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := change(s); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Trade makes any change: a new customer, as long as there are few, or one to an
+// order.
+func (s *Shop) Trade() error {
+	if s.customers < len(names) && rand.IntN(2) == 0 || s.customers == 0 {
+		return s.Welcome(1 + rand.IntN(2))
+	}
+	return s.Step()
+}
