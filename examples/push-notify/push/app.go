@@ -71,6 +71,9 @@ func Run(ctx context.Context, s Settings, out io.Writer, more Senders, log *slog
 	}
 	defer store.Close()
 	senders := Senders{"terminal": NewTerminal(out)}
+	if s.Ntfy.URL != "" {
+		senders["ntfy"] = &s.Ntfy
+	}
 	for kind, sender := range more {
 		senders[kind] = sender
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type Settings struct {
 	MaxAge  time.Duration
 	Settle  time.Duration
 	Rate    float64
+	Ntfy    Ntfy // without a URL: there is none
 	Check   bool
 	CheckOptions
 }
@@ -22,7 +24,8 @@ const usage = `push-notify tells people of changes to their orders, by way of Su
 
 Without -url it starts a project of its own in this process, in which customers
 order things. From the environment it reads
-  PUSH_NOTIFY_KEY    the project's secret API key
+  PUSH_NOTIFY_KEY         the project's secret API key
+  PUSH_NOTIFY_NTFY_TOKEN  the token for the ntfy server, if it wants one
 
 `
 
@@ -40,6 +43,7 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	f.DurationVar(&s.MaxAge, "max-age", 5*time.Minute, "how `old` an event may be for somebody to want to hear of it")
 	f.DurationVar(&s.Settle, "settle", 10*time.Second, "how `long` a transaction may take from its beginning until the REST API shows it")
 	f.Float64Var(&s.Rate, "rate", 0.5, "changes a second that the demo makes")
+	f.StringVar(&s.Ntfy.URL, "ntfy", "", "the `address` of an ntfy server, for devices of the kind ntfy")
 	f.BoolVar(&s.Check, "check", false, "break the demo in every way, see that everybody is told once and in order, and exit")
 	f.DurationVar(&s.For, "check-for", 12*time.Second, "how `long` -check makes changes")
 	f.IntVar(&s.Faults, "check-faults", 25, "how many things go wrong meanwhile")
@@ -48,6 +52,7 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 		return s, err
 	}
 	s.Project.Key = getenv("PUSH_NOTIFY_KEY")
+	s.Ntfy.Token, s.Ntfy.Client = getenv("PUSH_NOTIFY_NTFY_TOKEN"), http.DefaultClient
 	if err = s.verify(f.Args()); err != nil {
 		fmt.Fprintf(errOut, "push-notify: %v; see -h\n", err)
 	}

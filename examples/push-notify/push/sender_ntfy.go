@@ -1,0 +1,68 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Ntfy is a Sender to topics of an ntfy server. The address of a device is the
+// name of its topic, which whoever knows it can read.
+type Ntfy struct {
+	URL    string // such as https://ntfy.sh
+	Token  string // of the server's access control; empty: none
+	Client *http.Client
+}
+
+// Send publishes to the topic. ntfy has no key by which a repetition would be
+// known, so one that a crash has repeated is shown twice.
+func (s *Ntfy) Send(ctx context.Context, d Device, n Notification) error {
+	if time.Until(n.Expires) <= 0 {
+		return fmt.Errorf("it is too late: %w", ErrRefused)
+	}
+	address := strings.TrimRight(s.URL, "/") + "/" + url.PathEscape(d.Address)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, address, strings.NewReader(n.Body))
+	if err != nil {
+		return fmt.Errorf("the address of an ntfy server cannot be used: %w", ErrRefused) // err would hold it
+	}
+	r.Header.Set("Title", mime.BEncoding.Encode("utf-8", n.Title)) // ntfy reads RFC 2047
+	if s.Token != "" {
+		r.Header.Set("Authorization", "Bearer "+s.Token)
+	}
+	answer, err := s.Client.Do(r)
+	if err != nil {
+		return fmt.Errorf("ntfy did not answer: %w", withoutURL(err))
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<16))
+	return judgeStatus("ntfy", answer.StatusCode)
+}
+
+// withoutURL takes the address out of an error of net/http: it is a secret.
+func withoutURL(err error) error {
+	var e *url.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// judgeStatus says what a service's answer means.
+func judgeStatus(service string, status int) error {
+	answered := &StatusError{Status: status}
+	switch {
+	case status < 300:
+		return nil
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return fmt.Errorf("%s: %w: %w", service, ErrGone, answered)
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, answered.Passes():
+		return fmt.Errorf("%s: %w", service, answered) // the operator may put the token right
+	}
+	return fmt.Errorf("%s: %w: %w", service, ErrRefused, answered)
+}
