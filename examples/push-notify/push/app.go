@@ -78,7 +78,7 @@ func Run(ctx context.Context, s Settings, out io.Writer, more Senders, log *slog
 		senders[kind] = sender
 	}
 	service, err := Open(Options{
-		Project: s.Project, Senders: senders, Store: store, MaxAge: s.MaxAge, Settle: s.Settle, Every: 10 * time.Second, Log: log,
+		Project: s.Project, Senders: senders, Store: store, MaxAge: s.MaxAge, Settle: s.Settle, Every: 10 * time.Second, Log: log, Live: true,
 	})
 	if err != nil {
 		return err

@@ -41,8 +41,11 @@ func backendOnly(name string, columns ...mockserver.Column) mockserver.Table {
 // orderChanged is the trigger of the table orders: in the transaction of the
 // change it writes down that the customer is to hear of it.
 func orderChanged(tx *mockserver.FuncTx, operation string, after, _ mockserver.Row) error {
-	if operation == "DELETE" {
+	switch {
+	case operation == "DELETE":
 		return nil
+	case after["status"] == "arriving": // which nobody wants to hear of later
+		return tx.BroadcastChanges(liveTopic, "arriving", operation, "orders", after, nil)
 	}
 	return tx.Insert("order_events", mockserver.Row{
 		"customer_id": after["customer_id"], "order_id": after["id"], "status": after["status"],
@@ -59,7 +62,7 @@ func (d *Demo) Close() { _ = d.Server.Close() }
 
 var (
 	names    = []string{"Ann", "Ben", "Cleo", "Dag", "Eva", "Finn"}
-	statuses = []string{"placed", "packed", "shipped", "delivered"}
+	statuses = []string{"placed", "packed", "shipped", "arriving", "delivered"}
 )
 
 // Shop changes the tables as a shop does. It is not safe for concurrent use.

@@ -65,7 +65,7 @@ func inShop(t *testing.T, f func(w *shopWorld)) {
 		require.NoError(t, err)
 		t.Cleanup(w.demo.Close)
 		w.service, err = Open(Options{Project: w.demo.Project(), Senders: Senders{"phone": w.phone}, Store: w.store,
-			MaxAge: 5 * time.Minute, Settle: 10 * time.Second, Every: 10 * time.Second, Log: slog.New(slog.DiscardHandler)})
+			MaxAge: 5 * time.Minute, Settle: 10 * time.Second, Every: 10 * time.Second, Live: true, Log: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -151,6 +151,24 @@ func TestWhatIsRefusedIsBuried(t *testing.T) {
 		require.Len(t, letters, 1)
 		require.Equal(t, "event-1/1", letters[0].Key)
 		require.Equal(t, "too long: the notification was refused", letters[0].Reason)
+	})
+}
+
+// What a trigger broadcasts goes straight to the devices, and not by the outbox.
+func TestABroadcastIsToldAtOnce(t *testing.T) {
+	inShop(t, func(w *shopWorld) {
+		w.ann("phone", "phone")
+		w.insert("orders", mockserver.Row{"id": 7, "customer_id": 1, "status": "arriving"})
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"1 Ann, your order 7 is arriving.", "2 Ann, your order 7 is arriving."}, w.phone.all())
+		events, err := w.demo.Server.Rows("order_events")
+		require.NoError(t, err)
+		require.Empty(t, events)
+		w.insert("orders", mockserver.Row{"id": 8, "customer_id": 99, "status": "arriving"})
+		w.phone.answer = func(Device, int) error { return errors.New("down") }
+		w.insert("orders", mockserver.Row{"id": 9, "customer_id": 1, "status": "arriving"})
+		time.Sleep(time.Minute)
+		require.Len(t, w.phone.all(), 2, "nothing is tried again")
 	})
 }
 

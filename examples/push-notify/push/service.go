@@ -30,6 +30,7 @@ type Options struct {
 	Settle  time.Duration
 	Every   time.Duration // between two readings of the outbox without a bell
 	Log     *slog.Logger
+	Live    bool // also tell of what triggers broadcast
 
 	// hurry makes the client notice losses within seconds, for the check.
 	hurry bool
@@ -38,6 +39,7 @@ type Options struct {
 // Service is a Notifier with its client and caches.
 type Service struct {
 	Notifier  Notifier
+	live      *Live // nil: there is none
 	client    *realtime.Client
 	customers *cache.Table[int64, Customer]
 	devices   *cache.Table[int64, Device]
@@ -103,7 +105,21 @@ func (s *Service) connect(o Options) (err error) {
 		First:  func(ctx context.Context) (int64, error) { return table.Before(ctx, time.Now().Add(-o.MaxAge)) },
 		MaxAge: o.MaxAge, Late: min(late, o.MaxAge), Forget: table.Forget, Log: o.Log,
 	}
+	if o.Live {
+		return s.listen(o)
+	}
 	return nil
+}
+
+// listen sets up the broadcasts, which come by a private channel.
+func (s *Service) listen(o Options) error {
+	room, err := s.client.Channel(liveTopic, channel.Private())
+	if err != nil {
+		return err
+	}
+	arrivals, err := room.Listen("arriving")
+	s.live = &Live{Listener: arrivals, Notifier: &s.Notifier, Log: o.Log}
+	return err
 }
 
 // fresh waits until the caches have all that was committed with or before the
@@ -139,13 +155,17 @@ func (s *Service) bell() (*channel.Subscription, error) {
 // Run notifies until ctx ends, or until the server refuses for good, and
 // returns the reason. A Service is run once.
 func (s *Service) Run(ctx context.Context) error {
-	return Together(ctx, s.customers.Run, s.devices.Run, func(ctx context.Context) error {
+	jobs := []func(context.Context) error{s.customers.Run, s.devices.Run}
+	if s.live != nil {
+		jobs = append(jobs, s.live.Run)
+	}
+	return Together(ctx, append(jobs, func(ctx context.Context) error {
 		// Join waits for the customers, and nobody else for the devices.
 		if err := s.devices.WaitSynced(ctx); err != nil {
 			return err
 		}
 		return s.Notifier.Run(ctx)
-	})
+	})...)
 }
 
 // Close ends the connection. Run must have returned.
