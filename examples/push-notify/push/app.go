@@ -74,6 +74,9 @@ func Run(ctx context.Context, s Settings, out io.Writer, more Senders, log *slog
 	if s.Ntfy.URL != "" {
 		senders["ntfy"] = &s.Ntfy
 	}
+	if s.WebPush.PrivateKey != "" && s.WebPush.Contact != "" {
+		senders["webpush"] = &s.WebPush
+	}
 	for kind, sender := range more {
 		senders[kind] = sender
 	}

@@ -15,7 +15,8 @@ type Settings struct {
 	MaxAge  time.Duration
 	Settle  time.Duration
 	Rate    float64
-	Ntfy    Ntfy // without a URL: there is none
+	Ntfy    Ntfy    // without a URL: there is none
+	WebPush WebPush // without keys: there is none
 	Check   bool
 	CheckOptions
 }
@@ -26,6 +27,7 @@ Without -url it starts a project of its own in this process, in which customers
 order things. From the environment it reads
   PUSH_NOTIFY_KEY         the project's secret API key
   PUSH_NOTIFY_NTFY_TOKEN  the token for the ntfy server, if it wants one
+  PUSH_NOTIFY_VAPID_PUBLIC, PUSH_NOTIFY_VAPID_PRIVATE  the keys for Web Push
 
 `
 
@@ -44,6 +46,7 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	f.DurationVar(&s.Settle, "settle", 10*time.Second, "how `long` a transaction may take from its beginning until the REST API shows it")
 	f.Float64Var(&s.Rate, "rate", 0.5, "changes a second that the demo makes")
 	f.StringVar(&s.Ntfy.URL, "ntfy", "", "the `address` of an ntfy server, for devices of the kind ntfy")
+	f.StringVar(&s.WebPush.Contact, "contact", "", "the mail `address` that push services may write to; needed for Web Push")
 	f.BoolVar(&s.Check, "check", false, "break the demo in every way, see that everybody is told once and in order, and exit")
 	f.DurationVar(&s.For, "check-for", 12*time.Second, "how `long` -check makes changes")
 	f.IntVar(&s.Faults, "check-faults", 25, "how many things go wrong meanwhile")
@@ -53,6 +56,8 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	}
 	s.Project.Key = getenv("PUSH_NOTIFY_KEY")
 	s.Ntfy.Token, s.Ntfy.Client = getenv("PUSH_NOTIFY_NTFY_TOKEN"), http.DefaultClient
+	s.WebPush.PublicKey, s.WebPush.PrivateKey = getenv("PUSH_NOTIFY_VAPID_PUBLIC"), getenv("PUSH_NOTIFY_VAPID_PRIVATE")
+	s.WebPush.Client = http.DefaultClient
 	if err = s.verify(f.Args()); err != nil {
 		fmt.Fprintf(errOut, "push-notify: %v; see -h\n", err)
 	}
