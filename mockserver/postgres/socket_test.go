@@ -120,6 +120,13 @@ func (c *socket) until(n int, patience time.Duration) bool {
 	}
 }
 
+// count returns how many frames have come.
+func (c *socket) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.frames)
+}
+
 func (c *socket) send(text string) {
 	c.t.Helper()
 	require.NoError(c.t, c.ws.Write(context.Background(), websocket.MessageText, []byte(text)))

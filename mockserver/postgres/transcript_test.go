@@ -120,6 +120,9 @@ type player struct {
 	answer  *http.Response
 	began   time.Time
 
+	bystander *socket // hears what the database has sent
+	heard     int     // how many frames it had
+
 	recorded int64 // the first time that a replay begins at
 }
 
@@ -155,6 +158,9 @@ func (p *player) play(script transcript.Transcript) {
 			} else if l.Dir == "sql" {
 				p.exec(l.Frame)
 			}
+			if strings.Contains(l.Frame, "realtime.send") && len(p.sockets) == 0 {
+				p.relayed()
+			}
 		case "http_request":
 			p.request(l)
 		case "http_response":
@@ -173,6 +179,26 @@ func (p *player) await() {
 			require.FailNow(p.t, "frames are missing")
 		}
 	}
+}
+
+// relayed waits until the messages that the database has sent have been taken
+// from its log. The real server had done so when the first client came; behind a
+// slower one they would come to it live, too.
+func (p *player) relayed() {
+	if p.bystander == nil {
+		p.bystander = dial(p.t, p.s, "vsn=2.0.0&apikey="+p.s.AnonKey())
+		p.bystander.join("1", "realtime:bystander", `{}`, p.s.AnonKey())
+		require.True(p.t, p.bystander.until(1, frameTimeout))
+		p.heard = 1
+	}
+	for end := time.Now().Add(frameTimeout); time.Now().Before(end); { // the first ones may come before the relay is there
+		p.exec("select realtime.send('{}'::jsonb, 'ev', 'bystander', false)")
+		if p.bystander.until(p.heard+1, time.Second) {
+			p.heard = p.bystander.count()
+			return
+		}
+	}
+	require.FailNow(p.t, "no message comes from the database")
 }
 
 var (
