@@ -368,14 +368,15 @@ func recordTable() mockserver.Table {
 	}}
 }
 
-// BenchmarkResync heals a cache after a gap in which 100 rows of many changed:
+// BenchmarkResync heals a cache after a gap in which 100 rows of a million
+// changed:
 // by reading all pages, and, with what package sql installs, by digests. It
 // reports the bytes of the answers and the time from the end of the gap until the
 // cache is Synced.
 //
 //	go test ./cache -run '^$' -bench Resync -benchtime 3x
 func BenchmarkResync(b *testing.B) {
-	const rows = 100_000
+	rows := benchRows
 	for _, level := range []int{0, 3} {
 		b.Run(fmt.Sprintf("level %d", level), func(b *testing.B) {
 			cfg := mockserver.Config{InMemory: true, Timing: mockserver.Fast(), Tables: []mockserver.Table{recordTable()}}
@@ -408,7 +409,7 @@ func BenchmarkResync(b *testing.B) {
 				server.DropChanges(100)
 				epoch := table.Status().Epoch
 				for i := range 100 {
-					_, err := server.Update("records", mockserver.Row{"ver": 2 + n}, mockserver.Row{"id": (i*997 + n) % rows})
+					_, err := server.Update("records", mockserver.Row{"ver": 2 + n}, mockserver.Row{"id": (i*997 + n) % int(rows)})
 					require.NoError(b, err)
 				}
 				time.Sleep(50 * time.Millisecond)
@@ -422,7 +423,7 @@ func BenchmarkResync(b *testing.B) {
 				b.ReportMetric(time.Since(start).Seconds(), "s/heal")
 			}
 			b.StopTimer()
-			got, _ := table.Get(int64((99*997 + b.N - 1) % rows))
+			got, _ := table.Get(int64((99*997 + b.N - 1) % int(rows)))
 			require.EqualValues(b, 1+b.N, got.Ver)
 			stop()
 			<-ended

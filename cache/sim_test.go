@@ -259,6 +259,12 @@ func (s *sim) operation() {
 		return nil
 	})
 	s.must(err)
+	if s.rand.IntN(60) == 0 { // a socket that takes its changes too slowly is killed
+		s.note("limit backlog")
+		s.server.LimitBacklog(64)
+		s.server.BlockSockets(time.Second)
+		time.AfterFunc(1500*time.Millisecond, func() { s.server.LimitBacklog(0) })
+	}
 	if s.hidden && s.rand.IntN(30) == 0 {
 		s.note("truncate")
 		s.must(s.server.Truncate("items"))
