@@ -66,6 +66,7 @@ func TestRecorderRecordsHowSocketsEnd(t *testing.T) {
 		s.CloseSockets(1012)
 		_, _, err = byServer.Read(t.Context())
 		require.Equal(t, websocket.StatusServiceRestart, websocket.CloseStatus(err))
+		synctest.Wait()
 
 		killed, _, err := dialProject(t, r, "?apikey="+s.AnonKey())
 		require.NoError(t, err)
@@ -74,10 +75,12 @@ func TestRecorderRecordsHowSocketsEnd(t *testing.T) {
 		_, _, err = killed.Read(t.Context())
 		require.Error(t, err)
 		require.Equal(t, websocket.StatusCode(-1), websocket.CloseStatus(err))
+		synctest.Wait()
 
 		byClient, _, err := dialProject(t, r, "?apikey="+s.AnonKey())
 		require.NoError(t, err)
 		require.NoError(t, byClient.Close(4321, "a reason with sb_secret_123"))
+		synctest.Wait() // which is recorded before the next one opens
 		gone, _, err := dialProject(t, r, "?apikey="+s.AnonKey())
 		require.NoError(t, err)
 		require.NoError(t, gone.CloseNow())
