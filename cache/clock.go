@@ -22,9 +22,10 @@ func newClock(now time.Time) clock { return clock{now} }
 func (c *clock) jumped(now time.Time) bool {
 	wall := now.Round(0).Sub(c.before.Round(0)) // Round drops the monotonic reading
 	passed := now.Sub(c.before)
-	if wall-passed > maxJump {
-		return true
-	}
 	c.before = now
-	return false
+	return slept(wall, passed)
 }
+
+// slept reports whether the process was suspended in a time that was so long by
+// the clock on the wall, and so long by the monotonic one.
+func slept(wall, passed time.Duration) bool { return wall-passed > maxJump }

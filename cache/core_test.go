@@ -65,10 +65,13 @@ func TestNothingGrowsWithTime(t *testing.T) {
 }
 
 func TestTheClockFindsASuspendedProcess(t *testing.T) {
+	require.True(t, slept(time.Hour, 5*time.Second))
+	require.True(t, slept(time.Minute, clockEvery))
+	require.False(t, slept(20*time.Second, clockEvery), "a clock that is set right")
+	require.False(t, slept(clockEvery, clockEvery))
+	require.False(t, slept(-time.Hour, clockEvery), "a clock that is set back")
 	start := time.Now()
 	c := newClock(start)
-	require.False(t, c.jumped(start.Add(5*time.Second)))
-	slept := start.Round(0).Add(time.Hour) // has no monotonic reading: that stood still
-	c.before = start.Round(0)
-	require.False(t, c.jumped(slept), "without a monotonic clock nobody can tell")
+	require.False(t, c.jumped(start.Add(time.Hour)), "both clocks went on")
+	require.False(t, c.jumped(start.Add(2*time.Hour)))
 }

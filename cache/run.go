@@ -185,8 +185,8 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			r.publish()
 			close(job.done)
 		case <-ticker.C:
-			if clock.jumped(time.Now()) {
-				return r.rejoin(cdc.Gap{Since: clock.before, Reason: cdc.Suspended})
+			if since := clock.before; clock.jumped(time.Now()) {
+				return r.rejoin(cdc.Gap{Since: since, Reason: cdc.Suspended})
 			}
 		case err := <-r.failed:
 			if errors.Is(err, errRejoin) {
