@@ -102,23 +102,23 @@ func shape(t reflect.Type, depth int) string {
 
 // restore takes the rows of the checkpoint, and returns the view that it was
 // of. They are stale until the table has been read.
-func (t *Table[K, T]) restore() (saved View[K, T], err error) {
+func (t *Table[K, T]) restore() (saved View[K, T]) {
 	if t.opts.checkpoint == nil {
-		return saved, nil
+		return saved
 	}
 	rows, err := t.loadCheckpoint()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return saved, nil
+		return saved
 	case err != nil: // a start without is slower, and as right
 		t.note(func(s *Status) { s.CheckpointErr = err })
-		return saved, nil
+		return saved
 	}
 	for _, row := range rows {
 		t.core.put(t.core.key(row), &entry[T]{value: row}, CauseSnapshot)
 	}
 	t.step(restored)
-	return t.View(), nil
+	return t.View()
 }
 
 func (t *Table[K, T]) loadCheckpoint() (rows []T, err error) {

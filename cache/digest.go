@@ -35,7 +35,7 @@ func (s *source[K, T]) askDatabase(ctx context.Context) (known bool, err error) 
 		return false, &TableError{Schema: s.schema, Table: s.api.Name, Err: errNotPublished}
 	}
 	s.columns = d.Columns
-	s.facts = facts{level3: true, rls: d.RLS, noRLS: !d.RLS}
+	s.facts = facts{level3: true, noRLS: !d.RLS}
 	return true, s.checkKey(d.Key, true)
 }
 

@@ -131,12 +131,12 @@ func (m *marks[K, T]) release() {
 	m.held = kept
 }
 
-// begin begins an epoch: seen is the mark that it begins with, if one does.
-func (m *marks[K, T]) begin(seen int64) {
+// begin begins an epoch, of which no mark has come.
+func (m *marks[K, T]) begin() {
 	for _, h := range m.held {
 		h.drop()
 	}
-	m.held, m.sent, m.seen = nil, nil, seen
+	m.held, m.sent, m.seen = nil, nil, 0
 }
 
 // overdue is for how long the oldest mark has been awaited.

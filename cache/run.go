@@ -69,10 +69,7 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 
 // follow prepares and then lives from channel to channel.
 func (t *Table[K, T]) follow(ctx context.Context) error {
-	saved, err := t.restore()
-	if err != nil {
-		return err
-	}
+	saved := t.restore()
 	if err := t.again(ctx, func() error { return t.source.open(ctx, t.opts.marker != nil) }); err != nil {
 		return err
 	}
@@ -129,7 +126,7 @@ func (t *Table[K, T]) stream(ctx context.Context) error {
 	r.endEpoch()
 	r.keepers.Wait()
 	<-streamed
-	r.marks.begin(0)
+	r.marks.begin()
 	r.step(gapOpened)
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -316,7 +313,7 @@ func (r *runner[K, T]) lost(g cdc.Gap) {
 // beginEpoch starts a keeper, which begins when the one before has ended.
 func (r *runner[K, T]) beginEpoch(ctx context.Context) {
 	r.core.begin(r.now())
-	r.marks.begin(0)
+	r.marks.begin()
 	r.ready = catchUp{}
 	ctx, r.endEpoch = context.WithCancel(ctx)
 	before, done := r.previous, make(chan struct{})

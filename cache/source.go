@@ -33,7 +33,6 @@ type source[K comparable, T any] struct {
 // tell.
 type facts struct {
 	level3 bool // the functions of package sql are there
-	rls    bool // known to be on
 	noRLS  bool // known to be off
 }
 
