@@ -228,7 +228,7 @@ func (r *run[T, Tx]) finish(a attempt[T]) {
 		r.work <- j // to be buried
 		return
 	}
-	j.due = time.Now().Add(backoff.Full(j.tries, r.Retry.Min, r.Retry.Max))
+	j.due = time.Now().Add(max(backoff.Full(j.tries, r.Retry.Min, r.Retry.Max), least(a.err)))
 	j.tries++
 	r.waiting = append(r.waiting, j)
 }

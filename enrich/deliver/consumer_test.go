@@ -194,6 +194,32 @@ func TestErrorsAreJudged(t *testing.T) {
 	})
 }
 
+// A service that says when to come again is not asked before.
+func TestAnErrorSaysWhenToTryAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var tries []time.Duration
+		busy := errors.New("busy")
+		c := deliver.Consumer[value, deliver.None]{Store: deliver.NewMemory(100), Key: keyOf, Retry: deliver.Retry{Max: time.Second},
+			Handle: func(context.Context, deliver.None, value) error {
+				tries = append(tries, time.Since(start))
+				switch len(tries) {
+				case 1:
+					return fmt.Errorf("two devices: %w", errors.Join(deliver.Later(busy, time.Minute), deliver.Later(busy, time.Hour), busy))
+				case 2:
+					return deliver.Later(busy, 0)
+				}
+				return nil
+			}}
+		c.Failed = func(_ value, _ int, err error, _ bool) { require.ErrorIs(t, err, busy) }
+		require.NoError(t, c.Run(t.Context(), values(1, "a")))
+		require.Len(t, tries, 3)
+		require.Equal(t, time.Hour, tries[1], "the longest of those that are joined")
+		require.Greater(t, tries[2], tries[1], "the pause of Retry is the least")
+		require.Less(t, tries[2], tries[1]+time.Second)
+	})
+}
+
 // frail is a store that fails for a while.
 type frail struct {
 	*deliver.Memory

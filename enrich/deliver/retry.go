@@ -7,7 +7,7 @@ import (
 )
 
 // Retry says how often an effect that fails is tried. Between two tries is a
-// random time of up to Min, twice that, and so on up to Max.
+// random time of up to Min, twice that, and so on up to Max; see Later.
 type Retry struct {
 	// Attempts is how many tries there are before the value is buried. 0: 10.
 	Attempts int
@@ -38,6 +38,34 @@ type permanent struct{ err error }
 
 func (p *permanent) Error() string { return p.err.Error() }
 func (p *permanent) Unwrap() error { return p.err }
+
+// Later marks an error of an attempt behind which there is to be no other for d,
+// such as that of a service that says so (Retry-After). The pause is the longer
+// one of d and that of Retry. Of several that are joined, the longest counts.
+func Later(err error, d time.Duration) error { return &later{err, d} }
+
+type later struct {
+	err   error
+	pause time.Duration
+}
+
+func (l *later) Error() string { return l.err.Error() }
+func (l *later) Unwrap() error { return l.err }
+
+// least is the pause that an error asks for.
+func least(err error) (d time.Duration) {
+	switch e := err.(type) {
+	case *later:
+		return max(e.pause, least(e.err))
+	case interface{ Unwrap() error }:
+		return least(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			d = max(d, least(err))
+		}
+	}
+	return d
+}
 
 // verdict is what is done about an attempt that failed.
 type verdict uint8
