@@ -74,7 +74,7 @@ func Run(ctx context.Context, s Settings, out io.Writer, more Senders, log *slog
 	if s.Ntfy.URL != "" {
 		senders["ntfy"] = &s.Ntfy
 	}
-	if s.WebPush.PrivateKey != "" && s.WebPush.Contact != "" {
+	if s.WebPush.PrivateKey != "" {
 		senders["webpush"] = &s.WebPush
 	}
 	for kind, sender := range more {

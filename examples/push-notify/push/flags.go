@@ -74,6 +74,8 @@ func (s Settings) verify(rest []string) error {
 		return fmt.Errorf("-url needs -store: without it a restart would not know what was sent")
 	case s.Project.URL != "" && s.Check:
 		return fmt.Errorf("-check breaks the demo, not a project")
+	case s.WebPush.PublicKey+s.WebPush.PrivateKey != "" && s.WebPush.Verify() != nil:
+		return s.WebPush.Verify()
 	case s.MaxAge <= 0, s.Settle <= 0, s.Rate <= 0, s.For <= 0, s.Faults < 0:
 		return fmt.Errorf("durations and rates must be positive")
 	}

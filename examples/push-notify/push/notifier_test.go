@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -119,6 +120,33 @@ func TestOneDeviceThatFailsHasTheOthersNotToldAgain(t *testing.T) {
 		require.Equal(t, []string{"1 Ann, your order 7 is placed.", "2 Ann, your order 7 is placed."}, w.phone.all())
 		require.EqualValues(t, 3, w.service.Notifier.Counters.Retried.Load())
 	})
+}
+
+// A service that asks for a pause gets it, and the notification is not lost.
+func TestRetryAfterIsKeptTo(t *testing.T) {
+	for name, header := range map[string]func() string{
+		"seconds": func() string { return "60" },
+		"date":    func() string { return time.Now().Add(time.Minute).UTC().Format(http.TimeFormat) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inShop(t, func(w *shopWorld) {
+				w.phone.answer = func(_ Device, nth int) error {
+					if nth > 1 {
+						return nil
+					}
+					busy := &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {header()}}}
+					return judgeAnswer("phone", busy, time.Now().Add(time.Hour))
+				}
+				w.ann("phone")
+				w.order(7)
+				time.Sleep(50 * time.Second)
+				require.Empty(t, w.phone.all())
+				require.EqualValues(t, 1, w.service.Notifier.Counters.Retried.Load())
+				time.Sleep(10 * time.Second)
+				require.Len(t, w.phone.all(), 1)
+			})
+		})
+	}
 }
 
 func TestADeviceThatIsGoneIsForgotten(t *testing.T) {
@@ -236,8 +264,14 @@ func TestTerminalQuotesWhatMovesTheCursor(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
+	env := map[string]string{}
 	parse := func(key string, args ...string) error {
-		_, err := ParseFlags(args, func(string) string { return key }, &bytes.Buffer{})
+		_, err := ParseFlags(args, func(name string) string {
+			if name == "PUSH_NOTIFY_KEY" {
+				return key
+			}
+			return env[name]
+		}, &bytes.Buffer{})
 		return err
 	}
 	require.NoError(t, parse(""))
@@ -247,4 +281,38 @@ func TestFlags(t *testing.T) {
 	require.ErrorContains(t, parse("k", "-url", "https://x", "-store", "f", "-check"), "the demo")
 	require.ErrorContains(t, parse("", "x"), "no flag")
 	require.ErrorContains(t, parse("", "-max-age", "0s"), "positive")
+	private, public, err := VAPIDKeys()
+	require.NoError(t, err)
+	env["PUSH_NOTIFY_VAPID_PRIVATE"], env["PUSH_NOTIFY_VAPID_PUBLIC"] = private, public
+	require.ErrorContains(t, parse(""), "contact")
+	require.NoError(t, parse("", "-contact", "ops@example.com"))
+	_, env["PUSH_NOTIFY_VAPID_PUBLIC"], err = VAPIDKeys()
+	require.NoError(t, err)
+	require.ErrorContains(t, parse("", "-contact", "ops@example.com"), "no pair")
+}
+
+// While Realtime is away, events wait for the caches for half a minute, and then
+// go to the devices that are known.
+func TestCachesThatDoNotCatchUpAreWaitedForOnlySoLong(t *testing.T) {
+	inShop(t, func(w *shopWorld) {
+		w.ann("phone")
+		w.demo.Server.Restart(2 * time.Minute)
+		w.insert("devices", mockserver.Row{"id": 2, "customer_id": 1, "kind": "phone", "address": "y"})
+		ordered := time.Now()
+		w.insert("orders", mockserver.Row{"id": 7, "customer_id": 1, "status": "placed"})
+		time.Sleep(staleIn - time.Second)
+		require.Empty(t, w.phone.all(), "a device may be to come")
+		require.Zero(t, w.service.Notifier.Counters.Behind.Load())
+		for len(w.phone.all()) == 0 {
+			require.Less(t, time.Since(ordered), staleIn+15*time.Second, "the outbox is read every ten seconds")
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, []string{"1 Ann, your order 7 is placed."}, w.phone.all())
+		require.EqualValues(t, 1, w.service.Notifier.Counters.Behind.Load())
+
+		time.Sleep(3 * time.Minute)
+		w.order(8)
+		require.Len(t, w.phone.all(), 3, "both devices are known")
+		require.EqualValues(t, 1, w.service.Notifier.Counters.Behind.Load())
+	})
 }

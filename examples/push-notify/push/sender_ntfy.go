@@ -2,7 +2,6 @@ package push
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -41,28 +40,5 @@ func (s *Ntfy) Send(ctx context.Context, d Device, n Notification) error {
 	}
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<16))
-	return judgeStatus("ntfy", answer.StatusCode)
-}
-
-// withoutURL takes the address out of an error of net/http: it is a secret.
-func withoutURL(err error) error {
-	var e *url.Error
-	if errors.As(err, &e) {
-		return e.Err
-	}
-	return err
-}
-
-// judgeStatus says what a service's answer means.
-func judgeStatus(service string, status int) error {
-	answered := &StatusError{Status: status}
-	switch {
-	case status < 300:
-		return nil
-	case status == http.StatusNotFound, status == http.StatusGone:
-		return fmt.Errorf("%s: %w: %w", service, ErrGone, answered)
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, answered.Passes():
-		return fmt.Errorf("%s: %w", service, answered) // the operator may put the token right
-	}
-	return fmt.Errorf("%s: %w: %w", service, ErrRefused, answered)
+	return judgeAnswer("ntfy", answer, n.Expires)
 }

@@ -1,11 +1,18 @@
 package push
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdh"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/SherClockHolmes/webpush-go"
@@ -21,13 +28,69 @@ type WebPush struct {
 	Client                *http.Client
 }
 
+// VAPIDKeys generates a pair of keys for a WebPush. Subscriptions are made for
+// the public one, and are of no use with another.
+func VAPIDKeys() (private, public string, err error) { return webpush.GenerateVAPIDKeys() }
+
+// Verify tells whether the keys are a pair, and an operator can be reached.
+func (s *WebPush) Verify() error {
+	public, err := fromBase64(s.PublicKey)
+	if err != nil {
+		return errors.New("the public VAPID key is not base64")
+	}
+	secret, err := fromBase64(s.PrivateKey)
+	if err != nil {
+		return errors.New("the private VAPID key is not base64")
+	}
+	private, err := ecdh.P256().NewPrivateKey(secret)
+	if err != nil || !bytes.Equal(private.PublicKey().Bytes(), public) {
+		return errors.New("the VAPID keys are no pair")
+	}
+	if s.Contact == "" {
+		return errors.New("the VAPID keys need a -contact")
+	}
+	return nil
+}
+
+// ErrSubscription is that a text is not the PushSubscription of a browser.
+var ErrSubscription = errors.New("this is no push subscription")
+
+// ParseSubscription reads the JSON of a PushSubscription. Its error is
+// ErrSubscription unless there is the URL of a push service, a public key on the
+// curve P-256 and a secret of 16 bytes.
+func ParseSubscription(text []byte) (webpush.Subscription, error) {
+	var s webpush.Subscription
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, ErrSubscription // err would hold some of it
+	}
+	endpoint, err := url.Parse(s.Endpoint)
+	if err != nil || endpoint.Host == "" || endpoint.User != nil || endpoint.Scheme != "https" && endpoint.Scheme != "http" {
+		return s, ErrSubscription
+	}
+	public, err := fromBase64(s.Keys.P256dh)
+	if err != nil {
+		return s, ErrSubscription
+	}
+	if _, err := ecdh.P256().NewPublicKey(public); err != nil {
+		return s, ErrSubscription
+	}
+	if auth, err := fromBase64(s.Keys.Auth); err != nil || len(auth) != 16 {
+		return s, ErrSubscription
+	}
+	return s, nil
+}
+
+func fromBase64(text string) ([]byte, error) {
+	return base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+}
+
 // Send blocks until the push service has taken the notification. It keeps it for
 // the browser until the notification expires, and drops an earlier one of the
 // same key.
 func (s *WebPush) Send(ctx context.Context, d Device, n Notification) error {
-	var to webpush.Subscription
-	if err := json.Unmarshal([]byte(d.Address), &to); err != nil || to.Endpoint == "" {
-		return fmt.Errorf("web push: the address is no subscription: %w", ErrRefused)
+	to, err := ParseSubscription([]byte(d.Address))
+	if err != nil {
+		return fmt.Errorf("web push: %w: %w", ErrRefused, err)
 	}
 	left := time.Until(n.Expires)
 	if left <= 0 {
@@ -39,12 +102,22 @@ func (s *WebPush) Send(ctx context.Context, d Device, n Notification) error {
 	}
 	answer, err := webpush.SendNotificationWithContext(ctx, payload, &to, &webpush.Options{
 		HTTPClient: s.Client, Subscriber: s.Contact, VAPIDPublicKey: s.PublicKey, VAPIDPrivateKey: s.PrivateKey,
-		TTL: int(left / time.Second), Topic: n.Key, Urgency: webpush.UrgencyNormal,
+		TTL: int(left / time.Second), Topic: topic(n.Key), Urgency: webpush.UrgencyNormal,
 	})
+	if errors.Is(err, webpush.ErrMaxPadExceeded) {
+		return fmt.Errorf("web push: %w: %w", ErrRefused, err)
+	}
 	if err != nil {
 		return fmt.Errorf("web push: not sent: %w", withoutURL(err))
 	}
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<16))
-	return judgeStatus("web push", answer.StatusCode)
+	return judgeAnswer("web push", answer, n.Expires)
+}
+
+// topic makes one of a key: a push service refuses a topic that has more than 32
+// characters, or others than base64url's (RFC 8030, section 5.4).
+func topic(key string) string {
+	digest := sha256.Sum256([]byte(key))
+	return base64.RawURLEncoding.EncodeToString(digest[:24])
 }

@@ -107,7 +107,7 @@ func TestWebPushIsSignedAndEncrypted(t *testing.T) {
 	claims := vapid(t, got.Header.Get("Authorization"), public)
 	require.Equal(t, server.URL, claims["aud"])
 	require.Equal(t, "mailto:ops@example.com", claims["sub"])
-	require.Equal(t, "event-7", got.Header.Get("Topic"))
+	require.Regexp(t, `^[\w-]{1,32}$`, got.Header.Get("Topic"), "as RFC 8030 has it")
 	ttl, err := strconv.Atoi(got.Header.Get("TTL"))
 	require.NoError(t, err)
 	require.InDelta(t, 59, ttl, 2)
@@ -118,7 +118,15 @@ func TestWebPushIsSignedAndEncrypted(t *testing.T) {
 	}
 	status = 503
 	require.NotErrorIs(t, s.Send(t.Context(), d, n), ErrRefused)
-	require.ErrorIs(t, s.Send(t.Context(), Device{Address: "{}"}, n), ErrRefused)
+	for name, address := range map[string]string{
+		"nothing": "{}", "no JSON": "x", "another curve": strings.Replace(d.Address, `"p256dh":"B`, `"p256dh":"A`, 1),
+		"no secret": strings.Replace(d.Address, b64.EncodeToString(b.auth), "", 1), "no URL": b.address("file:///push"),
+	} {
+		require.ErrorIs(t, s.Send(t.Context(), Device{Address: address}, n), ErrRefused, name)
+	}
+	long := n
+	long.Body = strings.Repeat("x", 4096)
+	require.ErrorIs(t, s.Send(t.Context(), d, long), ErrRefused)
 	server.Close()
 	err = s.Send(t.Context(), d, n)
 	require.Error(t, err)

@@ -135,6 +135,7 @@ func (s *Service) fresh(o Options) func(context.Context) error {
 		defer cancel()
 		err := Together(waiting, s.customers.CatchUp, s.devices.CatchUp)
 		if waiting.Err() != nil && ctx.Err() == nil {
+			s.Notifier.Counters.Behind.Add(1)
 			o.Log.Warn("the caches are behind the events", "devices", s.devices.Phase(), "customers", s.customers.Phase())
 			return nil
 		}
