@@ -1,132 +1,125 @@
 package push
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
+	"bufio"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/SherClockHolmes/webpush-go"
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/examples/push-notify/relay"
 )
 
-var b64 = base64.RawURLEncoding
-
-// browser is the receiving end: its keys, as a PushSubscription has them.
-type browser struct {
-	private *ecdh.PrivateKey
-	auth    []byte
+// subscribe makes a subscription at a relay that is served at an address, and
+// returns it and where its messages are.
+func subscribe(t *testing.T, address, public string) (subscription, receive string) {
+	answer, err := http.Post(address+"/relay/subscriptions", "application/json", strings.NewReader(`{"applicationServerKey":"`+public+`"}`))
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	var s struct {
+		Endpoint string            `json:"endpoint"`
+		Keys     map[string]string `json:"keys"`
+		Receive  string            `json:"receive,omitempty"`
+	}
+	require.NoError(t, json.NewDecoder(answer.Body).Decode(&s))
+	receive, s.Receive = s.Receive, ""
+	text, err := json.Marshal(s)
+	require.NoError(t, err)
+	return string(text), receive
 }
 
-func newBrowser(t *testing.T) browser {
-	private, err := ecdh.P256().GenerateKey(rand.Reader)
+// received reads the first message that waits at a relay.
+func received(t *testing.T, address string) (n Notification) {
+	answer, err := http.Get(address)
 	require.NoError(t, err)
-	auth := make([]byte, 16)
-	_, _ = rand.Read(auth)
-	return browser{private, auth}
+	defer answer.Body.Close()
+	line, err := bufio.NewReader(answer.Body).ReadString('\n')
+	require.NoError(t, err)
+	var m struct{ Data string }
+	require.NoError(t, json.Unmarshal([]byte(strings.TrimPrefix(line, "data: ")), &m))
+	require.NoError(t, json.Unmarshal([]byte(m.Data), &n))
+	return n
 }
 
-func (b browser) address(endpoint string) string {
-	text, _ := json.Marshal(map[string]any{"endpoint": endpoint, "keys": map[string]string{
-		"p256dh": b64.EncodeToString(b.private.PublicKey().Bytes()), "auth": b64.EncodeToString(b.auth)}})
-	return string(text)
-}
-
-// open decrypts a body as RFC 8291 says.
-func (b browser) open(t *testing.T, body []byte) []byte {
-	salt, sender, sealed := body[:16], body[21:21+65], body[21+65:]
-	public, err := ecdh.P256().NewPublicKey(sender)
-	require.NoError(t, err)
-	shared, err := b.private.ECDH(public)
-	require.NoError(t, err)
-	info := "WebPush: info\x00" + string(b.private.PublicKey().Bytes()) + string(sender)
-	ikm, err := hkdf.Key(sha256.New, shared, b.auth, info, 32)
-	require.NoError(t, err)
-	key, err := hkdf.Key(sha256.New, ikm, salt, "Content-Encoding: aes128gcm\x00", 16)
-	require.NoError(t, err)
-	nonce, err := hkdf.Key(sha256.New, ikm, salt, "Content-Encoding: nonce\x00", 12)
-	require.NoError(t, err)
-	block, err := aes.NewCipher(key)
-	require.NoError(t, err)
-	gcm, err := cipher.NewGCM(block)
-	require.NoError(t, err)
-	plain, err := gcm.Open(nil, nonce, sealed, nil)
-	require.NoError(t, err)
-	return []byte(strings.TrimRight(string(plain), "\x00\x02"))
-}
-
-// vapid verifies the header Authorization as RFC 8292 says.
-func vapid(t *testing.T, header, public string) jwt.MapClaims {
-	raw, err := b64.DecodeString(strings.TrimRight(public, "="))
-	require.NoError(t, err)
-	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), raw)
-	require.NoError(t, err)
-	token, _, _ := strings.Cut(strings.TrimPrefix(header, "vapid t="), ",")
-	claims := jwt.MapClaims{}
-	_, err = jwt.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return key, nil }, jwt.WithValidMethods([]string{"ES256"}))
-	require.NoError(t, err)
-	return claims
-}
-
+// The relay takes nothing that is not signed and encrypted as it has to be.
 func TestWebPushIsSignedAndEncrypted(t *testing.T) {
-	private, public, err := webpush.GenerateVAPIDKeys()
+	private, public, err := VAPIDKeys()
 	require.NoError(t, err)
-	status := http.StatusCreated
-	var got *http.Request
-	var body []byte
+	var service *relay.Service
+	var ttl, topic string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got = r
-		body, _ = io.ReadAll(r.Body)
-		w.WriteHeader(status)
+		if strings.HasPrefix(r.URL.Path, "/relay/push/") {
+			ttl, topic = r.Header.Get("TTL"), r.Header.Get("Topic")
+		}
+		service.Handler(t.Context()).ServeHTTP(w, r)
 	}))
 	defer server.Close()
-	defer server.Client().CloseIdleConnections()
-	b := newBrowser(t)
-	s := &WebPush{PublicKey: public, PrivateKey: private, Contact: "ops@example.com", Client: server.Client()}
-	d := Device{Address: b.address(server.URL + "/push/secret")}
-	n := Notification{Key: "event-7", Title: "Order 7", Body: "Ann, it is here.", Expires: time.Now().Add(time.Minute).UTC().Round(0)}
+	defer http.DefaultClient.CloseIdleConnections()
+	service = relay.New(server.URL)
+	address, receive := subscribe(t, server.URL, public)
+	s := &WebPush{PublicKey: public, PrivateKey: private, Contact: "ops@example.com", Client: http.DefaultClient}
+	d := Device{Address: address}
+	n := Notification{Key: "live-" + strings.Repeat("7", 36), Title: "Order 7", Body: "Ann, it is here.", Expires: time.Now().Add(time.Minute).UTC().Round(0)}
 	require.NoError(t, s.Send(t.Context(), d, n))
+	require.Equal(t, n, received(t, server.URL+receive))
+	require.Contains(t, []string{"59", "58", "57"}, ttl)
 
-	var read Notification
-	require.NoError(t, json.Unmarshal(b.open(t, body), &read))
-	require.Equal(t, n, read)
-	claims := vapid(t, got.Header.Get("Authorization"), public)
-	require.Equal(t, server.URL, claims["aud"])
-	require.Equal(t, "mailto:ops@example.com", claims["sub"])
-	require.Regexp(t, `^[\w-]{1,32}$`, got.Header.Get("Topic"), "as RFC 8030 has it")
-	ttl, err := strconv.Atoi(got.Header.Get("TTL"))
+	first := topic
+	require.NoError(t, s.Send(t.Context(), d, n))
+	require.Equal(t, first, topic, "a repetition is in the place of the first")
+	require.Equal(t, 1, service.Counts().Waiting)
+	n.Key = "event-8"
+	require.NoError(t, s.Send(t.Context(), d, n))
+	require.NotEqual(t, first, topic)
+
+	r, err := http.NewRequest("DELETE", server.URL+receive, nil)
 	require.NoError(t, err)
-	require.InDelta(t, 59, ttl, 2)
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.ErrorIs(t, s.Send(t.Context(), d, n), ErrGone)
+	_, s.PublicKey, err = VAPIDKeys()
+	require.NoError(t, err)
+	require.EqualError(t, s.Verify(), "the VAPID keys are no pair")
+}
 
+func TestWebPushJudgesAnswers(t *testing.T) {
+	private, public, err := VAPIDKeys()
+	require.NoError(t, err)
+	status := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	defer server.Close()
+	defer server.Client().CloseIdleConnections()
+	s := &WebPush{PublicKey: public, PrivateKey: private, Contact: "ops@example.com", Client: server.Client()}
+	const keys = `"keys":{"p256dh":"BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4","auth":"BTBZMqHH6r4Tts7J_aSIgg"}}`
+	d := Device{Address: `{"endpoint":"` + server.URL + `/push/secret",` + keys}
+	n := Notification{Key: "event-7", Expires: time.Now().Add(time.Minute)}
 	for code, want := range map[int]error{404: ErrGone, 410: ErrGone, 400: ErrRefused, 413: ErrRefused} {
 		status = code
 		require.ErrorIs(t, s.Send(t.Context(), d, n), want, code)
 	}
-	status = 503
-	require.NotErrorIs(t, s.Send(t.Context(), d, n), ErrRefused)
+	for _, status = range []int{401, 403, 429, 503} {
+		err := s.Send(t.Context(), d, n)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, ErrGone)
+		require.NotErrorIs(t, err, ErrRefused, "it may pass")
+	}
 	for name, address := range map[string]string{
-		"nothing": "{}", "no JSON": "x", "another curve": strings.Replace(d.Address, `"p256dh":"B`, `"p256dh":"A`, 1),
-		"no secret": strings.Replace(d.Address, b64.EncodeToString(b.auth), "", 1), "no URL": b.address("file:///push"),
+		"nothing": "{}", "no JSON": "x", "another curve": strings.Replace(d.Address, `"BCVx`, `"ACVx`, 1),
+		"no secret": strings.Replace(d.Address, "BTBZMqHH6r4Tts7J_aSIgg", "", 1), "no URL of the web": `{"endpoint":"file:///push",` + keys,
 	} {
+		require.ErrorIs(t, s.Send(t.Context(), Device{Address: address}, n), ErrSubscription, name)
 		require.ErrorIs(t, s.Send(t.Context(), Device{Address: address}, n), ErrRefused, name)
 	}
-	long := n
+	long, late := n, n
 	long.Body = strings.Repeat("x", 4096)
 	require.ErrorIs(t, s.Send(t.Context(), d, long), ErrRefused)
+	late.Expires = time.Now()
+	require.ErrorIs(t, s.Send(t.Context(), d, late), ErrRefused)
 	server.Close()
 	err = s.Send(t.Context(), d, n)
 	require.Error(t, err)
