@@ -43,9 +43,6 @@ func (rt *realtime) startPoller() {
 	p.reopen = time.Now().Add(rt.faults.lateSlot())
 	p.makeSlot()
 	rt.poller = p
-	if rt.pollers == 1 {
-		rt.changes.tickNow() // the first poller begins to count
-	}
 	clear(rt.subs)
 	rt.wg.Add(1)
 	go p.run() // ends with p.ctx, when it gives up, or when there has been no subscription for a while

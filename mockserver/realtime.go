@@ -64,6 +64,7 @@ type realtime struct {
 	subs     map[any][]*subscription // by subscription.on, in the order in which they were made
 	poller   *poller                 // nil: nobody reads the log
 	pollers  int                     // ever
+	counting bool                    // changes are counted, since the first subscription
 	asleep   time.Time               // since when there is no subscription
 
 	publication string    // of the backend's database, at the last look; empty: there was none

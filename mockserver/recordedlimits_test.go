@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,8 +18,7 @@ import (
 
 // floods fills in the first part of scenario 19.
 func floods(t *testing.T, lines []transcript.Line) []transcript.Line {
-	lines = broadcastFlood(t, lines)
-	return changeFlood(t, lines)
+	return transcript.ChangeFlood(broadcastFlood(t, lines))
 }
 
 // broadcastFlood has 2995 more broadcasts, each of which came back.
@@ -43,41 +41,6 @@ func broadcastFlood(t *testing.T, lines []transcript.Line) []transcript.Line {
 		)
 	}
 	return slices.Insert(lines, last+1, flood...)
-}
-
-// changeFlood has the changes of the first three transactions that are not in
-// the recording, and the single rows that followed: from the first one that
-// came one knows when each was written.
-func changeFlood(t *testing.T, lines []transcript.Line) []transcript.Line {
-	first := slices.IndexFunc(lines, func(l transcript.Line) bool { return strings.Contains(l.Frame, `"record":{"id": 1,`) })
-	single := slices.IndexFunc(lines, func(l transcript.Line) bool { return strings.Contains(l.Frame, `"record":{"id": 20014,`) })
-	require.Positive(t, first)
-	require.Positive(t, single)
-	began, wrote := committedAt(t, lines[first]), committedAt(t, lines[single])
-	statement := slices.IndexFunc(lines, func(l transcript.Line) bool { return l.Dir == "sql" && strings.Contains(l.Frame, "(1,1000)") })
-	var more []transcript.Line
-	for i := range 90 {
-		at := lines[statement].At() + wrote.Sub(began) + time.Duration(i-14)*1002*time.Millisecond
-		more = append(more, transcript.Line{MS: at.Milliseconds(), Dir: "sql", Kind: "sql", Frame: fmt.Sprintf("insert into t_items(id) values (%d)", 20000+i)})
-	}
-	for id := 4; id <= 3000; id++ {
-		batch := began.Add(time.Duration((id-1)/1000) * time.Second)
-		frame := strings.Replace(lines[first].Frame, `"record":{"id": 1,`, fmt.Sprintf(`"record":{"id": %d,`, id), 1)
-		frame = strings.Replace(frame, began.Format(millis), batch.Format(millis), 1)
-		at := lines[first].MS + int64((id-1)/1000)*1000
-		more = append(more, transcript.Line{MS: at, Conn: "pf", Dir: "recv", Kind: "text", Frame: frame})
-	}
-	lines = slices.Concat(lines[:first+3], more, lines[first+3:])
-	slices.SortStableFunc(lines, func(a, b transcript.Line) int { return int(a.MS - b.MS) })
-	return lines
-}
-
-const millis = "2006-01-02T15:04:05.000Z"
-
-func committedAt(t *testing.T, l transcript.Line) time.Time {
-	at, err := time.Parse(millis, committed.FindStringSubmatch(l.Frame)[1])
-	require.NoError(t, err)
-	return at
 }
 
 // lowered has the server stop at the end of the second part of scenario 19,

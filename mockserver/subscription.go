@@ -307,7 +307,7 @@ func namePattern(name string) wildcards {
 }
 
 // replace puts subscriptions in the place of those that the channel has. The
-// first ones start the poller.
+// first ones start the poller, and the count of changes.
 func (rt *realtime) replace(ch *channel, subs []*subscription) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -317,6 +317,10 @@ func (rt *realtime) replace(ch *channel, subs []*subscription) {
 	rt.remove(ch)
 	if len(subs) > 0 && rt.poller == nil {
 		rt.startPoller()
+	}
+	if len(subs) > 0 && !rt.counting {
+		rt.counting = true
+		rt.changes.tickNow()
 	}
 	for _, s := range subs {
 		rt.subs[s.on()] = append(rt.subs[s.on()], s)

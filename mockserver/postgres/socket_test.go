@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -65,8 +66,20 @@ type socket struct {
 
 func dial(t testing.TB, s *postgres.Server, query string) *socket {
 	t.Helper()
+	c, refused := tryDial(t, s, query, nil)
+	require.Nil(t, refused)
+	return c
+}
+
+// tryDial opens a socket, or returns the answer by which it is refused.
+func tryDial(t testing.TB, s *postgres.Server, query string, header http.Header) (*socket, *http.Response) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	ws, _, err := websocket.Dial(ctx, s.WebsocketURL()+"?"+query, &websocket.DialOptions{HTTPClient: s.HTTPClient()})
+	ws, answer, err := websocket.Dial(ctx, s.WebsocketURL()+"?"+query, &websocket.DialOptions{HTTPClient: s.HTTPClient(), HTTPHeader: header})
+	if err != nil && answer != nil {
+		stop()
+		return nil, answer
+	}
 	require.NoError(t, err)
 	ws.SetReadLimit(-1)
 	c := &socket{t: t, ws: ws, version: phoenix.V1, came: make(chan struct{}, 1), ended: make(chan struct{})}
@@ -79,7 +92,7 @@ func dial(t testing.TB, s *postgres.Server, query string) *socket {
 		<-c.ended
 		_ = ws.CloseNow()
 	})
-	return c
+	return c, nil
 }
 
 func (c *socket) read(ctx context.Context) {
@@ -103,13 +116,18 @@ func (c *socket) read(ctx context.Context) {
 
 // until waits for n frames in all, for the patience.
 func (c *socket) until(n int, patience time.Duration) bool {
+	return c.have(func(frames []frame) bool { return len(frames) >= n }, patience)
+}
+
+// have waits until the frames are enough, for the patience.
+func (c *socket) have(enough func([]frame) bool, patience time.Duration) bool {
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
 		c.mu.Lock()
-		have := len(c.frames)
+		yes := enough(c.frames)
 		c.mu.Unlock()
-		if have >= n {
+		if yes {
 			return true
 		}
 		select {
@@ -118,6 +136,13 @@ func (c *socket) until(n int, patience time.Duration) bool {
 			return false
 		}
 	}
+}
+
+// closeCode returns the code with which the server closed it; -1: it did not.
+func (c *socket) closeCode() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int(websocket.CloseStatus(c.err))
 }
 
 // count returns how many frames have come.

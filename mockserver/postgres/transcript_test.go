@@ -1,54 +1,49 @@
 package postgres_test
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
+	"cmp"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/transcript"
 	"github.com/gapless-go/gapless/mockserver"
 	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
 )
 
-// differences between the recordings and the server under test that this test
-// accepts, and why:
+// scenario says how a recorded conversation is played: without waiting for
+// anything but what was recorded, with the fast timing, unless it says more.
+//
+// The differences between the recordings and the server under test that are
+// accepted:
 //
 //   - ids of bindings, which are a hash that a server may choose; random ids of
-//     messages; commit timestamps; the order of JSON keys, but for those of
-//     rows.
+//     messages; commit timestamps, and the age of an expired token; the order of
+//     JSON keys, but for those of rows.
 //   - the order of changes of different channels, and of what comes out of
 //     different parts of the server, which is a matter of timing: messages of a
 //     socket are compared by topic and kind, each in their order.
-//   - timing: the test waits for what was recorded before it goes on, and for
-//     nothing else.
-//
-// The recordings without SQL are the socket's, which is that of package
-// mockserver, and are played there; 10, 12, 13, 21 and 24, whose SQL is
-// beside the point, too. 18 and 19 record restarts of machines and a minute of
-// too many events.
-var scenarios = []struct {
+//   - timing.
+//   - those that single scenarios name.
+type scenario struct {
 	name   string
 	timing mockserver.Timing
 	limits mockserver.Limits
+	pace   int // how many times as fast as it was, with times of the server that are shorter by as much; 0: at once
+	whole  func([]transcript.Line) []transcript.Line
 	by     map[string]func(*player) // what is to be done at a note, or in the place of a statement
-}{
+	own    bool                     // a cluster of its own, which may be stopped
+	order  bool                     // messages of a socket are compared in their order
+	either func(frame) bool         // messages that may come or not: an accepted difference
+}
+
+var scenarios = []scenario{
 	{name: "02-private-postgres-changes-full.vsn1"},
 	{name: "02-private-postgres-changes-full.vsn2"},
 	{name: "03-private-postgres-changes-default.vsn1"},
@@ -60,13 +55,30 @@ var scenarios = []struct {
 	{name: "07-multiple-bindings.vsn2"},
 	{name: "08-broadcast.vsn1", limits: mockserver.Limits{PayloadKB: 3000}},
 	{name: "08-broadcast.vsn2", limits: mockserver.Limits{PayloadKB: 3000}},
+	{name: "10-tokens.vsn1", pace: 20, timing: mockserver.Timing{IdleTimeout: 3 * time.Second}},
+	{name: "10-tokens.vsn2", pace: 20, timing: mockserver.Timing{IdleTimeout: 3 * time.Second}},
+	// Two joins that are sent together come before the first one subscribes.
+	{name: "12-duplicate-join.vsn1", pace: 20, timing: mockserver.Timing{Subscribed: 50 * time.Millisecond}},
+	{name: "13-leave.vsn2", pace: 20},
 	{name: "14-replay.vsn1", by: thirtyMessages},
 	{name: "14-replay.vsn2", by: thirtyMessages},
 	{name: "15-select.vsn2"},
 	{name: "17-bad-bindings.vsn1"},
+	{name: "18-restarts.vsn1", pace: 20, own: true, by: restarts, whole: notedFirst},
+	{name: "19-limits.vsn2", pace: 1, whole: flood, limits: mockserver.Limits{EventsPerSecond: 300},
+		timing: mockserver.Timing{RateTick: 4 * time.Second, PollIdle: 20 * time.Millisecond}, either: aboutToReturn},
 	{name: "20-transactions.vsn2", by: overlapping},
+	{name: "21-refused-join-blocks.vsn1", pace: 10, order: true},
+	{name: "21-refused-join-blocks.vsn2", pace: 10, order: true},
 	// The rows are changed again before the server looks at them.
 	{name: "22-rls-late-visibility.vsn2", timing: mockserver.Timing{JoinErrorDelay: -1}},
+}
+
+// withoutSQL are the recordings that are about the socket alone, which is that
+// of package mockserver, and are played there: not one statement is in them.
+var withoutSQL = []string{
+	"01-join-public.vsn1", "01-join-public.vsn2", "09-presence.vsn2",
+	"11-odd-messages.vsn1", "11-odd-messages.vsn2", "24-join-rate.vsn2",
 }
 
 // thirtyMessages are those of which the recording has the first three.
@@ -87,344 +99,165 @@ var overlapping = map[string]func(*player){
 	"T1 committed": func(p *player) { p.execOn(p.other, "insert into t_items(id) values (4003); commit") },
 }
 
+// restarts are what happened to the database, which happens to ours, too, and
+// to the server, which are its faults. The slot comes back after a random time:
+// what is delivered behind it is written when it is there.
+var restarts = map[string]func(*player){
+	"select pg_terminate_backend(active_pid) from pg_replication_slots where plugin='wal2json'": func(p *player) {
+		p.exec("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name like '" + slotName + "%'")
+	},
+	"insert into t_items(id) values (3)": inNewSlot("insert into t_items(id) values (3)"),
+	"select count(pg_terminate_backend(pid)) from pg_stat_activity where usename='supabase_admin' and application_name like 'realtime%'": func(p *player) {
+		p.exec("select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'gapless%'")
+	},
+	"insert into t_items(id) values (13)": inNewSlot("insert into t_items(id) values (13)"),
+	"Postgres restarted (immediate: a fast stop waits forever for the broadcast walsender of the Realtime server)": func(p *player) {
+		p.s.Cluster().Crash()
+	},
+	"Postgres is up": func(p *player) {
+		require.NoError(p.t, p.s.Cluster().Start(p.t.Context()))
+		p.db = p.connect()
+	},
+	"insert into t_items(id) values (25)": inNewSlot("insert into t_items(id) values (25)"),
+	"server stopped with TERM":            func(p *player) { p.s.CloseSockets(1012) },
+	"server is down":                      func(p *player) { p.s.RefuseUpgrades(503, "", -1) },
+	"server is up":                        func(p *player) { p.s.RefuseUpgrades(503, "", 0) },
+	"server killed":                       func(p *player) { p.s.KillSockets() },
+	"POST /api/tenants/127/reload -> 204": func(p *player) { p.s.Drain() },
+}
+
+const slotName = "supabase_realtime_replication_slot"
+
+// inNewSlot runs a statement when there is another slot than at the last time.
+func inNewSlot(sql string) func(*player) {
+	return func(p *player) {
+		require.Eventually(p.t, func() bool {
+			var slot string
+			_ = p.db.QueryRow(p.t.Context(), "select slot_name from pg_replication_slots where active and confirmed_flush_lsn is not null and slot_name like $1 || '%'", slotName).Scan(&slot)
+			was := p.slot
+			p.slot = cmp.Or(slot, was)
+			return slot != "" && slot != was
+		}, frameTimeout, time.Millisecond)
+		p.exec(sql)
+	}
+}
+
+// notedFirst puts the note that something was done before what came of it within
+// the same millisecond.
+func notedFirst(lines []transcript.Line) []transcript.Line {
+	lines = slices.Clone(lines)
+	slices.SortStableFunc(lines, func(a, b transcript.Line) int {
+		if a.MS == b.MS && a.Dir == "note" && b.Dir == "recv" {
+			return -1
+		}
+		return int(a.MS - b.MS)
+	})
+	return lines
+}
+
+// flood is that of changes; the rest has no SQL. The server looks at its rate
+// after 4 s, is over its limit then, and not any more after 8: with the limits
+// of the recording, of 5 s and 100 changes a second, that took 30 s. What was
+// written before, within and behind that time is written so here.
+func flood(lines []transcript.Line) (played []transcript.Line) {
+	const began, ended = 153_168, 260_852 // ms
+	for _, l := range transcript.ChangeFlood(lines) {
+		if l.MS >= began && l.MS <= ended {
+			l.MS = squeezed(l.MS - began)
+			played = append(played, l)
+		}
+	}
+	return played
+}
+
+// squeezed returns when that is done which was done so many ms after the
+// beginning.
+func squeezed(ms int64) int64 {
+	knots := [][2]int64{{0, 0}, {2_420, 300}, {4_900, 900}, {5_000, 4_500}, {29_500, 6_800}, {30_000, 8_400}, {107_700, 10_500}}
+	i := slices.IndexFunc(knots, func(k [2]int64) bool { return k[0] >= ms })
+	if i <= 0 {
+		return 0
+	}
+	from, to := knots[i-1], knots[i]
+	return from[1] + (ms-from[0])*(to[1]-from[1])/(to[0]-from[0])
+}
+
+// aboutToReturn are the single rows that were written as the rate came below its
+// limit again. Which of them is the first to come is a matter of how far behind
+// the server is.
+func aboutToReturn(f frame) bool {
+	for id := 20013; id <= 20016; id++ {
+		if strings.Contains(string(f.raw), fmt.Sprintf(`"record":{"id": %d,`, id)) {
+			return true
+		}
+	}
+	return false
+}
+
 // TestTranscripts plays the clients and the SQL of recorded conversations with
-// a real server, and wants from this one what that one said. See differences.
+// a real server, and wants from this one what that one said.
 func TestTranscripts(t *testing.T) {
 	schema, err := os.ReadFile("../../internal/transcript/testdata/schema.sql")
 	require.NoError(t, err)
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
+			if sc.pace > 0 {
+				t.Parallel() // they mostly wait
+			}
 			script, err := transcript.Load(sc.name)
 			require.NoError(t, err)
-			cfg := mockserver.Config{Timing: sc.timing, Limits: sc.limits}
-			if cfg.Timing == (mockserver.Timing{}) {
-				cfg.Timing = mockserver.Fast()
+			p := &player{t: t, sc: sc, sockets: map[string]*played{}, ids: map[string]string{}}
+			options := postgres.Options{Schema: string(schema), Config: mockserver.Config{Timing: sc.times(), Limits: sc.limits}}
+			if pgtest.Need(t); !sc.own {
+				options.DatabaseURL = database(t)
 			}
-			s := postgres.Start(t, postgres.Options{DatabaseURL: database(t), Schema: string(schema), Config: cfg})
-			p := &player{t: t, s: s, by: sc.by, sockets: map[string]*played{}, ids: map[string]string{}, began: time.Now()}
-			p.db = p.connect()
-			p.play(script)
+			p.s = postgres.Start(t, options)
+			p.db, p.began = p.connect(), time.Now()
+			p.play(sc.lines(script.Lines))
 			p.compare()
 		})
 	}
 }
 
-type player struct {
-	t       *testing.T
-	s       *postgres.Server
-	by      map[string]func(*player)
-	db      *pgx.Conn
-	other   *pgx.Conn
-	sockets map[string]*played
-	ids     map[string]string // recorded binding id → that of the server
-	answer  *http.Response
-	began   time.Time
-
-	bystander *socket // hears what the database has sent
-	heard     int     // how many frames it had
-
-	recorded int64 // the first time that a replay begins at
-}
-
-// played is a socket and what the real server sent to it.
-type played struct {
-	*socket
-	want []frame
-}
-
-// play does what the clients and the database did. Before each of it, it waits
-// for what the real server had sent by then.
-func (p *player) play(script transcript.Transcript) {
-	for i, l := range script.Lines {
-		switch l.Dir {
-		case "open", "send", "sql", "http_request", "note":
-			if i == 0 || script.Lines[i-1].Dir != "send" || l.Dir != "send" {
-				p.await()
-			}
+// times returns the timing of the server.
+func (sc scenario) times() mockserver.Timing {
+	pace := time.Duration(sc.pace)
+	switch {
+	case pace > 0:
+		return mockserver.Timing{
+			Poll: 100 * time.Millisecond / pace, PollIdle: cmp.Or(sc.timing.PollIdle, 500*time.Millisecond/pace),
+			RefuseDelay: 2 * time.Second / pace, JoinErrorDelay: 5 * time.Second / pace,
+			// What is written before is to be read before, on a slow machine, too.
+			ResubscribeMin: 500 * time.Millisecond, ResubscribeMax: 600 * time.Millisecond,
+			RetryMin: 5 * time.Second / pace, RetryMax: 10 * time.Second / pace,
+			RateTick:   cmp.Or(sc.timing.RateTick, 5*time.Second/pace),
+			Subscribed: sc.timing.Subscribed, Publication: time.Minute / pace, IdleTimeout: sc.timing.IdleTimeout,
 		}
-		switch l.Dir {
-		case "open":
-			u, err := url.Parse(l.Frame)
-			require.NoError(p.t, err)
-			p.sockets[l.Conn] = &played{socket: dial(p.t, p.s, u.RawQuery)}
-		case "send":
-			p.send(l)
-		case "recv":
-			c := p.sockets[l.Conn]
-			c.want = append(c.want, frame{raw: l.Bytes(), binary: l.Kind == "binary"})
-		case "sql", "note":
-			if do, ok := p.by[l.Frame]; ok {
-				do(p)
-			} else if l.Dir == "sql" {
-				p.exec(l.Frame)
-			}
-			if strings.Contains(l.Frame, "realtime.send") && len(p.sockets) == 0 {
-				p.relayed()
-			}
-		case "http_request":
-			p.request(l)
-		case "http_response":
-			p.response(l)
-		}
+	case sc.timing == mockserver.Timing{}:
+		return mockserver.Fast()
 	}
+	return sc.timing
 }
 
-// patience is for frames that do not come; what is missing is found at the end.
-const frameTimeout = 30 * time.Second
-
-func (p *player) await() {
-	for _, c := range p.sockets {
-		if !c.until(len(c.want), frameTimeout) {
-			p.compare() // which tells what is missing
-			require.FailNow(p.t, "frames are missing")
-		}
+// lines returns what is played.
+func (sc scenario) lines(lines []transcript.Line) []transcript.Line {
+	if sc.whole == nil {
+		return lines
 	}
+	return sc.whole(lines)
 }
 
-// relayed waits until the messages that the database has sent have been taken
-// from its log. The real server had done so when the first client came; behind a
-// slower one they would come to it live, too.
-func (p *player) relayed() {
-	if p.bystander == nil {
-		p.bystander = dial(p.t, p.s, "vsn=2.0.0&apikey="+p.s.AnonKey())
-		p.bystander.join("1", "realtime:bystander", `{}`, p.s.AnonKey())
-		require.True(p.t, p.bystander.until(1, frameTimeout))
-		p.heard = 1
+// Every recording that has SQL is played.
+func TestEveryTranscriptWithSQLIsPlayed(t *testing.T) {
+	played := slices.Clone(withoutSQL)
+	for _, sc := range scenarios {
+		played = append(played, sc.name)
 	}
-	for end := time.Now().Add(frameTimeout); time.Now().Before(end); { // the first ones may come before the relay is there
-		p.exec("select realtime.send('{}'::jsonb, 'ev', 'bystander', false)")
-		if p.bystander.until(p.heard+1, time.Second) {
-			p.heard = p.bystander.count()
-			return
-		}
+	slices.Sort(played)
+	require.Equal(t, transcript.Names(), played)
+	for _, name := range withoutSQL {
+		script, err := transcript.Load(name)
+		require.NoError(t, err)
+		require.False(t, slices.ContainsFunc(script.Lines, func(l transcript.Line) bool { return l.Dir == "sql" }), name)
 	}
-	require.FailNow(p.t, "no message comes from the database")
-}
-
-var (
-	cut   = regexp.MustCompile(`x*… \((.*), cut\)`)
-	since = regexp.MustCompile(`"since":\d{13}`) // in milliseconds
-)
-
-func (p *player) send(l transcript.Line) {
-	c := p.sockets[l.Conn]
-	raw, typ := l.Bytes(), websocket.MessageText
-	if l.Kind == "binary" {
-		typ = websocket.MessageBinary
-	}
-	if m := cut.FindStringSubmatch(l.Frame); m != nil {
-		raw = []byte(p.whole(l, m))
-	}
-	raw = since.ReplaceAllFunc(raw, p.shift)
-	err := c.ws.Write(p.t.Context(), typ, raw)
-	if len(raw) <= 5_000_000 { // the server closes the socket while more is written
-		require.NoError(p.t, err)
-	}
-}
-
-// shift moves a time of the recording, whose first one was before all that it
-// has, into that of the test.
-func (p *player) shift(since []byte) []byte {
-	ms, err := strconv.ParseInt(string(since[len(`"since":`):]), 10, 64)
-	require.NoError(p.t, err)
-	if p.recorded == 0 {
-		p.recorded = ms
-	}
-	return fmt.Appendf(nil, `"since":%d`, ms-p.recorded+p.began.Add(-time.Second).UnixMilli())
-}
-
-// whole returns a message with what the recording has cut of it.
-func (p *player) whole(l transcript.Line, m []string) string {
-	begin, _, _ := strings.Cut(l.Frame, m[0])
-	end := `"}}]`
-	if p.sockets[l.Conn].version == phoenix.V1 {
-		end = `"}},"ref":"11","join_ref":"1"}`
-	}
-	return begin + map[string]string{"3.1 MB": strings.Repeat("x", 3_100_000), "5.1 MB": strings.Repeat("x", 5_100_000)}[m[1]] + end
-}
-
-func (p *player) connect() *pgx.Conn {
-	conn, err := pgx.Connect(p.t.Context(), p.s.DatabaseURL())
-	require.NoError(p.t, err)
-	p.t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
-}
-
-// exec runs what was run then, each statement in a transaction of its own
-// unless the script says begin.
-func (p *player) exec(sql string) { p.execOn(p.db, sql) }
-
-func (p *player) execOn(conn *pgx.Conn, sql string) {
-	_, err := conn.PgConn().Exec(p.t.Context(), sql).ReadAll()
-	require.NoError(p.t, err, sql)
-}
-
-func (p *player) request(l transcript.Line) {
-	head, body, _ := strings.Cut(l.Frame, "\n\n")
-	lines := strings.Split(head, "\n")
-	method, path, _ := strings.Cut(lines[0], " ")
-	if encoded, ok := strings.CutPrefix(body, "base64:"); ok {
-		raw, err := base64.StdEncoding.DecodeString(encoded)
-		require.NoError(p.t, err)
-		body = string(raw)
-	}
-	r, err := http.NewRequestWithContext(p.t.Context(), method, p.s.URL()+path, strings.NewReader(body))
-	require.NoError(p.t, err)
-	for _, line := range lines[1:] {
-		name, value, _ := strings.Cut(line, ": ")
-		r.Header.Set(name, value)
-	}
-	p.answer, err = p.s.HTTPClient().Do(r)
-	require.NoError(p.t, err)
-}
-
-func (p *player) response(l transcript.Line) {
-	defer p.answer.Body.Close()
-	status, _, _ := strings.Cut(l.Frame, " ")
-	got, err := io.ReadAll(p.answer.Body)
-	require.NoError(p.t, err)
-	require.Equal(p.t, status, fmt.Sprint(p.answer.StatusCode), "%s", got)
-}
-
-func (p *player) compare() {
-	for name, c := range p.sockets {
-		c.until(len(c.want), frameTimeout)
-		c.mu.Lock()
-		frames := slices.Clone(c.frames)
-		c.mu.Unlock()
-		p.learnIDs(c.want, frames)
-		want, got := p.normal(c.version, c.want, true), p.normal(c.version, frames, false)
-		for i := range want {
-			want[i] = short(want[i])
-		}
-		for i := range got {
-			got[i] = short(got[i])
-		}
-		require.Equal(p.t, want, got, "socket %s", name)
-	}
-}
-
-// short tells long messages apart without printing megabytes.
-func short(text string) string {
-	if len(text) < 5000 {
-		return text
-	}
-	return fmt.Sprintf("%s… %d bytes, hash %x", text[:1000], len(text), sha256.Sum256([]byte(text)))
-}
-
-var bindingID = regexp.MustCompile(`\{"id":(\d+)`)
-
-// learnIDs pairs the ids of recorded bindings with those of the server, by the
-// replies to joins.
-func (p *player) learnIDs(want, got []frame) {
-	of := func(frames []frame) (ids []string) {
-		for _, f := range frames {
-			if strings.Contains(string(f.raw), `"phx_reply"`) {
-				for _, m := range bindingID.FindAllSubmatch(f.raw, -1) {
-					ids = append(ids, string(m[1]))
-				}
-			}
-		}
-		return ids
-	}
-	w, g := of(want), of(got)
-	for i := range min(len(w), len(g)) {
-		p.ids[w[i]] = g[i]
-	}
-}
-
-var (
-	bindingIDs = regexp.MustCompile(`"(?:id|ids)":(?:\d+|\[[\d,]*\])`)
-	number     = regexp.MustCompile(`\d+`)
-	timestamp  = regexp.MustCompile(`"commit_timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
-	uuid       = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-	notJSON    = regexp.MustCompile(`"payload":(.*),"ref":null`)
-	random     = regexp.MustCompile(`"id": ?"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"`)
-)
-
-// normal writes messages so that equal ones are equal strings, each topic's and
-// event's in their order.
-func (p *player) normal(v phoenix.Version, frames []frame, recorded bool) (normal []string) {
-	for _, f := range frames {
-		m, err := phoenix.Decode(v, phoenix.FromServer, f.binary, f.raw)
-		if err != nil {
-			payload := notJSON.FindSubmatch(f.raw) // a client's broadcast has brought it
-			require.NotNil(p.t, payload, "%s", f.raw)
-			normal = append(normal, "no JSON: "+string(payload[1]))
-			continue
-		}
-		text := fmt.Sprintf("%s %s %s %s", m.Topic, m.Event, m.JoinRef, m.Ref)
-		payload := string(m.Payload)
-		if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
-			payload = p.translateIDs(payload)
-		}
-		payload = timestamp.ReplaceAllString(payload, `"commit_timestamp":"TIME"`)
-		payload = random.ReplaceAllString(payload, `"id":"UUID"`)
-		if f.binary {
-			text += fmt.Sprintf(" kind %d %s %s", m.Kind, m.UserEvent, uuid.ReplaceAll(m.Meta, []byte("UUID")))
-		}
-		if json.Valid([]byte(payload)) {
-			text += " " + oneForm(p.t, payload) + rowText(p.t, payload)
-		} else {
-			text += fmt.Sprintf(" %q", payload)
-		}
-		normal = append(normal, text)
-	}
-	slices.SortStableFunc(normal, func(a, b string) int { return strings.Compare(kindOf(a), kindOf(b)) })
-	return normal
-}
-
-// kindOf is the topic and event of a normal message.
-func kindOf(text string) string {
-	topic, rest, _ := strings.Cut(text, " ")
-	event, _, _ := strings.Cut(rest, " ")
-	return topic + " " + event
-}
-
-// translateIDs puts the server's ids in the place of recorded ones, in their
-// order.
-func (p *player) translateIDs(payload string) string {
-	return bindingIDs.ReplaceAllStringFunc(payload, func(m string) string {
-		return number.ReplaceAllStringFunc(m, func(id string) string {
-			if own, ok := p.ids[id]; ok {
-				return own
-			}
-			return id
-		})
-	})
-}
-
-func oneForm(t *testing.T, raw string) string {
-	dec := json.NewDecoder(strings.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	require.NoError(t, dec.Decode(&v))
-	if m, ok := v.(map[string]any); ok {
-		sortIDs(m)
-	}
-	b, err := json.Marshal(v)
-	require.NoError(t, err)
-	return string(b)
-}
-
-// sortIDs sorts the ids of a change, whose order is that of a hash table.
-func sortIDs(m map[string]any) {
-	ids, _ := m["ids"].([]any)
-	slices.SortFunc(ids, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
-}
-
-// rowText returns what PostgreSQL has written in a change, whose spaces and
-// order of keys the server passes on.
-func rowText(t *testing.T, payload string) string {
-	var change struct {
-		Data struct {
-			Columns   json.RawMessage
-			Record    json.RawMessage
-			OldRecord json.RawMessage `json:"old_record"`
-		}
-	}
-	if json.Unmarshal([]byte(payload), &change) != nil {
-		return ""
-	}
-	return fmt.Sprintf(" %s %s %s", change.Data.Columns, change.Data.Record, change.Data.OldRecord)
 }

@@ -7,7 +7,11 @@ declare
 begin
 	foreach name in array array['anon', 'authenticated', 'service_role'] loop
 		if not exists (select from pg_roles where rolname = name) then
-			execute format('create role %I nologin noinherit', name);
+			begin
+				execute format('create role %I nologin noinherit', name);
+			exception when duplicate_object or unique_violation then
+				null; -- a server on another database of the cluster was faster
+			end;
 		end if;
 	end loop;
 	alter role service_role bypassrls;

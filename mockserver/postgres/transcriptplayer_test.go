@@ -1,0 +1,469 @@
+package postgres_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/transcript"
+	"github.com/gapless-go/gapless/mockserver/postgres"
+)
+
+// player plays one recording.
+type player struct {
+	t       *testing.T
+	s       *postgres.Server
+	sc      scenario
+	db      *pgx.Conn
+	slot    string // that was there last
+	other   *pgx.Conn
+	sockets map[string]*played
+	ids     map[string]string // recorded binding id → that of the server
+	answer  *http.Response
+	began   time.Time
+
+	bystander *socket // hears what the database has sent
+	heard     int     // how many frames it had
+
+	recorded int64 // the first time that a replay begins at
+}
+
+// played is a socket and what the real server sent to it.
+type played struct {
+	*socket         // nil: it was refused
+	want            []frame
+	refused         *http.Response
+	answer          string // the recorded refusal
+	down            bool   // there was no server to connect to
+	counted, wanted tally
+	code            int // with which the server closed it; 0: it did not
+}
+
+// play does what the clients and the database did. Before each of it, it waits
+// for what the real server had sent by then, and for its time.
+func (p *player) play(lines []transcript.Line) {
+	wrote := false
+	for i, l := range lines {
+		switch l.Dir {
+		case "open", "send", "sql", "http_request", "note", "close":
+			if i == 0 || lines[i-1].Dir != "send" || l.Dir != "send" {
+				p.await()
+				p.rest(l.At() - lines[0].At())
+				if l.Dir == "sql" && !wrote { // by when sockets and channels are there
+					wrote, p.began = true, time.Now().Add(-p.paced(l.At()-lines[0].At()))
+				}
+			}
+		}
+		switch l.Dir {
+		case "open":
+			p.open(l)
+		case "send":
+			p.send(l)
+		case "recv":
+			c := p.sockets[l.Conn]
+			c.want = append(c.want, frame{raw: l.Bytes(), binary: l.Kind == "binary"})
+		case "upgrade_refused":
+			p.sockets[l.Conn].answer = l.Frame
+		case "error":
+			p.sockets[l.Conn].down = true
+		case "close":
+			p.close(l)
+		case "sql", "note":
+			if do, ok := p.sc.by[l.Frame]; ok {
+				do(p)
+			} else if l.Dir == "sql" {
+				p.exec(l.Frame)
+			}
+			if strings.Contains(l.Frame, "realtime.send") && len(p.sockets) == 0 {
+				p.relayed()
+			}
+		case "http_request":
+			p.request(l)
+		case "http_response":
+			p.response(l)
+		}
+	}
+}
+
+// rest waits until it is time for what was so long behind the beginning.
+func (p *player) rest(at time.Duration) {
+	if p.sc.pace > 0 {
+		time.Sleep(time.Until(p.began.Add(p.paced(at))))
+	}
+}
+
+func (p *player) paced(d time.Duration) time.Duration { return d / time.Duration(max(p.sc.pace, 1)) }
+
+// frameTimeout is for frames that do not come; what is missing is found at the
+// end.
+const frameTimeout = 30 * time.Second
+
+func (p *player) await() {
+	for _, c := range p.sockets {
+		if c.socket != nil && !p.complete(c) {
+			p.compare() // which tells what is missing
+			require.FailNow(p.t, "frames are missing")
+		}
+	}
+}
+
+// complete waits until a socket has as many frames as it had, of those that
+// have to come.
+func (p *player) complete(c *played) bool {
+	return c.have(func(frames []frame) bool {
+		return c.counted.add(p.sc.either, frames).firm >= c.wanted.add(p.sc.either, c.want).firm
+	}, frameTimeout)
+}
+
+// tally counts frames that have to come, of a list that grows.
+type tally struct{ seen, firm int }
+
+func (n *tally) add(either func(frame) bool, frames []frame) *tally {
+	for ; n.seen < len(frames); n.seen++ {
+		if either == nil || !either(frames[n.seen]) {
+			n.firm++
+		}
+	}
+	return n
+}
+
+// open opens a socket, or is refused one.
+func (p *player) open(l transcript.Line) {
+	u, err := url.Parse(string(p.lasting([]byte(l.Frame))))
+	require.NoError(p.t, err)
+	var header http.Header
+	if l.Conn == "xk" { // the recording has the key in the header here
+		header = http.Header{"X-Api-Key": {p.s.UserToken(benchUser, time.Hour)}}
+	}
+	c, refused := tryDial(p.t, p.s, u.RawQuery, header)
+	p.sockets[l.Conn] = &played{socket: c, refused: refused}
+}
+
+var token = regexp.MustCompile(`eyJ[\w-]+\.([\w-]+)\.[\w-]+`)
+
+// lasting puts a token that ends as late as it did in the place of the one that
+// ended while the recording was made.
+func (p *player) lasting(text []byte) []byte {
+	return token.ReplaceAllFunc(text, func(t []byte) []byte {
+		raw, err := base64.RawURLEncoding.DecodeString(string(token.FindSubmatch(t)[1]))
+		require.NoError(p.t, err)
+		var claims struct {
+			Sub string
+			Exp int64
+		}
+		require.NoError(p.t, json.Unmarshal(raw, &claims))
+		const before, after = 1_700_000_000, 2_000_000_000
+		if claims.Exp > before && claims.Exp < after {
+			return []byte(p.s.UserToken(claims.Sub, 3*time.Second))
+		}
+		return t
+	})
+}
+
+// byServer are the codes with which the server ended a socket.
+var byServer = map[int]bool{1000: true, 1001: true, 1009: true, 1012: true}
+
+// close ends a socket if the client did.
+func (p *player) close(l transcript.Line) {
+	var end struct{ Code int }
+	require.NoError(p.t, json.Unmarshal([]byte(l.Frame), &end))
+	c := p.sockets[l.Conn]
+	if byServer[end.Code] {
+		c.code = end.Code
+	} else if c.socket != nil {
+		_ = c.ws.CloseNow()
+	}
+}
+
+// relayed waits until the messages that the database has sent have been taken
+// from its log. The real server had done so when the first client came; behind a
+// slower one they would come to it live, too.
+func (p *player) relayed() {
+	if p.bystander == nil {
+		p.bystander = dial(p.t, p.s, "vsn=2.0.0&apikey="+p.s.AnonKey())
+		p.bystander.join("1", "realtime:bystander", `{}`, p.s.AnonKey())
+		require.True(p.t, p.bystander.until(1, frameTimeout))
+		p.heard = 1
+	}
+	for end := time.Now().Add(frameTimeout); time.Now().Before(end); { // the first ones may come before the relay is there
+		p.exec("select realtime.send('{}'::jsonb, 'ev', 'bystander', false)")
+		if p.bystander.until(p.heard+1, time.Second) {
+			p.heard = p.bystander.count()
+			return
+		}
+	}
+	require.FailNow(p.t, "no message comes from the database")
+}
+
+var (
+	cut   = regexp.MustCompile(`x*… \((.*), cut\)`)
+	since = regexp.MustCompile(`"since":\d{13}`) // in milliseconds
+)
+
+func (p *player) send(l transcript.Line) {
+	c := p.sockets[l.Conn]
+	raw, typ := l.Bytes(), websocket.MessageText
+	if l.Kind == "binary" {
+		typ = websocket.MessageBinary
+	}
+	if m := cut.FindStringSubmatch(l.Frame); m != nil {
+		raw = []byte(p.whole(l, m))
+	}
+	raw = p.lasting(since.ReplaceAllFunc(raw, p.shift))
+	err := c.ws.Write(p.t.Context(), typ, raw)
+	if len(raw) <= 5_000_000 { // the server closes the socket while more is written
+		require.NoError(p.t, err)
+	}
+}
+
+// shift moves a time of the recording, whose first one was before all that it
+// has, into that of the test.
+func (p *player) shift(since []byte) []byte {
+	ms, err := strconv.ParseInt(string(since[len(`"since":`):]), 10, 64)
+	require.NoError(p.t, err)
+	if p.recorded == 0 {
+		p.recorded = ms
+	}
+	return fmt.Appendf(nil, `"since":%d`, ms-p.recorded+p.began.Add(-time.Second).UnixMilli())
+}
+
+// whole returns a message with what the recording has cut of it.
+func (p *player) whole(l transcript.Line, m []string) string {
+	begin, _, _ := strings.Cut(l.Frame, m[0])
+	end := `"}}]`
+	if p.sockets[l.Conn].version == phoenix.V1 {
+		end = `"}},"ref":"11","join_ref":"1"}`
+	}
+	return begin + map[string]string{"3.1 MB": strings.Repeat("x", 3_100_000), "5.1 MB": strings.Repeat("x", 5_100_000)}[m[1]] + end
+}
+
+func (p *player) connect() *pgx.Conn {
+	conn, err := pgx.Connect(p.t.Context(), p.s.DatabaseURL())
+	require.NoError(p.t, err)
+	p.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// exec runs what was run then, each statement in a transaction of its own
+// unless the script says begin.
+func (p *player) exec(sql string) { p.execOn(p.db, sql) }
+
+func (p *player) execOn(conn *pgx.Conn, sql string) {
+	_, err := conn.PgConn().Exec(p.t.Context(), sql).ReadAll()
+	require.NoError(p.t, err, sql)
+}
+
+func (p *player) request(l transcript.Line) {
+	head, body, _ := strings.Cut(l.Frame, "\n\n")
+	lines := strings.Split(head, "\n")
+	method, path, _ := strings.Cut(lines[0], " ")
+	if encoded, ok := strings.CutPrefix(body, "base64:"); ok {
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		require.NoError(p.t, err)
+		body = string(raw)
+	}
+	r, err := http.NewRequestWithContext(p.t.Context(), method, p.s.URL()+path, strings.NewReader(body))
+	require.NoError(p.t, err)
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	p.answer, err = p.s.HTTPClient().Do(r)
+	require.NoError(p.t, err)
+}
+
+func (p *player) response(l transcript.Line) {
+	defer p.answer.Body.Close()
+	status, _, _ := strings.Cut(l.Frame, " ")
+	got, err := io.ReadAll(p.answer.Body)
+	require.NoError(p.t, err)
+	require.Equal(p.t, status, fmt.Sprint(p.answer.StatusCode), "%s", got)
+}
+
+func (p *player) compare() {
+	for name, c := range p.sockets {
+		switch {
+		case c.down: // the server goes on to listen
+			require.Equal(p.t, http.StatusServiceUnavailable, c.refused.StatusCode, name)
+			continue
+		case c.answer != "":
+			p.compareRefusal(name, c)
+			continue
+		}
+		require.Nil(p.t, c.refused, name)
+		p.complete(c)
+		c.mu.Lock()
+		frames := slices.Clone(c.frames)
+		c.mu.Unlock()
+		p.learnIDs(c.want, frames)
+		require.Equal(p.t, p.normal(c.version, c.want, true), p.normal(c.version, frames, false), "socket %s", name)
+		if c.code != 0 {
+			require.Eventually(p.t, func() bool { return c.closeCode() != -1 }, frameTimeout, time.Millisecond, name)
+			require.Equal(p.t, c.code, c.closeCode(), name)
+		}
+	}
+}
+
+func (p *player) compareRefusal(name string, c *played) {
+	var want struct {
+		Status      int
+		Body        string
+		ContentType string `json:"content_type"`
+	}
+	require.NoError(p.t, json.Unmarshal([]byte(c.answer), &want))
+	require.NotNil(p.t, c.refused, name)
+	require.Equal(p.t, want.Status, c.refused.StatusCode, name)
+	body, err := io.ReadAll(c.refused.Body)
+	require.NoError(p.t, err)
+	require.Equal(p.t, want.Body, string(body), name)
+	require.Equal(p.t, want.ContentType, c.refused.Header.Get("Content-Type"), name)
+}
+
+// short tells long messages apart without printing megabytes.
+func short(text string) string {
+	if len(text) < 5000 {
+		return text
+	}
+	return fmt.Sprintf("%s… %d bytes, hash %x", text[:1000], len(text), sha256.Sum256([]byte(text)))
+}
+
+var bindingID = regexp.MustCompile(`\{"id":(\d+)`)
+
+// learnIDs pairs the ids of recorded bindings with those of the server, by the
+// replies to joins.
+func (p *player) learnIDs(want, got []frame) {
+	of := func(frames []frame) (ids []string) {
+		for _, f := range frames {
+			if strings.Contains(string(f.raw), `"phx_reply"`) {
+				for _, m := range bindingID.FindAllSubmatch(f.raw, -1) {
+					ids = append(ids, string(m[1]))
+				}
+			}
+		}
+		return ids
+	}
+	w, g := of(want), of(got)
+	for i := range min(len(w), len(g)) {
+		p.ids[w[i]] = g[i]
+	}
+}
+
+var (
+	bindingIDs = regexp.MustCompile(`"(?:id|ids)":(?:\d+|\[[\d,]*\])`)
+	number     = regexp.MustCompile(`\d+`)
+	timestamp  = regexp.MustCompile(`"commit_timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
+	age        = regexp.MustCompile(`expired \d+ seconds`)
+	uuid       = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	notJSON    = regexp.MustCompile(`"payload":(.*),"ref":null`)
+	random     = regexp.MustCompile(`"id": ?"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"`)
+)
+
+// normal writes messages so that equal ones are equal strings, each topic's and
+// event's in their order.
+func (p *player) normal(v phoenix.Version, frames []frame, recorded bool) (normal []string) {
+	for _, f := range frames {
+		if p.sc.either != nil && p.sc.either(f) {
+			continue
+		}
+		m, err := phoenix.Decode(v, phoenix.FromServer, f.binary, f.raw)
+		if err != nil {
+			payload := notJSON.FindSubmatch(f.raw) // a client's broadcast has brought it
+			require.NotNil(p.t, payload, "%s", f.raw)
+			normal = append(normal, short("no JSON: "+string(payload[1])))
+			continue
+		}
+		text := fmt.Sprintf("%s %s %s %s", m.Topic, m.Event, m.JoinRef, m.Ref)
+		payload := string(m.Payload)
+		if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
+			payload = p.translateIDs(payload)
+		}
+		payload = timestamp.ReplaceAllString(payload, `"commit_timestamp":"TIME"`)
+		payload = age.ReplaceAllString(payload, "expired N seconds")
+		payload = random.ReplaceAllString(payload, `"id":"UUID"`)
+		if f.binary {
+			text += fmt.Sprintf(" kind %d %s %s", m.Kind, m.UserEvent, uuid.ReplaceAll(m.Meta, []byte("UUID")))
+		}
+		if json.Valid([]byte(payload)) {
+			text += " " + oneForm(p.t, payload) + rowText(p.t, payload)
+		} else {
+			text += fmt.Sprintf(" %q", payload)
+		}
+		normal = append(normal, short(text))
+	}
+	if p.sc.order {
+		return normal
+	}
+	slices.SortStableFunc(normal, func(a, b string) int { return strings.Compare(kindOf(a), kindOf(b)) })
+	return normal
+}
+
+// kindOf is the topic and event of a normal message.
+func kindOf(text string) string {
+	topic, rest, _ := strings.Cut(text, " ")
+	event, _, _ := strings.Cut(rest, " ")
+	return topic + " " + event
+}
+
+// translateIDs puts the server's ids in the place of recorded ones, in their
+// order.
+func (p *player) translateIDs(payload string) string {
+	return bindingIDs.ReplaceAllStringFunc(payload, func(m string) string {
+		return number.ReplaceAllStringFunc(m, func(id string) string {
+			if own, ok := p.ids[id]; ok {
+				return own
+			}
+			return id
+		})
+	})
+}
+
+func oneForm(t *testing.T, raw string) string {
+	dec := json.NewDecoder(strings.NewReader(raw))
+	dec.UseNumber()
+	var v any
+	require.NoError(t, dec.Decode(&v))
+	if m, ok := v.(map[string]any); ok {
+		sortIDs(m)
+	}
+	b, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// sortIDs sorts the ids of a change, whose order is that of a hash table.
+func sortIDs(m map[string]any) {
+	ids, _ := m["ids"].([]any)
+	slices.SortFunc(ids, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+}
+
+// rowText returns what PostgreSQL has written in a change, whose spaces and
+// order of keys the server passes on.
+func rowText(t *testing.T, payload string) string {
+	var change struct {
+		Data struct {
+			Columns   json.RawMessage
+			Record    json.RawMessage
+			OldRecord json.RawMessage `json:"old_record"`
+		}
+	}
+	if json.Unmarshal([]byte(payload), &change) != nil {
+		return ""
+	}
+	return fmt.Sprintf(" %s %s %s", change.Data.Columns, change.Data.Record, change.Data.OldRecord)
+}
