@@ -64,7 +64,8 @@ func TestQuickDecodesRecordedChangesAlike(t *testing.T) {
 // requireAlike checks that the quick way takes nothing that the careful one
 // refuses or reads differently. It reports whether it took the payload.
 func requireAlike(t testing.TB, p []byte) bool {
-	c, ids, ok := decodeQuickly(p)
+	var c Change
+	ids, ok := decodeQuickly(&c, p)
 	if !ok {
 		return false
 	}
@@ -295,24 +296,24 @@ func TestParseDigits(t *testing.T) {
 			text[random.IntN(len(text))] = byte(random.IntN(256))
 		}
 		want, err := strconv.ParseUint(string(text), 10, 64)
-		n, ok := parseDigits(text)
-		require.Equal(t, err == nil && len(text) <= 19, ok, "%q", text)
-		if ok {
+		n, end := parseDigits(text, 0)
+		require.Equal(t, err == nil && len(text) <= 19, end == len(text), "%q", text)
+		if end == len(text) {
 			require.Equal(t, want, n)
 		}
-		end := 0
+		end = 0
 		for end < len(text) && '0' <= text[end] && text[end] <= '9' {
 			end++
 		}
 		require.Equal(t, end, digitsEnd(text, 0), "%q", text)
 	}
-	n, ok := parseDigits([]byte("9999999999999999999"))
-	require.True(t, ok)
+	n, end := parseDigits([]byte(" 9999999999999999999,"), 1)
+	require.Equal(t, 20, end)
 	require.EqualValues(t, uint64(9999999999999999999), n)
 	require.Less(t, n, uint64(math.MaxUint64))
-	for _, text := range []string{"", "10000000000000000000", "1x", "-1", "1.0"} {
-		_, ok := parseDigits([]byte(text))
-		require.False(t, ok, text)
+	for _, text := range []string{"", "10000000000000000000", "1x", "-1", "1.0", "12345678.0", "1234567e1"} {
+		_, end := parseDigits([]byte(text), 0)
+		require.Negative(t, end, text)
 	}
 }
 

@@ -44,15 +44,23 @@ func placeOf(text []byte) *atomic.Pointer[[]*columnSet] {
 	return &columnSets[maphash.Bytes(columnSeed, text)%uint64(len(columnSets))]
 }
 
+// lastColumns is the list that was found last, which is often the next, too, and
+// then not to be looked for.
+var lastColumns atomic.Pointer[columnSet]
+
 // knownColumns returns the remembered list that text begins with, or nil. A
 // JSON list ends where its text does, so that what follows cannot belong to it.
 func knownColumns(text []byte) *columnSet {
+	if last := lastColumns.Load(); last != nil && startsWith(text, last.raw) {
+		return last
+	}
 	known := placeOf(text).Load()
 	if known == nil {
 		return nil
 	}
 	for _, set := range *known {
 		if startsWith(text, set.raw) {
+			lastColumns.Store(set)
 			return set
 		}
 	}

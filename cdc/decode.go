@@ -22,7 +22,7 @@ import (
 // Decode is safe for concurrent use. Changes of the same columns share one
 // slice of them.
 func Decode(payload []byte) (c Change, ids []int64, err error) {
-	if c, ids, ok := decodeQuickly(payload); ok {
+	if ids, ok := decodeQuickly(&c, payload); ok {
 		return c, ids, nil
 	}
 	return decodeCarefully(payload)
@@ -123,7 +123,7 @@ func readMessage(object []byte, opKey string) (m message, err error) {
 
 // change returns all but what depends on the columns. Schema and Table are set
 // even if there is an error.
-func (m message) change() (c Change, err error) {
+func (m *message) change() (c Change, err error) {
 	var errs [5]error
 	c.Schema, errs[0] = parseName("schema", m.schema)
 	c.Table, errs[1] = parseName("table", m.table)
@@ -140,7 +140,7 @@ func (m message) change() (c Change, err error) {
 
 // setRecords copies the rows that an operation has: what a Delete says of a
 // new row and an Insert of an old one is null or empty, and no row.
-func (m message) setRecords(c *Change) error {
+func (m *message) setRecords(c *Change) error {
 	record, err := parseRecord("record", m.record)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (m message) setRecords(c *Change) error {
 }
 
 // addColumns sets the fields that only a postgres_changes message has.
-func (m message) addColumns(c *Change) error {
+func (m *message) addColumns(c *Change) error {
 	set, err := columnsOf(m.columns)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"math"
@@ -124,98 +125,112 @@ func opOf(t reflect.Type) op {
 // holdsText reports whether a value takes room in the text of its row.
 func (d direct) holdsText() bool { return d.op == strs || d.op == numbers || d.op == raws }
 
-// put writes a value, of a column of the class, to the field at p. It reports
-// false for a value that it does not know; what it has written until then does
-// not count.
-func (d direct) put(p unsafe.Pointer, raw []byte, to *columnTarget, t *rowText) bool {
+// put writes the value that begins at i, of the column, to the field at p, and
+// returns where the value ends; -1 for a value that it does not know: what it
+// has written until then does not count. Text is that of the row until it is
+// owned; t gets to know how much there is.
+func (d direct) put(p unsafe.Pointer, row []byte, i int, to *columnTarget, t *rowText) (end int) {
 	switch d.wrap {
 	case pointer:
-		if isNull(raw) {
+		if isNullAt(row, i) {
 			*(*unsafe.Pointer)(p) = nil
-			return true
+			return i + len(null)
 		}
-		to, _ := d.op.alloc(1)
+		to := d.op.alloc(1)
 		*(*unsafe.Pointer)(p) = to
 		p = to
 	case sqlNull:
-		null := isNull(raw)
-		*(*bool)(unsafe.Add(p, d.valid)) = !null
-		if null {
-			return d.op.zero(p)
+		valid := !isNullAt(row, i)
+		*(*bool)(unsafe.Add(p, d.valid)) = valid
+		if !valid && d.op.zero(p) {
+			return i + len(null)
 		}
 	case list:
-		return d.putList(p, raw, to, t)
+		return d.putList(p, row, i, to, t)
 	}
-	return d.op.put(p, raw, to.class, t)
+	return d.op.put(p, row, i, to.class, t)
 }
 
 // putList writes an array to the slice at p. The slices of one op have one
 // memory layout, whatever their elements are called.
-func (d direct) putList(p unsafe.Pointer, raw []byte, to *columnTarget, t *rowText) bool {
-	if raw[0] != '[' || to.class == document {
-		*(*[]struct{})(p) = nil
-		return isNull(raw)
+func (d direct) putList(p unsafe.Pointer, row []byte, i int, to *columnTarget, t *rowText) (end int) {
+	*(*[]struct{})(p) = nil
+	switch {
+	case isNullAt(row, i):
+		return i + len(null)
+	case row[i] != '[' || to.class == document:
+		return -1
 	}
-	var room [16][]byte
-	elements, ok := elementsOf(raw, room[:0])
-	first, size := d.op.alloc(len(elements))
-	if !ok || first == nil {
-		return false
+	var room [16]int
+	elements, end := elementsOf(row, i, room[:0])
+	first, size := d.op.alloc(len(elements)), sizes[d.op]
+	if end < 0 || first == nil {
+		return -1
 	}
 	*(*[]struct{})(p) = unsafe.Slice((*struct{})(first), len(elements))
-	for i, e := range elements {
-		if !d.op.put(unsafe.Add(first, uintptr(i)*size), e, to.elem, t) {
-			return false
+	for k, at := range elements {
+		if d.op.put(unsafe.Add(first, uintptr(k)*size), row, at, to.elem, t) < 0 {
+			return -1
 		}
 	}
-	return true
+	return end
 }
 
-// elementsOf appends the elements of an array, of which it reports false if
-// they are not simply written.
-func elementsOf(raw []byte, list [][]byte) (_ [][]byte, ok bool) {
-	if string(raw) == "[]" {
-		return list, true
+// elementsOf appends where the elements of the array at i begin, and returns
+// where the array ends; -1 if it is not simply written.
+func elementsOf(row []byte, i int, list []int) (_ []int, end int) {
+	if startsWith(row[i:], "[]") {
+		return list, i + len("[]")
 	}
-	for pos := 1; pos < len(raw); {
-		end := valueEnd(raw, pos)
-		if end <= pos {
-			return list, false
+	for i++; i < len(row); {
+		end := valueEnd(row, i)
+		if end <= i {
+			return list, -1
 		}
-		list = append(list, raw[pos:end])
+		list = append(list, i)
 		switch {
-		case raw[end] == ']':
-			return list, end == len(raw)-1
-		case raw[end] != ',':
-			return list, false
+		case row[end] == ']':
+			return list, end + 1
+		case row[end] != ',':
+			return list, -1
 		}
-		if pos = end + 1; pos < len(raw) && raw[pos] == ' ' {
-			pos++
+		if i = end + 1; i < len(row) && row[i] == ' ' {
+			i++
 		}
 	}
-	return list, false
+	return list, -1
 }
 
-// alloc makes room for n scalars, and returns where the first is and how large
-// each.
-func (o op) alloc(n int) (first unsafe.Pointer, size uintptr) {
+// alloc makes room for n scalars, and returns where the first is.
+func (o op) alloc(n int) unsafe.Pointer {
 	switch o {
 	case int8s, uint8s, bools:
-		return unsafe.Pointer(unsafe.SliceData(make([]uint8, n))), 1
+		return unsafe.Pointer(unsafe.SliceData(make([]uint8, n)))
 	case int16s, uint16s:
-		return unsafe.Pointer(unsafe.SliceData(make([]uint16, n))), 2
+		return unsafe.Pointer(unsafe.SliceData(make([]uint16, n)))
 	case int32s, uint32s, float32s:
-		return unsafe.Pointer(unsafe.SliceData(make([]uint32, n))), 4
+		return unsafe.Pointer(unsafe.SliceData(make([]uint32, n)))
 	case int64s, uint64s, float64s:
-		return unsafe.Pointer(unsafe.SliceData(make([]uint64, n))), 8
+		return unsafe.Pointer(unsafe.SliceData(make([]uint64, n)))
 	case strs, numbers:
-		return unsafe.Pointer(unsafe.SliceData(make([]string, n))), unsafe.Sizeof("")
+		return unsafe.Pointer(unsafe.SliceData(make([]string, n)))
 	case times:
-		return unsafe.Pointer(unsafe.SliceData(make([]time.Time, n))), unsafe.Sizeof(time.Time{})
+		return unsafe.Pointer(unsafe.SliceData(make([]time.Time, n)))
 	case raws:
-		return unsafe.Pointer(unsafe.SliceData(make([]json.RawMessage, n))), unsafe.Sizeof(json.RawMessage{})
+		return unsafe.Pointer(unsafe.SliceData(make([]json.RawMessage, n)))
 	}
-	return nil, 0
+	return nil
+}
+
+// sizes says how large a scalar is.
+var sizes = [...]uintptr{
+	int8s: 1, uint8s: 1, bools: 1,
+	int16s: 2, uint16s: 2,
+	int32s: 4, uint32s: 4, float32s: 4,
+	int64s: 8, uint64s: 8, float64s: 8,
+	strs: unsafe.Sizeof(""), numbers: unsafe.Sizeof(""),
+	times: unsafe.Sizeof(time.Time{}),
+	raws:  unsafe.Sizeof(json.RawMessage{}),
 }
 
 func (o op) zero(p unsafe.Pointer) bool {
@@ -240,161 +255,194 @@ func (o op) zero(p unsafe.Pointer) bool {
 	return true
 }
 
-func (o op) put(p unsafe.Pointer, raw []byte, class class, t *rowText) bool {
+func (o op) put(p unsafe.Pointer, row []byte, i int, class class, t *rowText) (end int) {
 	switch {
 	case o == raws:
-		*(*json.RawMessage)(p) = t.bytes(raw)
-		return true
-	case raw[0] == 'n':
-		return isNull(raw) && o.zero(p)
-	case class == document || raw[0] == '{':
-		return false
+		if end = valueEnd(row, i); end > i {
+			*(*json.RawMessage)(p) = t.borrow(row[i:end])
+		}
+		return end
+	case row[i] == 'n':
+		if !isNullAt(row, i) || !o.zero(p) {
+			return -1
+		}
+		return i + len(null)
+	case class == document || row[i] == '{':
+		return -1
 	}
 	switch o {
 	case int8s, int16s, int32s, int64s:
-		return o.putInt(p, raw)
+		return o.putInt(p, row, i)
 	case strs:
-		return putString((*string)(p), raw, class, t)
+		return putString((*string)(p), row, i, class, t)
 	case times:
-		return putTime((*time.Time)(p), raw, class)
+		return putTime((*time.Time)(p), row, i, class)
 	case bools:
-		*(*bool)(p) = string(raw) == "true"
-		return *(*bool)(p) || string(raw) == "false"
+		return putBool((*bool)(p), row, i)
 	case numbers:
-		if isNumber(raw) {
-			*(*string)(p) = t.string(raw)
-			return true
+		end = numberEnd(row, i)
+		if end > 0 {
+			*(*string)(p) = asString(t.borrow(row[i:end]))
 		}
+		return end
 	case float32s, float64s:
-		return o.putFloat(p, raw)
+		return o.putFloat(p, row, i)
 	case uint8s, uint16s, uint32s, uint64s:
-		return o.putUint(p, raw)
+		return o.putUint(p, row, i)
 	}
-	return false
+	return -1
 }
 
-func putString(p *string, raw []byte, class class, t *rowText) bool {
-	body, ok := bodyOf(raw)
+func putString(p *string, row []byte, i int, class class, t *rowText) (end int) {
 	switch {
-	case !ok:
-		*p = t.string(raw)
-		return isNumber(raw) || string(raw) == "true" || string(raw) == "false"
+	case row[i] != '"': // it is told as it is written
+		if end = scalarEnd(row, i); end > 0 {
+			*p = asString(t.borrow(row[i:end]))
+		}
+		return end
 	case class == bytea:
-		return false
-	case isASCII(body):
-		*p = t.string(body)
-		return true
+		return -1
 	}
-	text, err := unquote(raw)
+	if end = plainEnd(row, i+1); end < len(row) && row[end] == '"' {
+		*p = asString(t.borrow(row[i+1 : end]))
+		return end + 1
+	}
+	if end = closingQuote(row, i); end < 0 {
+		return -1
+	}
+	text, err := unquote(row[i : end+1])
 	if err != nil {
-		return false
+		return -1
 	}
-	*p = t.string(text)
-	return true
+	*p = asString(t.borrow(text))
+	return end + 1
 }
 
-// bodyOf returns what is between the quotes of a string.
-func bodyOf(raw []byte) (body []byte, ok bool) {
-	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
-		return nil, false
+func putTime(p *time.Time, row []byte, i int, class class) (end int) {
+	if row[i] != '"' || class != instant && class != other {
+		return -1
 	}
-	return raw[1 : len(raw)-1], true
-}
-
-func putTime(p *time.Time, raw []byte, class class) bool {
-	body, ok := bodyOf(raw)
-	if !ok || class != instant && class != other {
-		return false
+	if end = plainEnd(row, i+1); end == len(row) || row[end] != '"' {
+		return -1
 	}
-	at, err := parseTime(body) // which refuses escapes
+	at, err := parseTime(row[i+1 : end])
+	if err != nil {
+		return -1
+	}
 	*p = at
-	return err == nil
+	return end + 1
 }
 
-func (o op) putFloat(p unsafe.Pointer, raw []byte) bool {
-	if !isNumber(raw) {
-		return false
+func putBool(p *bool, row []byte, i int) (end int) {
+	if *p = startsWith(row[i:], "true"); *p {
+		return i + len("true")
+	}
+	return wordEnd(row, i, "false")
+}
+
+func (o op) putFloat(p unsafe.Pointer, row []byte, i int) (end int) {
+	if end = numberEnd(row, i); end < 0 {
+		return -1
 	}
 	bits := 64
 	if o == float32s {
 		bits = 32
 	}
-	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)), bits)
+	f, err := strconv.ParseFloat(asString(row[i:end]), bits)
+	if err != nil {
+		return -1
+	}
 	if o == float32s {
 		*(*float32)(p) = float32(f)
 	} else {
 		*(*float64)(p) = f
 	}
-	return err == nil
+	return end
 }
 
-func (o op) putInt(p unsafe.Pointer, raw []byte) bool {
-	negative := raw[0] == '-'
+func (o op) putInt(p unsafe.Pointer, row []byte, i int) (end int) {
+	negative := row[i] == '-'
 	if negative {
-		raw = raw[1:]
+		i++
 	}
-	magnitude, ok := parseDigits(raw)
+	magnitude, end := parseDigits(row, i)
 	n := int64(magnitude)
 	switch {
-	case !ok || magnitude > math.MaxInt64: // the least int64 is left to the decoder
-		return false
+	case end < 0 || magnitude > math.MaxInt64: // the least int64 is left to the decoder
+		return -1
 	case negative:
 		n = -n
 	}
+	fits := true
 	switch o {
 	case int8s:
 		*(*int8)(p) = int8(n)
-		return int64(int8(n)) == n
+		fits = int64(int8(n)) == n
 	case int16s:
 		*(*int16)(p) = int16(n)
-		return int64(int16(n)) == n
+		fits = int64(int16(n)) == n
 	case int32s:
 		*(*int32)(p) = int32(n)
-		return int64(int32(n)) == n
+		fits = int64(int32(n)) == n
+	default:
+		*(*int64)(p) = n
 	}
-	*(*int64)(p) = n
-	return true
+	if !fits {
+		return -1
+	}
+	return end
 }
 
-func (o op) putUint(p unsafe.Pointer, raw []byte) bool {
-	n, ok := parseDigits(raw)
-	if !ok {
-		return false
+func (o op) putUint(p unsafe.Pointer, row []byte, i int) (end int) {
+	n, end := parseDigits(row, i)
+	if end < 0 {
+		return -1
 	}
+	fits := true
 	switch o {
 	case uint8s:
 		*(*uint8)(p) = uint8(n)
-		return uint64(uint8(n)) == n
+		fits = uint64(uint8(n)) == n
 	case uint16s:
 		*(*uint16)(p) = uint16(n)
-		return uint64(uint16(n)) == n
+		fits = uint64(uint16(n)) == n
 	case uint32s:
 		*(*uint32)(p) = uint32(n)
-		return uint64(uint32(n)) == n
+		fits = uint64(uint32(n)) == n
+	default:
+		*(*uint64)(p) = n
 	}
-	*(*uint64)(p) = n
-	return true
+	if !fits {
+		return -1
+	}
+	return end
 }
 
-// parseDigits reads at most 19 digits, which cannot overflow.
-func parseDigits(raw []byte) (n uint64, ok bool) {
-	if len(raw) == 0 || len(raw) > 19 {
-		return 0, false
-	}
-	for len(raw) >= 8 {
-		w := binary.LittleEndian.Uint64(raw)
-		if !eightDigits(w) {
-			return 0, false
+// parseDigits reads the digits from i on, of which there are 1 to 19, so that
+// the number cannot overflow, and returns where they end. It returns -1 for
+// anything else, and if more of the value follows.
+func parseDigits(row []byte, i int) (n uint64, end int) {
+	end = i
+	for end+8 <= len(row) {
+		w := binary.LittleEndian.Uint64(row[end:])
+		k := digitsIn(w)
+		if k < 8 {
+			// Moved to the end, behind what counts as zeros.
+			n = n*uint64(powersOfTen[k]) + numberOf(w<<(64-8*k))
+			end += k
+			break
 		}
-		n, raw = n*1e8+numberOf(w), raw[8:]
+		n = n*1e8 + numberOf(w)
+		end += 8
 	}
-	for _, c := range raw {
-		if !isDigit(c) {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0')
+	for end < len(row) && isDigit(row[end]) {
+		n = n*10 + uint64(row[end]-'0')
+		end++
 	}
-	return n, true
+	if end == i || end > i+19 || end < len(row) && structural[row[end]] == 0 {
+		return 0, -1
+	}
+	return n, end
 }
 
 // numberOf returns the number that eight digits are, the first in the lowest
@@ -406,39 +454,74 @@ func numberOf(w uint64) uint64 {
 }
 
 // rowText is one piece of memory for the text of a row's values. It holds
-// nothing else, so that a row that is kept keeps no frame.
-type rowText struct{ free []byte }
-
-func newRowText(n int) (t rowText) {
-	if n > 0 {
-		t.free = make([]byte, n)
-	}
-	return t
+// nothing else, so that a row that is kept keeps no frame. Values borrow the
+// text of the row until it is known how much that is.
+type rowText struct {
+	size int // of what has been borrowed
+	free []byte
 }
 
 // ownText is how long a value may be to share memory with others. A longer one
 // has its own, and does not stay because a short one of its row does.
 const ownText = 256
 
-func (t *rowText) take(n int) []byte {
-	if n > ownText || n > len(t.free) {
-		return make([]byte, n)
+func (t *rowText) borrow(text []byte) []byte {
+	if len(text) <= ownText {
+		t.size += len(text)
+	}
+	return text
+}
+
+// alloc makes room for what has been borrowed.
+func (t *rowText) alloc() {
+	if t.size > 0 {
+		t.free = make([]byte, t.size)
+	}
+}
+
+// own copies text into memory that is the row's own.
+func (t *rowText) own(text []byte) []byte {
+	n := len(text)
+	switch {
+	case n == 0:
+		return nil
+	case n > ownText || n > len(t.free):
+		return bytes.Clone(text)
 	}
 	b := t.free[:n:n]
 	t.free = t.free[n:]
-	return b
-}
-
-func (t *rowText) bytes(text []byte) []byte {
-	b := t.take(len(text))
 	copy(b, text)
 	return b
 }
 
-// string copies text. Bytes that are no UTF-8 have been replaced before.
-func (t *rowText) string(text []byte) string {
-	if len(text) == 0 {
-		return ""
+// own gives the text of the field at p, which put has written, memory of its
+// own.
+func (d direct) own(p unsafe.Pointer, t *rowText) {
+	switch d.wrap {
+	case pointer:
+		if p = *(*unsafe.Pointer)(p); p == nil {
+			return
+		}
+	case list:
+		elements := *(*[]struct{})(p)
+		first, size := unsafe.Pointer(unsafe.SliceData(elements)), sizes[d.op]
+		for i := range elements {
+			d.op.own(unsafe.Add(first, uintptr(i)*size), t)
+		}
+		return
 	}
-	return unsafe.String(unsafe.SliceData(t.bytes(text)), len(text))
+	d.op.own(p, t)
 }
+
+func (o op) own(p unsafe.Pointer, t *rowText) {
+	if o == raws {
+		*(*json.RawMessage)(p) = t.own(*(*json.RawMessage)(p))
+		return
+	}
+	s := (*string)(p)
+	*s = asString(t.own(unsafe.Slice(unsafe.StringData(*s), len(*s))))
+}
+
+// asString returns text, which nobody writes to, as a string. Bytes that are no
+// UTF-8 have been replaced before.
+func asString(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }

@@ -207,7 +207,6 @@ func unquote(raw []byte) ([]byte, error) {
 // isASCII reports whether the body of a JSON string is ASCII without escapes,
 // and so stands for itself.
 func isASCII(body []byte) bool {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	i := 0
 	for ; i+8 <= len(body); i += 8 {
 		w := binary.LittleEndian.Uint64(body[i:])
@@ -224,7 +223,11 @@ func isASCII(body []byte) bool {
 	return true
 }
 
-func isNull(raw []byte) bool { return string(raw) == "null" }
+const null = "null"
+
+func isNull(raw []byte) bool { return string(raw) == null }
+
+func isNullAt(text []byte, i int) bool { return startsWith(text[i:], null) }
 
 // isEmpty reports whether an object has no members.
 func isEmpty(object []byte) bool {

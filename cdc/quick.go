@@ -5,25 +5,26 @@ import "strconv"
 // decodeQuickly decodes a payload as the server writes them, in one go over
 // its text. It reports false for whatever it is not sure of, be it JSON or
 // not: decodeCarefully decides then. What it takes, it decodes alike.
-func decodeQuickly(payload []byte) (c Change, ids []int64, ok bool) {
+func decodeQuickly(c *Change, payload []byte) (ids []int64, ok bool) {
 	s := scanner{text: payload}
 	var q quick
 	if f := q.form(&s); f != nil {
-		return q.change(f.change, q.ids)
+		*c = f.change
+		return q.ids, q.complete(c)
 	}
 	s, q = scanner{text: payload}, quick{}
 	q.payload(&s)
 	s.space()
 	if s.bad || s.pos < len(payload) || q.saw&needed != needed || len(q.schema) == 0 || len(q.table) == 0 {
-		return Change{}, nil, false
+		return nil, false
 	}
-	c = Change{Schema: string(q.schema), Table: string(q.table), Columns: q.set.columns}
-	var err error
-	if c.Op, err = parseOp(q.op); err != nil {
-		return Change{}, nil, false
+	op, err := parseOp(q.op)
+	if err != nil {
+		return nil, false
 	}
-	q.learnForm(payload, c)
-	return q.change(c, q.ids)
+	*c = Change{Op: op, Schema: string(q.schema), Table: string(q.table), Columns: q.set.columns}
+	q.learnForm(payload, *c)
+	return q.ids, q.complete(c)
 }
 
 func (q *quick) payload(s *scanner) {
@@ -173,15 +174,15 @@ func (s *scanner) integers() []int64 {
 	return list
 }
 
-// change completes a change by what differs from one to the next. It reports
-// false if something does not fit: which error that is, decodeCarefully says.
-func (q *quick) change(c Change, ids []int64) (Change, []int64, bool) {
+// complete adds to a change what differs from one to the next. It reports false
+// if something does not fit: which error that is, decodeCarefully says.
+func (q *quick) complete(c *Change) bool {
 	var err error
 	if c.Committed, err = parseCommitted(q.committed); err != nil {
-		return Change{}, nil, false
+		return false
 	}
-	if q.setRecords(&c) != nil {
-		return Change{}, nil, false
+	if q.setRecords(c) != nil {
+		return false
 	}
 	if c.Op != Delete {
 		c.Missing = q.missing(c.Record)
@@ -189,7 +190,7 @@ func (q *quick) change(c Change, ids []int64) (Change, []int64, bool) {
 	if c.OldRecord != nil && q.oldRow == nil {
 		learnRow(&q.set.oldRows, q.set, nil, c.OldRecord)
 	}
-	return c, ids, true
+	return true
 }
 
 // missing names the columns that the row does not have.

@@ -3,6 +3,7 @@ package cdc
 import (
 	"encoding/binary"
 	"math/bits"
+	"unicode/utf8"
 )
 
 // scanner goes over JSON text once and checks it on the way. It takes what is
@@ -245,8 +246,11 @@ func fractionEnd(text []byte, i int) int {
 }
 
 func digitsEnd(text []byte, i int) int {
-	for i+8 <= len(text) && eightDigits(binary.LittleEndian.Uint64(text[i:])) {
-		i += 8
+	for i+8 <= len(text) {
+		n := digitsIn(binary.LittleEndian.Uint64(text[i:]))
+		if i += n; n < 8 {
+			return i
+		}
 	}
 	for i < len(text) && isDigit(text[i]) {
 		i++
@@ -254,11 +258,14 @@ func digitsEnd(text []byte, i int) int {
 	return i
 }
 
-// eightDigits reports whether all bytes of w are digits: their high half is 3,
-// and is so still when 6 is added.
-func eightDigits(w uint64) bool {
-	const high, three, six = 0xf0f0f0f0f0f0f0f0, 0x3030303030303030, 0x0606060606060606
-	return w&high == three && (w+six)&high == three
+// digitsIn returns how many of the bytes of w are digits, from the lowest on
+// to the first that is none.
+func digitsIn(w uint64) int {
+	const high, zeros, six = 0xf0f0f0f0f0f0f0f0, 0x3030303030303030, 0x0606060606060606
+	// Digits become 0 to 9, of which the high half is zero, and is so still when
+	// 6 is added. What carries over to the next byte is none itself.
+	w ^= zeros
+	return bits.TrailingZeros64((w|(w+six))&high) / 8
 }
 
 // str takes a string and returns its text, quotes included.
@@ -299,25 +306,45 @@ func stringEnd(text []byte, i int) int {
 	}
 }
 
-// special returns where the next byte is, from i on, that is not simply part
-// of a string: a quote, a backslash or a control character; the length of the
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// specials has the high bit of the lowest byte of w set that is not simply part
+// of a string: a quote, a backslash or a control character; above it, also
+// those of others.
+func specials(w uint64) uint64 {
+	// A quote and a control character, but no blank, are less than 0x21 when a
+	// bit is turned. The high bit of a byte is set where it is less, or zero.
+	low, slash := w^ones*('"'^' '), w^ones*'\\'
+	return ((low-ones*0x21)&^low | (slash-ones)&^slash) & highs
+}
+
+// special returns where the next such byte is, from i on; the length of the
 // text if there is none. It looks at eight bytes at a time.
 func special(text []byte, i int) int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
 	for ; i+8 <= len(text); i += 8 {
-		w := binary.LittleEndian.Uint64(text[i:])
-		quote, slash := w^ones*'"', w^ones*'\\'
-		// The high bit of a byte is set where it is zero, or less than a blank;
-		// above the lowest such byte also elsewhere.
-		found := ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*' ')&^w) & highs
-		if found != 0 {
+		if found := specials(binary.LittleEndian.Uint64(text[i:])); found != 0 {
 			return i + bits.TrailingZeros64(found)/8
 		}
 	}
 	for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' {
+		i++
+	}
+	return i
+}
+
+// plainEnd is special that stops at bytes beyond ASCII, too: if it stops at a
+// quote, the string stands for itself.
+func plainEnd(text []byte, i int) int {
+	for ; i+8 <= len(text); i += 8 {
+		w := binary.LittleEndian.Uint64(text[i:])
+		if found := specials(w) | w&highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' && text[i] < utf8.RuneSelf {
 		i++
 	}
 	return i

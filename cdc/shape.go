@@ -36,7 +36,22 @@ func (s *scanner) row(sh *shape) bool {
 		if !startsWith(s.text[pos:], before) {
 			return false
 		}
-		if pos = checkedEnd(s.text, pos+len(before), 1); pos < 0 {
+		pos += len(before)
+		switch { // most values are numbers, or strings without escapes
+		case pos == len(s.text):
+			return false
+		case s.text[pos] == '"':
+			if end := special(s.text, pos+1); end < len(s.text) && s.text[end] == '"' {
+				pos = end + 1
+			} else {
+				pos = stringEnd(s.text, pos)
+			}
+		case isDigit(s.text[pos]):
+			pos = numberEnd(s.text, pos)
+		default:
+			pos = checkedEnd(s.text, pos, 1)
+		}
+		if pos < 0 {
 			return false
 		}
 	}

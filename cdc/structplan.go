@@ -64,14 +64,13 @@ type columnTarget struct {
 
 	direct direct // of the field
 	offset uintptr
-	text   bool // it takes room in the text of the row
 }
 
 func (p *structPlan) newTarget(field int, typ string) *columnTarget {
 	to := &columnTarget{field: field, typ: typ, class: classOf(typ), elem: classOf(strings.TrimPrefix(typ, "_"))}
 	if field >= 0 {
 		f := &p.fields[field]
-		to.direct, to.offset, to.text = f.direct, f.offset, f.direct.holdsText()
+		to.direct, to.offset = f.direct, f.offset
 	}
 	return to
 }
@@ -79,7 +78,8 @@ func (p *structPlan) newTarget(field int, typ string) *columnTarget {
 // rowTargets is the shape of a row, and where its values go.
 type rowTargets struct {
 	shape
-	to []*columnTarget
+	to    []*columnTarget
+	texts []*columnTarget // those of them that hold text
 }
 
 func (p *structPlan) bind(columns []Column) (*binding, error) {
@@ -124,39 +124,61 @@ type cell struct {
 
 func (c cell) value() value { return value{typ: c.to.typ, class: c.to.class, raw: c.raw} }
 
-// usualWidth is how many values of a row need no memory from the heap.
-const usualWidth = 24
+func (to *columnTarget) put(at unsafe.Pointer, row []byte, i int, t *rowText) (end int) {
+	if to.direct.op == unknown {
+		return -1
+	}
+	return to.direct.put(unsafe.Add(at, to.offset), row, i, to, t)
+}
 
-// split appends the values of a row that have fields, in the row's order. text
-// is how much room the text of the row takes, at most.
-func (p *structPlan) split(list []cell, b *binding, rows *learned[rowTargets], row []byte) (cells []cell, text int, err error) {
-	if known := rows.last.Load(); known != nil {
-		if cells, text, ok := known.split(list, row); ok {
-			return cells, text, nil
+// leaves reports whether a value of the column is among cells.
+func leaves(cells []cell, to *columnTarget) bool {
+	for i := range cells {
+		if cells[i].to == to {
+			return true
 		}
 	}
+	return false
+}
+
+// ownTexts gives the text in the fields that it was put into memory of its own.
+// What is left to reflection is not touched: it may be another row's.
+func ownTexts(at unsafe.Pointer, texts []*columnTarget, left []cell, t *rowText) {
+	t.alloc()
+	for _, to := range texts {
+		if !leaves(left, to) {
+			to.direct.own(unsafe.Add(at, to.offset), t)
+		}
+	}
+}
+
+// write writes a row into the struct at the address, and returns the values
+// that are left to reflection, in the row's order. The error is that of a row
+// that is not JSON.
+func (p *structPlan) write(at unsafe.Pointer, b *binding, rows *learned[rowTargets], row []byte) (left []cell, err error) {
+	if known := rows.last.Load(); known != nil {
+		if left, ok := known.write(at, row); ok {
+			return left, nil
+		}
+	}
+	var texts []*columnTarget
+	var text rowText
 	w := walkObject(row)
 	for w.next() {
-		if to := p.target(b, string(w.key)); to.field >= 0 {
-			list = append(list, cell{to, w.val})
-			text += to.room(w.val)
+		to := p.target(b, string(w.key))
+		switch {
+		case to.field < 0:
+		case leaves(left, to) || to.put(at, row, w.pos-len(w.val), &text) != w.pos:
+			left = append(left, cell{to, w.val})
+		case to.direct.holdsText():
+			texts = append(texts, to)
 		}
 	}
+	ownTexts(at, texts, left, &text)
 	if w.err == nil && rows.due() {
 		p.learn(b, rows, row)
 	}
-	return list, text, w.err
-}
-
-// room returns how much of the text of its row a value takes, at most.
-func (to *columnTarget) room(raw []byte) int {
-	switch {
-	case !to.text || len(raw) > ownText:
-		return 0
-	case raw[0] == '"':
-		return len(raw) - 2
-	}
-	return len(raw)
+	return left, w.err
 }
 
 func (p *structPlan) learn(b *binding, rows *learned[rowTargets], row []byte) {
@@ -166,31 +188,46 @@ func (p *structPlan) learn(b *binding, rows *learned[rowTargets], row []byte) {
 	}
 	made := &rowTargets{shape: sh}
 	for _, key := range keys {
-		made.to = append(made.to, p.target(b, key))
+		to := p.target(b, key)
+		made.to = append(made.to, to)
+		if to.direct.holdsText() {
+			made.texts = append(made.texts, to)
+		}
 	}
 	rows.last.Store(made)
 }
 
-// split is structPlan.split for a row of the shape. It reports false if the row
-// is of another.
-func (t *rowTargets) split(list []cell, row []byte) (cells []cell, text int, ok bool) {
+// write is structPlan.write for a row of the shape. It reports false if the row
+// is of another: then all of its values are to be written again.
+func (t *rowTargets) write(at unsafe.Pointer, row []byte) (left []cell, ok bool) {
+	var text rowText
 	pos := 0
 	for i, before := range t.before {
 		if !startsWith(row[pos:], before) {
-			return nil, 0, false
+			return nil, false
 		}
-		pos += len(before)
-		end := valueEnd(row, pos)
-		if end <= pos {
-			return nil, 0, false
+		if pos += len(before); pos == len(row) {
+			return nil, false
 		}
-		if to := t.to[i]; to.field >= 0 {
-			list = append(list, cell{to, row[pos:end]})
-			text += to.room(row[pos:end])
+		to, end := t.to[i], -1
+		if !leaves(left, to) {
+			end = to.put(at, row, pos, &text)
+		}
+		if end < 0 {
+			if end = valueEnd(row, pos); end <= pos {
+				return nil, false
+			}
+			if to.field >= 0 {
+				left = append(left, cell{to, row[pos:end]})
+			}
 		}
 		pos = end
 	}
-	return list, text, string(row[pos:]) == t.after
+	if string(row[pos:]) != t.after {
+		return nil, false
+	}
+	ownTexts(at, t.texts, left, &text)
+	return left, true
 }
 
 // put writes the rows of a change into structs at two addresses without
@@ -205,28 +242,17 @@ func (p *structPlan) put(newRow, oldRow unsafe.Pointer, c *Change) bool {
 	if err != nil {
 		return false
 	}
-	var room [usualWidth]cell
-	ok := (c.Record == nil || p.putRow(newRow, room[:0], b, &b.rows, c.Record)) &&
-		(c.OldRecord == nil || p.putRow(oldRow, room[:0], b, &b.oldRows, c.OldRecord))
+	ok := (c.Record == nil || p.putRow(newRow, b, &b.rows, c.Record)) &&
+		(c.OldRecord == nil || p.putRow(oldRow, b, &b.oldRows, c.OldRecord))
 	if !ok {
 		p.failed.Add(1)
 	}
 	return ok
 }
 
-func (p *structPlan) putRow(at unsafe.Pointer, room []cell, b *binding, rows *learned[rowTargets], row []byte) bool {
-	cells, size, err := p.split(room, b, rows, row)
-	if err != nil {
-		return false
-	}
-	text := newRowText(size)
-	for i := range cells {
-		c := &cells[i]
-		if !c.to.direct.put(unsafe.Add(at, c.to.offset), c.raw, c.to, &text) {
-			return false
-		}
-	}
-	return true
+func (p *structPlan) putRow(at unsafe.Pointer, b *binding, rows *learned[rowTargets], row []byte) bool {
+	left, err := p.write(at, b, rows, row)
+	return err == nil && len(left) == 0
 }
 
 // decode decodes a row into a struct that is on the heap.
@@ -239,14 +265,8 @@ func (p *structPlan) decode(dst reflect.Value, c *Change, row []byte) error {
 	if len(row) > 0 && len(c.OldRecord) > 0 && &row[0] == &c.OldRecord[0] {
 		rows = &b.oldRows
 	}
-	var room [usualWidth]cell
-	cells, size, malformed := p.split(room[:0], b, rows, row)
-	text := newRowText(size)
-	at := dst.Addr().UnsafePointer()
-	for _, x := range cells {
-		if x.to.direct.op != unknown && x.to.direct.put(unsafe.Add(at, x.to.offset), x.raw, x.to, &text) {
-			continue
-		}
+	left, malformed := p.write(dst.Addr().UnsafePointer(), b, rows, row)
+	for _, x := range left {
 		f := &p.fields[x.to.field]
 		in := f.in(dst)
 		in.SetZero() // what Merge found there is shared with another row
