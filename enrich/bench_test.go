@@ -2,7 +2,6 @@ package enrich_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -170,33 +169,6 @@ func BenchmarkTables(b *testing.B) {
 			for range 3 {
 				<-done
 			}
-		})
-	}
-}
-
-// BenchmarkParallel has work of some twenty microseconds for each value.
-func BenchmarkParallel(b *testing.B) {
-	work := func(_ context.Context, e tick) (byte, error) {
-		var block [4096]byte
-		block[0] = byte(e.n)
-		s := sha256.Sum256(block[:])
-		for range 8 {
-			s = sha256.Sum256(append(block[:0:0], s[:]...))
-			copy(block[:], s[:])
-			s = sha256.Sum256(block[:])
-		}
-		return s[0], nil
-	}
-	b.Run("loop", func(b *testing.B) {
-		for e := range plain(b.N, 1000)(b.Context()) {
-			v, _ := work(b.Context(), e)
-			sum += int64(v)
-		}
-	})
-	for _, n := range []int{1, 2} {
-		b.Run(fmt.Sprint("workers=", n), func(b *testing.B) {
-			b.ReportAllocs()
-			drain(b, enrich.Parallel(plain(b.N, 1000), n, func(e tick) int { return e.key }, work))
 		})
 	}
 }
