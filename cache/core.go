@@ -28,7 +28,7 @@ type core[K comparable, T any] struct {
 	gone    tombstones[K]      // keys that the stream removed in this epoch
 	dirty   map[K]doubt        // keys to read from the table
 	reads   map[*read]struct{} // under way
-	net     []Change[K, T]     // what has changed since the last drain
+	net     []Change[K, T]     // what has changed and was not told yet
 	pos     Position           // of the last event
 	at      int64              // when what is put now was committed, in Unix milliseconds of the database; 0: unknown
 	wall    int64              // the time of this machine, in Unix milliseconds
@@ -249,9 +249,10 @@ func (c *core[K, T]) merge(r *read, keys []K, rows []T, do how) (f found) {
 		return f
 	}
 	for i := range rows {
-		d := c.compare(r, keys[i], &rows[i])
+		before, there := c.rows.Peek(keys[i])
+		d := c.compare(r, keys[i], &rows[i], before, there)
 		f.add(d)
-		if before, there := c.rows.Peek(keys[i]); there {
+		if there {
 			before.load = c.load
 		}
 		if d.skipped > 0 || do.look {
@@ -268,8 +269,7 @@ func (c *core[K, T]) merge(r *read, keys []K, rows []T, do how) (f found) {
 
 // compare says whether a read has shown a key to be other than the cache has
 // it; row is nil if the read asked for it and did not find it.
-func (c *core[K, T]) compare(r *read, k K, row *T) found {
-	before, there := c.rows.Peek(k)
+func (c *core[K, T]) compare(r *read, k K, row *T, before *entry[T], there bool) found {
 	switch {
 	case c.touched(r, k, before, there):
 		return found{skipped: 1}
@@ -307,7 +307,8 @@ func (c *core[K, T]) absent(r *read, keys []K, do how) (f found) {
 		return f
 	}
 	for _, k := range keys {
-		d := c.compare(r, k, nil)
+		before, there := c.rows.Peek(k)
+		d := c.compare(r, k, nil, before, there)
 		f.add(d)
 		if d.skipped > 0 || do.look {
 			continue
@@ -352,8 +353,7 @@ func (c *core[K, T]) unseen() (keys []K) {
 }
 
 func (c *core[K, T]) put(k K, e *entry[T], cause Cause) {
-	before, had := c.rows.Peek(k)
-	c.rows.Set(k, e)
+	before, had := c.rows.Set(k, e)
 	switch {
 	case had && c.equal(before.value, e.value):
 	case had:
@@ -456,11 +456,15 @@ func (t *tombstones[K]) forget(oldest moment) {
 	}
 }
 
-// drain returns the net changes since the last call.
-func (c *core[K, T]) drain() []Change[K, T] {
-	net := c.net
-	c.net = nil
-	return net
+// told forgets the net changes, but not their memory if that is usual: a page of
+// a load is about a thousand.
+func (c *core[K, T]) told() {
+	if cap(c.net) > 2048 {
+		c.net = nil
+		return
+	}
+	clear(c.net)
+	c.net = c.net[:0]
 }
 
 // due returns keys in doubt that can be read by now, at most n. If there is

@@ -191,12 +191,13 @@ func (t *Table[K, T]) step(s step) {
 
 // publishIn is publish in a phase. It is called under mu.
 func (t *Table[K, T]) publishIn(p Phase) {
-	net := t.core.drain()
+	net := t.core.net
 	moved := p != t.status.Phase
 	t.status.Phase = p
 	if moved || len(net) > 0 || t.core.pos.Epoch != t.view.Load().pos.Epoch {
 		t.view.Store(t.core.publish(p))
 		t.tell(net, moved)
+		t.core.told()
 	}
 	s := &t.status
 	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), len(t.core.dirty), t.core.pos.Epoch

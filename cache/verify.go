@@ -216,7 +216,8 @@ func (t *Table[K, T]) checkKeys(ctx context.Context, do how) (f found, err error
 	var ghosts []K
 	if err := t.atMark(ctx, 0, func() {
 		for _, k := range t.core.unseen() {
-			switch d := t.core.compare(all, k, nil); {
+			before, there := t.core.rows.Peek(k)
+			switch d := t.core.compare(all, k, nil, before, there); {
 			case d.ghosts > 0:
 				ghosts = append(ghosts, k)
 			default:
