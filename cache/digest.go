@@ -85,19 +85,16 @@ func (s *source[K, T]) chunkOf(ctx context.Context, after []string, n int, mark 
 		args["cols"] = s.api.Columns
 	}
 	var got struct {
-		Rows []json.RawMessage
+		Rows json.RawMessage
 		Last []string
 		Seq  *int64
 	}
 	if err := s.api.Call(ctx, "rt_chunk", args, &got); err != nil {
 		return p, err
 	}
-	raw := make([]postgrest.Row, len(got.Rows))
-	for i, row := range got.Rows {
-		raw[i].JSON = row
-		if raw[i].Key, err = s.api.KeyOf(row); err != nil {
-			return p, err
-		}
+	raw, err := s.api.SplitRows(got.Rows)
+	if err != nil {
+		return p, err
 	}
 	p.rows, p.keys, err = s.decode(raw)
 	p.last, p.total = got.Last, -1

@@ -152,28 +152,23 @@ func (s *source[K, T]) byTexts(ctx context.Context, texts [][]string) (page[K, T
 	return page[K, T]{rows: rows, keys: found}, err
 }
 
+// decode decodes rows, and holds the key function against their primary key: two
+// rows of one key would be one in the cache, in silence.
 func (s *source[K, T]) decode(raw []postgrest.Row) (rows []T, keys []K, err error) {
 	rows, keys = make([]T, len(raw)), make([]K, len(raw))
+	c := cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Columns: s.columns}
 	for i := range raw {
-		if rows[i], keys[i], err = s.row(&raw[i]); err != nil {
+		c.Record = raw[i].JSON
+		event, err := cdc.As[T](c)
+		if err != nil {
 			return nil, nil, err
+		}
+		rows[i], keys[i] = event.New, s.key(event.New)
+		if !s.codec.Check(&keys[i], raw[i].Key) {
+			return nil, nil, s.disagree("the key function makes %v of a row whose key is (%s)", keys[i], strings.Join(raw[i].Key, ", "))
 		}
 	}
 	return rows, keys, nil
-}
-
-// row decodes a row, and holds the key function against its primary key: two
-// rows of one key would be one in the cache, in silence.
-func (s *source[K, T]) row(raw *postgrest.Row) (row T, k K, err error) {
-	event, err := cdc.As[T](cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Record: raw.JSON, Columns: s.columns})
-	if err != nil {
-		return row, k, err
-	}
-	k = s.key(event.New)
-	if !s.codec.Check(k, raw.Key) {
-		return row, k, s.disagree("the key function makes %v of a row whose key is (%s)", k, strings.Join(raw.Key, ", "))
-	}
-	return event.New, k, nil
 }
 
 func (s *source[K, T]) disagree(format string, args ...any) error {

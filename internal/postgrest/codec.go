@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +18,13 @@ type KeyCodec[K comparable] struct{ parts []keyPart }
 type keyPart struct {
 	column string
 	index  []int // of the field; nil: the key itself
-	text   func(v reflect.Value) (string, error)
+	text   keyText
+}
+
+// keyText is how a type is written.
+type keyText struct {
+	of func(v reflect.Value) (string, error)
+	is func(v reflect.Value, text string) bool // without making the text; nil: of says it, too
 }
 
 // KeyTypeError is a Go type that cannot be the key of a table.
@@ -72,7 +77,7 @@ func NewKeyCodec[K comparable](columns []string) (*KeyCodec[K], error) {
 	case err == nil:
 		return &KeyCodec[K]{parts}, nil
 	case len(columns) == 1 && reflect.PointerTo(t).Implements(stringerType):
-		return &KeyCodec[K]{[]keyPart{{column: columns[0], text: stringText}}}, nil
+		return &KeyCodec[K]{[]keyPart{{column: columns[0], text: keyText{of: stringText}}}}, nil
 	}
 	return nil, err
 }
@@ -82,52 +87,77 @@ func NewKeyCodec[K comparable](columns []string) (*KeyCodec[K], error) {
 func (c *KeyCodec[K]) Encode(k K) ([]string, error) {
 	v := reflect.ValueOf(&k).Elem() // addressable, for methods of the pointer
 	texts := make([]string, len(c.parts))
-	for i, part := range c.parts {
-		field := v
-		if part.index != nil {
-			field = v.FieldByIndex(part.index)
-		}
+	for i := range c.parts {
 		var err error
-		if texts[i], err = part.text(field); err != nil {
-			return nil, fmt.Errorf("postgrest: key column %q: %w", part.column, err)
+		if texts[i], err = c.parts[i].text.of(c.parts[i].in(v)); err != nil {
+			return nil, fmt.Errorf("postgrest: key column %q: %w", c.parts[i].column, err)
 		}
 	}
 	return texts, nil
 }
 
-// Check reports whether a key has these texts.
-func (c *KeyCodec[K]) Check(k K, texts []string) bool {
-	own, err := c.Encode(k)
-	return err == nil && slices.Equal(own, texts)
+// in returns the part's own value of a key.
+func (p *keyPart) in(key reflect.Value) reflect.Value {
+	if p.index == nil {
+		return key
+	}
+	return key.FieldByIndex(p.index)
+}
+
+// Check reports whether a key has these texts. It makes no piece of memory for
+// strings and integers.
+func (c *KeyCodec[K]) Check(k *K, texts []string) bool {
+	v := reflect.ValueOf(k).Elem()
+	for i := range c.parts {
+		if i == len(texts) || !c.parts[i].has(c.parts[i].in(v), texts[i]) {
+			return false
+		}
+	}
+	return len(texts) == len(c.parts)
+}
+
+func (p *keyPart) has(v reflect.Value, text string) bool {
+	if p.text.is != nil {
+		return p.text.is(v, text)
+	}
+	own, err := p.text.of(v)
+	return err == nil && own == text
 }
 
 // textOf returns how a type is written. Its own text comes first, then its
 // kind, then String: an integer with names for people stays a number.
-func textOf(t reflect.Type) (func(reflect.Value) (string, error), error) {
+func textOf(t reflect.Type) (keyText, error) {
 	switch {
 	case t == timeType:
-		return nil, errors.New("a time has not one text")
+		return keyText{}, errors.New("a time has not one text")
 	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Interface:
-		return nil, errors.New("a pointer or interface is not equal to another of the same content")
+		return keyText{}, errors.New("a pointer or interface is not equal to another of the same content")
 	case reflect.PointerTo(t).Implements(textMarshalerType):
-		return marshalText, nil
+		return keyText{of: marshalText}, nil
 	}
 	switch t.Kind() {
 	case reflect.String:
-		return func(v reflect.Value) (string, error) { return v.String(), nil }, nil
+		return keyText{
+			func(v reflect.Value) (string, error) { return v.String(), nil },
+			func(v reflect.Value, text string) bool { return v.String() == text }}, nil
 	case reflect.Bool:
-		return func(v reflect.Value) (string, error) { return strconv.FormatBool(v.Bool()), nil }, nil
+		return keyText{of: func(v reflect.Value) (string, error) { return strconv.FormatBool(v.Bool()), nil }}, nil
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return func(v reflect.Value) (string, error) { return strconv.FormatInt(v.Int(), 10), nil }, nil
+		return keyText{func(v reflect.Value) (string, error) { return strconv.FormatInt(v.Int(), 10), nil }, isInt}, nil
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return func(v reflect.Value) (string, error) { return strconv.FormatUint(v.Uint(), 10), nil }, nil
+		return keyText{of: func(v reflect.Value) (string, error) { return strconv.FormatUint(v.Uint(), 10), nil }}, nil
 	case reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
-		return nil, errors.New("a float is no key")
+		return keyText{}, errors.New("a float is no key")
 	}
 	if reflect.PointerTo(t).Implements(stringerType) && t.Kind() != reflect.Struct {
-		return stringText, nil
+		return keyText{of: stringText}, nil
 	}
-	return nil, errors.New("want a string, an integer, a bool, or a type with MarshalText or String")
+	return keyText{}, errors.New("want a string, an integer, a bool, or a type with MarshalText or String")
+}
+
+func isInt(v reflect.Value, text string) bool {
+	var room [20]byte
+	return string(strconv.AppendInt(room[:0], v.Int(), 10)) == text
 }
 
 func marshalText(v reflect.Value) (string, error) {

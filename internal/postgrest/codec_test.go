@@ -47,10 +47,10 @@ func requireKey[K comparable](t *testing.T, k, other K, want string) {
 	texts, err := c.Encode(k)
 	require.NoError(t, err)
 	require.Equal(t, []string{want}, texts)
-	require.True(t, c.Check(k, texts))
-	require.False(t, c.Check(other, texts))
-	require.False(t, c.Check(k, nil))
-	require.False(t, c.Check(k, append(texts, "")))
+	require.True(t, c.Check(&k, texts))
+	require.False(t, c.Check(&other, texts))
+	require.False(t, c.Check(&k, nil))
+	require.False(t, c.Check(&k, append(texts, "")))
 }
 
 func TestKeyCodecOfOneColumn(t *testing.T) {
@@ -72,7 +72,7 @@ func TestKeyCodecOfOneColumn(t *testing.T) {
 	}{8}, "7")
 	c, err := postgrest.NewKeyCodec[opaque]([]string{"id"})
 	require.NoError(t, err)
-	require.True(t, c.Check(opaque{}, []string{"opaque"}))
+	require.True(t, c.Check(&opaque{}, []string{"opaque"}))
 }
 
 func TestKeyCodecOfSeveralColumns(t *testing.T) {
@@ -82,9 +82,9 @@ func TestKeyCodecOfSeveralColumns(t *testing.T) {
 	texts, err := c.Encode(k)
 	require.NoError(t, err)
 	require.Equal(t, []string{"12", "", someUUID.String(), "true"}, texts)
-	require.True(t, c.Check(k, texts))
+	require.True(t, c.Check(&k, texts))
 	k.Part = "x"
-	require.False(t, c.Check(k, texts))
+	require.False(t, c.Check(&k, texts))
 
 	type swapped struct {
 		A int `json:"b"`
@@ -132,7 +132,7 @@ func TestKeyCodecMistakes(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Encode(broken{})
 	require.EqualError(t, err, `postgrest: key column "a": no text`)
-	require.False(t, c.Check(broken{}, []string{""}))
+	require.False(t, c.Check(&broken{}, []string{""}))
 }
 
 // The texts of a codec are those of the rows that a server sends, and find them.
@@ -151,7 +151,7 @@ func TestKeyCodecAgainstRows(t *testing.T) {
 			for _, row := range page.Rows {
 				var k key
 				require.NoError(t, json.Unmarshal(row.JSON, &k))
-				require.True(t, codec.Check(k, row.Key), "%+v %q", k, row.Key)
+				require.True(t, codec.Check(&k, row.Key), "%+v %q", k, row.Key)
 				texts, err := codec.Encode(k)
 				require.NoError(t, err)
 				found, err := table.ByKeys(context.Background(), [][]string{texts})

@@ -8,8 +8,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gapless-go/gapless/cdc"
 )
 
 // request is a request to the API.
@@ -72,38 +75,42 @@ func (t *Table) rows(ctx context.Context, q url.Values, count bool) (Page, error
 	return t.readRows(ctx, r)
 }
 
-// readRows makes a request whose answer is rows, and decodes them one by one.
+// readRows makes a request whose answer is rows, and splits it.
 func (t *Table) readRows(ctx context.Context, r request) (Page, error) {
 	answer, err := t.send(ctx, r)
 	if err != nil {
 		return Page{}, err
 	}
 	defer answer.Body.Close()
-	in := t.bounded(answer)
-	decoder := json.NewDecoder(in)
-	page := Page{Total: totalOf(answer.Header)}
-	if err := expect(decoder, '['); err != nil {
+	body, err := t.bounded(answer).all(answer.ContentLength)
+	if err != nil {
 		return Page{}, t.unreadable(answer, err)
 	}
-	for decoder.More() {
-		var row Row
-		if err := decoder.Decode(&row.JSON); err != nil {
-			return Page{}, t.unreadable(answer, err)
-		}
-		if row.Key, err = t.KeyOf(row.JSON); err != nil {
-			return Page{}, err
-		}
-		page.Rows = append(page.Rows, row)
-		page.Last = row.Key
+	split, err := cdc.SplitRows(body)
+	if err != nil {
+		return Page{}, t.misread(answer, body)
 	}
-	if err := expect(decoder, ']'); err != nil {
-		return Page{}, t.unreadable(answer, err)
-	}
-	if err := t.end(answer, decoder); err != nil {
+	page := Page{Bytes: int64(len(body)), Total: totalOf(answer.Header)}
+	if page.Rows, err = t.withKeys(split); err != nil {
 		return Page{}, err
 	}
-	page.Bytes = in.read
+	if n := len(page.Rows); n > 0 {
+		page.Last = page.Rows[n-1].Key
+	}
 	return page, nil
+}
+
+// misread says why an answer is not a list of rows.
+func (t *Table) misread(answer *http.Response, body []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	var value json.RawMessage
+	if err := decoder.Decode(&value); err != nil {
+		return t.unreadable(answer, err)
+	}
+	if err := t.end(answer, decoder); err != nil {
+		return err
+	}
+	return t.unreadable(answer, errors.New("other JSON than was asked for"))
 }
 
 // end makes sure that there is no more: an answer of two values is none of
@@ -144,7 +151,22 @@ func (t *Table) bounded(answer *http.Response) *boundedReader {
 type boundedReader struct {
 	in   io.Reader
 	left int64
-	read int64
+}
+
+// all reads the body to its end; size is how long it is, if that is known.
+func (r *boundedReader) all(size int64) ([]byte, error) {
+	b := make([]byte, 0, min(max(size+1, 32<<10), r.left+1))
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		switch b = b[:len(b)+n]; {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return nil, err
+		case len(b) == cap(b):
+			b = slices.Grow(b, len(b))
+		}
+	}
 }
 
 func (r *boundedReader) Read(p []byte) (int, error) {
@@ -156,7 +178,6 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.in.Read(p)
 	r.left -= int64(n)
-	r.read += int64(n)
 	if r.left < 0 {
 		return 0, ErrTooLarge
 	}

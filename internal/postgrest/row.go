@@ -4,66 +4,90 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+
+	"github.com/gapless-go/gapless/cdc"
 )
 
-// KeyOf returns the key of a row that is a JSON object. The error says which
+// keyInto finds the key of a row that is a JSON object. The error says which
 // column of the key the row lacks, or has no text, number or boolean in.
-func (t *Table) KeyOf(row json.RawMessage) ([]string, error) {
-	key := make([]string, len(t.Key))
+func (t *Table) keyInto(key []string, row json.RawMessage) error {
 	found := 0
 	for name, value := range members(row) {
-		i := slices.Index(t.Key, name)
+		i := slices.IndexFunc(t.Key, func(column string) bool { return column == string(name) })
 		if i < 0 {
 			continue
 		}
 		s, ok := valueText(value)
 		if !ok {
-			return nil, t.mistake("column %q: %.8s is not the value of a key", name, value)
+			return t.mistake("column %q: %.8s is not the value of a key", name, value)
 		}
 		key[i] = s
 		if found++; found == len(t.Key) {
-			return key, nil
+			return nil
 		}
 	}
 	if found < len(t.Key) {
-		return nil, t.mistake("a row without its key %q", t.Key)
+		return t.mistake("a row without its key %q", t.Key)
 	}
-	return key, nil
+	return nil
+}
+
+// SplitRows splits an array of rows, which are pieces of its text, and finds
+// their keys.
+func (t *Table) SplitRows(array []byte) ([]Row, error) {
+	split, err := cdc.SplitRows(array)
+	if err != nil {
+		return nil, t.mistake("%w", err)
+	}
+	return t.withKeys(split)
+}
+
+// withKeys finds the keys of rows.
+func (t *Table) withKeys(split []json.RawMessage) ([]Row, error) {
+	n := len(t.Key)
+	rows, keys := make([]Row, len(split)), make([]string, n*len(split))
+	for i, row := range split {
+		rows[i] = Row{row, keys[i*n : (i+1)*n : (i+1)*n]}
+		if err := t.keyInto(rows[i].Key, row); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
 }
 
 // valueText is the text of a value as #>> '{}' gives it.
 func valueText(value []byte) (string, bool) {
 	switch c := value[0]; {
 	case c == '"':
-		return unquote(value), true
+		return string(content(value)), true
 	case c == 't', c == 'f', c == '-', '0' <= c && c <= '9':
 		return string(value), true
 	}
 	return "", false // null, an array, an object
 }
 
-// unquote is the content of a JSON string.
-func unquote(s []byte) string {
+// content is what is in a JSON string.
+func content(s []byte) []byte {
 	if bytes.IndexByte(s, '\\') < 0 {
-		return string(s[1 : len(s)-1])
+		return s[1 : len(s)-1]
 	}
-	var content string
-	_ = json.Unmarshal(s, &content) // which encoding/json has read before
-	return content
+	var text string
+	_ = json.Unmarshal(s, &text) // which has been found to be JSON
+	return []byte(text)
 }
 
 // members yields the names and values of an object, until it is told to stop:
 // keys come first mostly, and the rest of the row need not be looked at. The
-// object must be valid, as what encoding/json has read is. Other JSON has none.
-func members(object []byte) func(yield func(name string, value []byte) bool) {
-	return func(yield func(string, []byte) bool) {
+// object must be valid JSON. Other JSON has none.
+func members(object []byte) func(yield func(name, value []byte) bool) {
+	return func(yield func(name, value []byte) bool) {
 		rest := space(object)
 		if len(rest) == 0 || rest[0] != '{' {
 			return
 		}
 		for rest = space(rest[1:]); len(rest) > 0 && rest[0] == '"'; rest = space(rest) {
 			n := valueLen(rest)
-			name := unquote(rest[:n])
+			name := content(rest[:n])
 			rest = space(space(rest[n:])[1:]) // the colon
 			n = valueLen(rest)
 			if !yield(name, rest[:n]) {

@@ -312,12 +312,10 @@ func TestCall(t *testing.T) {
 	require.Equal(t, "public", seen.Header.Get("Content-Profile"))
 	require.Equal(t, "application/json", seen.Header.Get("Content-Type"))
 	require.Equal(t, 17, chunk.Seq)
-	key, err := table.KeyOf(chunk.Rows[1])
-	require.NoError(t, err)
-	require.Equal(t, []string{"2"}, key)
+	require.JSONEq(t, `{"id":"2"}`, string(chunk.Rows[1]))
 
 	for _, body = range []string{body[:20], "", body + "{}", body + "x"} {
-		err = table.Call(t.Context(), "f", nil, &chunk)
+		err := table.Call(t.Context(), "f", nil, &chunk)
 		var e *postgrest.Error
 		require.ErrorAs(t, err, &e, body)
 		require.True(t, e.Temporary(), body)
@@ -352,7 +350,7 @@ func TestQueries(t *testing.T) {
 	}, asked)
 }
 
-func TestKeyOf(t *testing.T) {
+func TestSplitRows(t *testing.T) {
 	table := &postgrest.Table{Schema: "s", Name: "t", Key: []string{"b", "a"}}
 	for row, want := range map[string][]string{
 		`{"a":1,"b":2}`: {"2", "1"},
@@ -361,18 +359,18 @@ func TestKeyOf(t *testing.T) {
 		"{\"b\":1\n,\t\"a\":\"\"\r\n}":                                                  {"1", ""},
 	} {
 		require.True(t, json.Valid([]byte(row)))
-		got, err := table.KeyOf(json.RawMessage(row))
+		rows, err := table.SplitRows([]byte("[" + row + "]"))
 		require.NoError(t, err, row)
-		require.Equal(t, want, got, row)
+		require.Equal(t, []postgrest.Row{{JSON: json.RawMessage(strings.TrimSpace(row)), Key: want}}, rows, row)
 	}
 	for _, row := range []string{`{}`, `[]`, `null`, `"a"`, `{"a":1}`, `{"a":1,"b":null}`, `{"a":1,"b":[1]}`, `{"a":1,"b":{"c":1}}`} {
-		_, err := table.KeyOf(json.RawMessage(row))
+		_, err := table.SplitRows([]byte("[" + row + "]"))
 		require.ErrorContains(t, err, "postgrest: s.t: ", row)
 	}
 }
 
 // What the quick reader of rows finds is what encoding/json does.
-func FuzzKeyOf(f *testing.F) {
+func FuzzSplitRows(f *testing.F) {
 	f.Add([]byte(`{"a":1,"b":{"a":[2,"]"]},"c":"\\\""}`))
 	f.Add([]byte(" {\"\\u0061\" :\"}\" , \"b\":[ ] }"))
 	table := &postgrest.Table{Name: "t", Key: []string{"a"}}
@@ -381,7 +379,7 @@ func FuzzKeyOf(f *testing.F) {
 		if json.Unmarshal(row, &all) != nil || strings.Count(string(row), `"a"`)+strings.Count(string(row), `\u`) > 1 {
 			return // not JSON, or a name that may be there twice
 		}
-		key, err := table.KeyOf(row)
+		rows, err := table.SplitRows(slices.Concat([]byte("["), row, []byte("]")))
 		value, ok := all["a"]
 		if !ok || strings.ContainsAny(string(value[:1]), "n[{") {
 			require.Error(t, err)
@@ -392,6 +390,6 @@ func FuzzKeyOf(f *testing.F) {
 			require.NoError(t, json.Unmarshal(value, &want))
 		}
 		require.NoError(t, err)
-		require.Equal(t, want, strings.ToValidUTF8(key[0], "\uFFFD"))
+		require.Equal(t, want, strings.ToValidUTF8(rows[0].Key[0], "\uFFFD"))
 	})
 }
