@@ -84,6 +84,7 @@
 // # Goroutines
 //
 // New starts none. Run is the loop that owns all state, and starts: one that
-// takes the stream, one at a time that reads the table, one that writes marks,
-// one that saves checkpoints. It waits for all of them before it returns.
+// takes the stream, one at a time that reads the table, and for a load another
+// that reads the next page meanwhile, one that writes marks, one that saves
+// checkpoints. It waits for all of them before it returns.
 package cache

@@ -274,7 +274,7 @@ func TestABoundThatEvicts(t *testing.T) {
 		items := w.items(cache.WithMaxRows(3, cache.Evict), cache.WithPageSize(2))
 		var evicted []int64
 		w.run(func(ctx context.Context) error {
-			for c, err := range items.Changes(ctx) {
+			for c, err := range items.Changes(ctx, cache.Buffered(100, cache.Fail)) {
 				if err != nil {
 					return err
 				}

@@ -10,11 +10,23 @@ import (
 // maxOpen is how many pages may wait for their mark.
 const maxOpen = 16
 
+// loadedPage is a page that was read and is to be merged.
+type loadedPage[K comparable, T any] struct {
+	page[K, T]
+	read *read
+}
+
+// openPage is a page that may wait for its mark.
+type openPage struct {
+	*held
+	read *read
+}
+
 // loadAll reads the whole table and makes the cache equal to it, or, if it is
 // not whole, as much as the cache may hold. A row that an event told of
 // meanwhile is what the event says. With a Marker, a page is merged when the
-// stream has come to where the table was when it was read; the next ones are
-// read meanwhile.
+// stream has come to where the table was when it was read. The next ones are read
+// meanwhile.
 func (t *Table[K, T]) loadAll(ctx context.Context, do how, whole bool) (f found, err error) {
 	select {
 	case t.loading <- struct{}{}: // one at a time: a load marks what it has seen
@@ -36,8 +48,8 @@ func (t *Table[K, T]) loadAll(ctx context.Context, do how, whole bool) (f found,
 			t.ready.read(t.now())
 		})
 	}
-	for _, h := range open { // then f is not the loop's any more
-		err = errors.Join(err, t.await(ctx, h))
+	for _, p := range open { // then f is not the loop's any more
+		err = errors.Join(err, t.closePage(ctx, p))
 	}
 	return f, err
 }
@@ -52,52 +64,86 @@ func (t *Table[K, T]) startLoad(ctx context.Context) (all *read, err error) {
 	return all, err
 }
 
-// loadPages reads the pages of a load. Those that it returns may wait for their
-// mark still.
-func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *found) (open []*held, err error) {
-	rows := 0
-	for after := []string(nil); ; {
-		h, p, err := t.loadPage(ctx, after, do, f)
-		if err != nil {
+// loadPages merges the pages of a load, of which the next is read meanwhile.
+// Those that it returns may wait for their mark still.
+func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *found) (open []openPage, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	ahead := make(chan loadedPage[K, T], 1)
+	var failed error // of the reader, once ahead is closed
+	go func() {      // until there are no more pages, or ctx ends, which is waited for below
+		defer close(ahead)
+		failed = t.readPages(ctx, whole, ahead)
+	}()
+	defer func() {
+		stop()
+		for p := range ahead {
+			p.read.over.Store(true)
+		}
+	}()
+	for p := range ahead {
+		o, err := t.mergePage(ctx, p, do, f)
+		if open = append(open, o); err != nil {
 			return open, err
 		}
-		if open = append(open, h); len(open) > maxOpen {
-			if err := t.await(ctx, open[0]); err != nil {
+		if len(open) > maxOpen {
+			if err := t.closePage(ctx, open[0]); err != nil {
 				return open[1:], err
 			}
 			open = open[1:]
 		}
+	}
+	return open, failed
+}
+
+// readPages reads the pages of a load, one after the other: each begins behind
+// the last key of the one before.
+func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loadedPage[K, T]) error {
+	rows := 0
+	for after := []string(nil); ; {
+		var p page[K, T]
+		rd, err := t.reading(ctx, func() (err error) {
+			p, err = t.source.page(ctx, after, t.opts.pageSize, t.opts.marker.known())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- loadedPage[K, T]{p, rd}:
+		case <-ctx.Done():
+			rd.over.Store(true)
+			return ctx.Err()
+		}
 		rows += len(p.rows)
 		switch max := t.opts.maxRows; {
 		case p.last == nil: // a short page is not the last: the server has a limit of its own
-			return open, nil
+			return nil
 		case max.limit > 0 && max.full == Fail && rows > max.limit:
-			return open, t.source.fail(ErrTooManyRows)
+			return t.source.fail(ErrTooManyRows)
 		case !whole && rows >= max.limit:
-			return open, nil
+			return nil
 		}
 		after = p.last
 	}
 }
 
-// loadPage reads a page, which is merged later.
-func (t *Table[K, T]) loadPage(ctx context.Context, after []string, do how, f *found) (h *held, p page[K, T], err error) {
-	rd, err := t.reading(ctx, func() (err error) {
-		p, err = t.source.page(ctx, after, t.opts.pageSize, t.opts.marker.known())
-		return err
-	})
-	if err != nil {
-		return nil, p, err
-	}
-	h, err = t.holdJob(ctx, p.seq, func() {
-		f.add(t.core.merge(rd, p.keys, p.rows, do))
-		rd.over.Store(true)
+// mergePage has the loop merge a page, now or at its mark.
+func (t *Table[K, T]) mergePage(ctx context.Context, p loadedPage[K, T], do how, f *found) (openPage, error) {
+	h, err := t.holdJob(ctx, p.seq, func() {
+		f.add(t.core.merge(p.read, p.keys, p.rows, do))
+		p.read.over.Store(true)
 		t.note(func(s *Status) {
 			s.Loaded += len(p.rows)
 			s.Total = max(s.Total, p.total, s.Loaded)
 		})
 	})
-	return h, p, err
+	return openPage{h, p.read}, err
+}
+
+// closePage waits until a page has been merged, or gives it up.
+func (t *Table[K, T]) closePage(ctx context.Context, p openPage) error {
+	defer p.read.over.Store(true)
+	return t.await(ctx, p.held)
 }
 
 // reading makes a read of the table, again and again until it succeeds, and
