@@ -19,10 +19,12 @@ import (
 // The rows are read in the order of their numbers, page by page behind the last
 // one, whenever the bell rings and every so often without it. But a number is
 // given before the commit, so that a row may appear behind one with a greater
-// number: what was read within the last Settle is read once more, again and
-// again, and only what is older counts as settled. For one customer's events to
-// come in the order of their numbers their transactions must not overlap, as is
-// so when each locks the customer's row, or that of the only order.
+// number. So each reading asks for the numbers that were left out, too, and until
+// they have been missing for Settle nothing counts as settled behind them. One
+// reading sees what was committed at one time: of two transactions of a customer
+// that do not overlap, as each locks the customer's row or that of the only
+// order, the second is not seen without the first. So one customer's events come
+// in their order.
 type Outbox struct {
 	Reader Reader
 	// Bell rings when there may be something new: a change, or a gap in which one
@@ -41,10 +43,14 @@ type Outbox struct {
 
 // Reader reads rows of the outbox; a *Table is one.
 type Reader interface {
-	// Behind returns the rows with the least numbers that are greater than after,
-	// in order; none if there is no such row.
-	Behind(ctx context.Context, after int64) ([]Event, error)
+	// Behind returns the rows with the least numbers of those that are greater than
+	// after or in a span, in order, all as they were at one time; none if there is
+	// no such row.
+	Behind(ctx context.Context, after int64, missing []Span) ([]Event, error)
 }
+
+// Span is the numbers from First to Last, both included.
+type Span struct{ First, Last int64 }
 
 // Bell is the stream of changes; *channel.Subscription is one.
 type Bell interface {
@@ -73,7 +79,7 @@ func (o *Outbox) follow(ctx context.Context, after int64, yield func(Event, erro
 	running.Go(func() { broken <- o.listen(listening, bell) })
 	defer running.Wait()
 	defer stop()
-	r := reading{Outbox: o, last: after, settled: after, given: map[int64]struct{}{}}
+	r := reading{Outbox: o, last: after}
 	every := time.NewTicker(o.Every)
 	defer every.Stop()
 	for {
@@ -110,48 +116,35 @@ func (o *Outbox) listen(ctx context.Context, bell chan<- struct{}) error {
 
 // reading is how far an Outbox has been read.
 //
-//	settled            last
-//	   ▼                 ▼
-//	 ──┬─────────────────┬─────────▶ numbers
-//	   │ given, or to come│ not read
+//	settled     missing   last
+//	   ▼        ▼     ▼     ▼
+//	 ──┬────────┬─────┬─────┬─────▶ numbers
+//	   │ given, but for what is missing │ not read
 type reading struct {
 	*Outbox
-	last    int64              // the greatest number that was given
-	settled int64              // all up to here has been given
-	given   map[int64]struct{} // those greater than settled
-	tops    []top              // at the beginnings of earlier rereadings, the earliest first
-	reread  time.Time          // when the last rereading began
+	last    int64 // the greatest number that was given
+	missing []Span
+	since   []time.Time // when each of missing was first seen to be missing
 }
 
-// top is the greatest number that was given at a time.
-type top struct {
-	at time.Time
-	id int64
-}
+// most is how many spans a reading asks for: what fits into an address. With
+// more, the later ones wait until the earlier ones are settled.
+const most = 64
 
-// read gives what is new. Now and then it begins at what is settled, to find
-// what appeared late.
+// read gives what is new.
 func (r *reading) read(ctx context.Context, yield func(Event, error) bool) error {
-	began := time.Now()
-	if again := began.Sub(r.reread) >= r.Settle/2; !again {
-		return r.pages(ctx, r.last, yield)
-	}
-	r.reread = began
-	if err := r.pages(ctx, r.settled, yield); err != nil {
-		return err
-	}
-	r.settle(began)
-	return nil
-}
-
-func (r *reading) pages(ctx context.Context, from int64, yield func(Event, error) bool) error {
 	for {
-		page, err := r.Reader.Behind(ctx, from)
-		if err != nil || len(page) == 0 {
+		began, asked := time.Now(), r.missing[:min(len(r.missing), most)]
+		page, err := r.Reader.Behind(ctx, r.last, asked)
+		if err != nil {
 			return err
 		}
-		from = page[len(page)-1].ID
-		page = slices.DeleteFunc(page, func(e Event) bool { _, before := r.given[e.ID]; return before })
+		if len(page) == 0 {
+			if r.settle(began, len(asked)) == 0 || len(asked) < most {
+				return nil
+			}
+			continue // with those for which there was no room
+		}
 		if err := r.give(ctx, page, yield); err != nil {
 			return err
 		}
@@ -159,32 +152,61 @@ func (r *reading) pages(ctx context.Context, from int64, yield func(Event, error
 }
 
 func (r *reading) give(ctx context.Context, fresh []Event, yield func(Event, error) bool) error {
-	if len(fresh) > 0 && r.Fresh != nil {
+	if r.Fresh != nil {
 		if err := r.Fresh(ctx); err != nil {
 			return err
 		}
 	}
+	now := time.Now()
 	for _, e := range fresh {
-		r.given[e.ID] = struct{}{}
-		r.last = max(r.last, e.ID)
-		if e.Settled = r.settled; !yield(e, nil) {
+		e.Settled = r.settled()
+		if r.note(e.ID, now) && !yield(e, nil) {
 			return errLeft
 		}
 	}
 	return nil
 }
 
-// settle notes that a rereading that began at a time has found everything: what
-// had a lesser number than one that was known a Settle before that.
-func (r *reading) settle(began time.Time) {
-	for len(r.tops) > 0 && began.Sub(r.tops[0].at) >= r.Settle {
-		r.settled = r.tops[0].id
-		r.tops = r.tops[1:]
+// settled is the number up to which all has been given, or will never be.
+func (r *reading) settled() int64 {
+	if len(r.missing) > 0 {
+		return r.missing[0].First - 1
 	}
-	for id := range r.given {
-		if id <= r.settled {
-			delete(r.given, id)
+	return r.last
+}
+
+// note notes that a number is given: it is missing no more, or what it has left
+// out is. False: it was given before, and nobody has asked for it.
+func (r *reading) note(id int64, now time.Time) bool {
+	if id > r.last {
+		if id > r.last+1 {
+			r.missing, r.since = append(r.missing, Span{r.last + 1, id - 1}), append(r.since, now)
 		}
+		r.last = id
+		return true
 	}
-	r.tops = append(r.tops, top{time.Now(), r.last})
+	i := slices.IndexFunc(r.missing, func(s Span) bool { return s.First <= id && id <= s.Last })
+	if i < 0 {
+		return false
+	}
+	var rest []Span
+	if s := r.missing[i]; s.First < id {
+		rest = append(rest, Span{s.First, id - 1})
+	}
+	if s := r.missing[i]; id < s.Last {
+		rest = append(rest, Span{id + 1, s.Last})
+	}
+	r.since = slices.Replace(r.since, i, i+1, slices.Repeat(r.since[i:i+1], len(rest))...)
+	r.missing = slices.Replace(r.missing, i, i+1, rest...)
+	return true
+}
+
+// settle drops those of the first n spans that were missing for long enough when
+// a reading began that has not found them, and returns how many they were.
+func (r *reading) settle(began time.Time, n int) (over int) {
+	for over < n && began.Sub(r.since[over]) >= r.Settle {
+		over++
+	}
+	r.missing, r.since = slices.Delete(r.missing, 0, over), slices.Delete(r.since, 0, over)
+	return over
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,9 +20,10 @@ import (
 
 // rows is an outbox in memory, in pages of two.
 type rows struct {
-	mu  sync.Mutex
-	all []int64 // in order
-	err error
+	mu    sync.Mutex
+	all   []int64 // in order
+	err   error
+	asked [][]Span
 }
 
 func (r *rows) set(err error, all ...int64) {
@@ -28,11 +32,13 @@ func (r *rows) set(err error, all ...int64) {
 	r.all, r.err = all, err
 }
 
-func (r *rows) Behind(_ context.Context, after int64) (page []Event, err error) {
+func (r *rows) Behind(_ context.Context, after int64, missing []Span) (page []Event, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.asked = append(r.asked, slices.Clone(missing))
 	for _, id := range r.all {
-		if id > after && len(page) < 2 {
+		wanted := id > after || slices.ContainsFunc(missing, func(s Span) bool { return s.First <= id && id <= s.Last })
+		if wanted && len(page) < 2 {
 			page = append(page, Event{ID: id})
 		}
 	}
@@ -122,15 +128,97 @@ func TestOutboxFindsWhatAppearsLate(t *testing.T) {
 		f.rows.set(nil, 1, 2, 3, 4)
 		f.bell <- nil
 		require.Equal(t, []int64{1, 3, 2, 4}, f.ids())
-		require.Zero(t, f.given[3].Settled, "2 might still have been to come")
-		time.Sleep(11 * time.Second)
+		require.EqualValues(t, 1, f.given[2].Settled, "2 was still to come")
+		require.EqualValues(t, 3, f.given[3].Settled)
+	})
+}
+
+// Of two transactions of which the second began behind the first, that is not the
+// first one to be given, though one of another customer was given in between.
+func TestOutboxKeepsTheOrderOfWhatDoesNotOverlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t, 0, 1, 5, 6)
+		require.Equal(t, []int64{1, 5, 6}, f.ids())
+		time.Sleep(time.Second)
+		f.rows.set(nil, 1, 3, 5, 6, 7, 8)
+		f.bell <- nil
+		require.Equal(t, []int64{1, 5, 6, 3, 7, 8}, f.ids(), "3 may be of the customer of 7, who waited for it")
+		f.rows.set(nil, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+		f.bell <- nil
+		require.Equal(t, []int64{1, 5, 6, 3, 7, 8, 2, 4, 9}, f.ids())
+		settled := []int64{0, 1, 1, 1, 1, 1, 1, 3, 8} // all up to there was given before
+		for i, e := range f.given {
+			require.Equal(t, settled[i], e.Settled, "%d", e.ID)
+		}
+	})
+}
+
+// A number that is missing for as long as a transaction may take was never
+// committed. It does not hold up the position any more, and is not asked for.
+func TestOutboxGivesUpNumbersThatNeverCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t, 0, 2)
+		time.Sleep(9 * time.Second)
+		f.bell <- nil
+		f.rows.set(nil, 2, 3)
+		f.bell <- nil
+		f.ids()
+		require.Zero(t, f.given[1].Settled)
+		time.Sleep(time.Second)
 		f.bell <- nil
 		synctest.Wait()
-		f.rows.set(nil, 1, 2, 3, 4, 5)
+		f.rows.set(nil, 1, 2, 3, 4)
 		f.bell <- nil
-		require.Equal(t, []int64{1, 3, 2, 4, 5}, f.ids())
-		require.EqualValues(t, 4, f.given[4].Settled)
+		require.Equal(t, []int64{2, 3, 4}, f.ids(), "what takes longer than Settle is lost")
+		require.EqualValues(t, 3, f.given[2].Settled)
+		require.Empty(t, f.rows.asked[len(f.rows.asked)-1])
 	})
+}
+
+// Nothing is lost, given twice or asked for at once without bound when most of
+// many numbers come late, or never.
+func TestOutboxWithManyMissingNumbers(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			f := follow(t, 0)
+			appears := map[int64]int{} // the second in which a number does
+			for id := int64(1); id <= 1000; id++ {
+				if r.IntN(4) > 0 {
+					appears[id] = int(id)/20 + r.IntN(8)
+				}
+			}
+			for second := range 80 {
+				var there []int64
+				for id := int64(1); id <= 1000; id++ {
+					if at, ever := appears[id]; ever && at <= second {
+						there = append(there, id)
+					}
+				}
+				f.rows.set(nil, there...)
+				f.bell <- nil
+				synctest.Wait()
+				time.Sleep(time.Second)
+			}
+			ids := f.ids()
+			slices.Sort(ids)
+			require.Equal(t, slices.Sorted(maps.Keys(appears)), ids)
+			widest := 0
+			for _, a := range f.rows.asked {
+				widest = max(widest, len(a))
+			}
+			require.LessOrEqual(t, widest, 64)
+			require.Greater(t, widest, 20)
+			before := map[int64]bool{}
+			for _, e := range f.given {
+				for id := int64(1); id <= e.Settled; id++ {
+					_, ever := appears[id]
+					require.True(t, before[id] || !ever, "%d is settled without %d", e.ID, id)
+				}
+				before[e.ID] = true
+			}
+		})
+	}
 }
 
 func TestOutboxEndsWithItsSources(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gapless-go/gapless/realtime"
@@ -32,9 +33,13 @@ const (
 )
 
 // Behind is as Reader says. What passes is tried again until ctx ends.
-func (t *Table) Behind(ctx context.Context, after int64) ([]Event, error) {
+func (t *Table) Behind(ctx context.Context, after int64, missing []Span) ([]Event, error) {
+	wanted := []string{fmt.Sprintf("id.gt.%d", after)}
+	for _, s := range missing {
+		wanted = append(wanted, fmt.Sprintf("and(id.gte.%d,id.lte.%d)", s.First, s.Last))
+	}
 	return t.events(ctx, url.Values{
-		"select": {eventColumns}, "id": {fmt.Sprintf("gt.%d", after)}, "order": {"id.asc"}, "limit": {strconv.Itoa(t.PageSize)},
+		"select": {eventColumns}, "or": {"(" + strings.Join(wanted, ",") + ")"}, "order": {"id.asc"}, "limit": {strconv.Itoa(t.PageSize)},
 	})
 }
 
