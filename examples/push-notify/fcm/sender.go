@@ -108,20 +108,10 @@ func (t noting) RoundTrip(r *http.Request) (*http.Response, error) {
 	if n, ok := r.Context().Value(noteKey{}).(*note); ok {
 		*n = note{asked: true, err: err}
 		if err == nil {
-			n.status, n.until = answer.StatusCode, retryAfter(answer.Header)
+			n.status, n.until = answer.StatusCode, time.Now().Add(push.RetryAfter(answer.Header))
 		}
 	}
 	return answer, err
-}
-
-// retryAfter reads the header of that name, which has seconds or a date.
-func retryAfter(h http.Header) time.Time {
-	text := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(text); err == nil {
-		return time.Now().Add(time.Duration(seconds) * time.Second)
-	}
-	at, _ := http.ParseTime(text) // zero if it is none
-	return at
 }
 
 // judge makes the error of a Send, which has nothing of err's own words.

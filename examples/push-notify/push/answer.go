@@ -24,13 +24,14 @@ func judgeAnswer(service string, answer *http.Response, expires time.Time) error
 		return fmt.Errorf("%s: %w: %w", service, ErrGone, answered)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, answered.Passes():
 		err := fmt.Errorf("%s: %w", service, answered) // the operator may put the token right
-		return deliver.Later(err, min(retryAfter(answer.Header), time.Until(expires)))
+		return deliver.Later(err, min(RetryAfter(answer.Header), time.Until(expires)))
 	}
 	return fmt.Errorf("%s: %w: %w", service, ErrRefused, answered)
 }
 
-// retryAfter reads the header of that name, which has seconds or a date.
-func retryAfter(h http.Header) time.Duration {
+// RetryAfter reads the header of that name, which has seconds or a date: how long
+// not to ask again.
+func RetryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
 	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
 		return time.Duration(seconds) * time.Second

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -42,11 +43,12 @@ type spoiled struct {
 	Sender
 	n     *atomic.Int64
 	nth   int64
+	live  bool // of those that were broadcast
 	spoil func(ctx context.Context, to Sender, d Device, n Notification) error
 }
 
 func (s spoiled) Send(ctx context.Context, d Device, n Notification) error {
-	if s.n.Add(1) == s.nth {
+	if strings.HasPrefix(n.Key, liveKey) == s.live && s.n.Add(1) == s.nth {
 		return s.spoil(ctx, s.Sender, d, n)
 	}
 	return s.Sender.Send(ctx, d, n)
@@ -54,7 +56,7 @@ func (s spoiled) Send(ctx context.Context, d Device, n Notification) error {
 
 func spoil(nth int64, how func(ctx context.Context, to Sender, d Device, n Notification) error) func(Sender) Sender {
 	n := new(atomic.Int64)
-	return func(s Sender) Sender { return spoiled{s, n, nth, how} }
+	return func(s Sender) Sender { return spoiled{s, n, nth, false, how} }
 }
 
 func TestCheckNoticesOneThatIsMissing(t *testing.T) {
@@ -86,6 +88,21 @@ func TestCheckNoticesAnotherOrder(t *testing.T) {
 	})})
 	require.EqualError(t, err, "not every device was told once and in order")
 	require.Regexp(t, `(?m)^out of order +[1-9]`, out)
+}
+
+func TestCheckNoticesABroadcastThatIsToldTwice(t *testing.T) {
+	n := new(atomic.Int64)
+	out, err := checkInMemory(t, CheckOptions{tamper: func(s Sender) Sender {
+		return spoiled{s, n, 3, true, func(ctx context.Context, to Sender, d Device, n Notification) error {
+			for range 2 {
+				for to.Send(ctx, d, n) != nil {
+				}
+			}
+			return nil
+		}}
+	}})
+	require.EqualError(t, err, "not every device was told once and in order")
+	require.Regexp(t, `(?m)^sent twice +1 "Order \d+ is arriving"/\d+`, out)
 }
 
 // A file that is lost has everything sent again.

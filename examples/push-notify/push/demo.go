@@ -44,7 +44,7 @@ func orderChanged(tx *mockserver.FuncTx, operation string, after, _ mockserver.R
 	switch {
 	case operation == "DELETE":
 		return nil
-	case after["status"] == "arriving": // which nobody wants to hear of later
+	case after["status"] == statuses[arriving]: // which nobody wants to hear of later
 		return tx.BroadcastChanges(liveTopic, "arriving", operation, "orders", after, nil)
 	}
 	return tx.Insert("order_events", mockserver.Row{
@@ -65,6 +65,9 @@ var (
 	statuses = []string{"placed", "packed", "shipped", "arriving", "delivered"}
 )
 
+// arriving is the status that is broadcast.
+const arriving = 3
+
 // Shop changes the tables as a shop does. It is not safe for concurrent use.
 type Shop struct {
 	server    *mockserver.Server
@@ -73,12 +76,15 @@ type Shop struct {
 	devices   int
 	open      []order
 	orders    int
+	locked    map[int]time.Time // until when a customer's row is
 }
 
 type order struct{ id, customer, step int }
 
 // NewShop is a shop whose new customers have devices of a kind.
-func (d *Demo) NewShop(kind string) *Shop { return &Shop{server: d.Server, kind: kind} }
+func (d *Demo) NewShop(kind string) *Shop {
+	return &Shop{server: d.Server, kind: kind, locked: map[int]time.Time{}}
+}
 
 // Welcome adds a customer with so many devices, who orders at once, all in one
 // transaction.
@@ -106,20 +112,36 @@ func (s *Shop) order(tx *mockserver.Tx, customer int) error {
 	return tx.Insert("orders", mockserver.Row{"id": s.orders, "customer_id": customer, "status": statuses[0]})
 }
 
-// Step brings one order forward, or takes another one.
+// Step brings one order forward, or takes another one, of a customer whose row is
+// not locked.
 func (s *Shop) Step() error {
+	_, err := s.step()
+	return err
+}
+
+// step is Step. It returns the customer; 0 if it met one whose row is locked.
+func (s *Shop) step() (customer int, err error) {
 	if len(s.open) < s.customers {
-		return s.server.Tx(func(tx *mockserver.Tx) error { return s.order(tx, 1+rand.IntN(s.customers)) })
+		customer = 1 + rand.IntN(s.customers)
+		if s.isLocked(customer) {
+			return 0, nil
+		}
+		return customer, s.server.Tx(func(tx *mockserver.Tx) error { return s.order(tx, customer) })
 	}
 	i := rand.IntN(len(s.open))
 	o := &s.open[i]
+	if customer = o.customer; s.isLocked(customer) {
+		return 0, nil
+	}
 	o.step++
-	_, err := s.server.Update("orders", mockserver.Row{"status": statuses[o.step]}, mockserver.Row{"id": o.id})
+	_, err = s.server.Update("orders", mockserver.Row{"status": statuses[o.step]}, mockserver.Row{"id": o.id})
 	if o.step == len(statuses)-1 {
 		s.open = append(s.open[:i], s.open[i+1:]...)
 	}
-	return err
+	return customer, err
 }
+
+func (s *Shop) isLocked(customer int) bool { return time.Now().Before(s.locked[customer]) }
 
 // Run makes changes, so many a second, until ctx ends.
 func (s *Shop) Run(ctx context.Context, rate float64, change func(*Shop) error) error {

@@ -46,11 +46,13 @@ type Notification struct {
 	Expires time.Time `json:"expires"`
 }
 
+func (e Event) title() string { return fmt.Sprintf("Order %d is %s", e.OrderID, e.Status) }
+
 // notification words an event.
 func (e Event) notification(to Customer, maxAge time.Duration) Notification {
 	return Notification{
 		Key:   e.Key(),
-		Title: fmt.Sprintf("Order %d is %s", e.OrderID, e.Status),
+		Title: e.title(),
 		Body:  fmt.Sprintf("%s, your order %d is %s.", to.Name, e.OrderID, e.Status),
 		At:    e.At, Expires: e.At.Add(maxAge),
 	}

@@ -15,17 +15,34 @@ import (
 type ledger struct {
 	mu      sync.Mutex
 	told    map[int64][]string // by device, in order
+	live    map[int64][]string // the same of what was broadcast, by its title
 	crashed map[string]bool    // what a process had sent and not marked when it ended
 	quiet   bool               // there are no more orders
 }
 
-func newLedger() *ledger { return &ledger{told: map[int64][]string{}, crashed: map[string]bool{}} }
+func newLedger() *ledger {
+	return &ledger{told: map[int64][]string{}, live: map[int64][]string{}, crashed: map[string]bool{}}
+}
 
 func (l *ledger) Send(_ context.Context, d Device, n Notification) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.told[d.ID] = append(l.told[d.ID], n.Key)
+	if strings.HasPrefix(n.Key, liveKey) {
+		l.live[d.ID] = append(l.live[d.ID], n.Title)
+	} else {
+		l.told[d.ID] = append(l.told[d.ID], n.Key)
+	}
 	return nil
+}
+
+// heard is how often a device was told of what was broadcast.
+func (l *ledger) heard() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, titles := range l.live {
+		n += len(titles)
+	}
+	return n
 }
 
 func (l *ledger) calm() {

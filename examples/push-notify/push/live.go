@@ -24,6 +24,7 @@ type Live struct {
 
 const (
 	liveTopic   = "couriers"
+	liveKey     = "live-" // and the id of the broadcast
 	liveMaxAge  = time.Minute
 	rememberFor = 10 * time.Minute
 	rememberMax = 10_000
@@ -90,7 +91,7 @@ func arrival(b channel.Broadcast) (live, error) {
 // tell sends to every device, once.
 func (l *Live) tell(ctx context.Context, e enrich.Joined[live, Customer]) (struct{}, error) {
 	what := e.Left.notification(e.Right, liveMaxAge)
-	what.Key = "live-" + e.Left.id
+	what.Key = liveKey + e.Left.id
 	for _, d := range l.Notifier.devices(e.Left.CustomerID) {
 		sender, ok := l.Notifier.Senders[d.Kind]
 		if !ok {

@@ -82,7 +82,7 @@ func (s *Service) connect(o Options) (err error) {
 	}
 	marked := []cache.Option{cache.WithMarker(cache.NewMarker(s.client)), cache.WithCanary(canary, lost), cache.WithVerify(time.Hour)}
 	if o.hurry {
-		marked = append(marked, cache.WithSettle(50*time.Millisecond)) // the demo's commits are seen at once
+		marked = append(marked, cache.WithSettle(slowest+100*time.Millisecond))
 	}
 	if s.customers, err = cache.New(s.client, "customers", func(c Customer) int64 { return c.ID }, marked...); err != nil {
 		return err

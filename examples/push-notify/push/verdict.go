@@ -19,6 +19,8 @@ type verdict struct {
 	missing     []string
 	unwanted    []string // too old, or of another customer
 	disordered  []string
+
+	arrivals, heard int // due to devices by broadcast, and told: lost ones are lost
 }
 
 func (c *checking) verdict() (v verdict, err error) {
@@ -27,6 +29,10 @@ func (c *checking) verdict() (v verdict, err error) {
 		return v, err
 	}
 	devices, err := c.demo.Server.Rows("devices")
+	if err != nil {
+		return v, err
+	}
+	orders, err := c.demo.Server.Rows("orders")
 	if err != nil {
 		return v, err
 	}
@@ -42,8 +48,16 @@ func (c *checking) verdict() (v verdict, err error) {
 		customer := e["customer_id"].(int64)
 		due[customer] = append(due[customer], fmt.Sprintf("event-%d", e["id"]))
 	}
+	arrived := map[int64][]string{}
+	for _, o := range orders {
+		if slices.Contains(statuses[arriving:], o["status"].(string)) {
+			customer := o["customer_id"].(int64)
+			arrived[customer] = append(arrived[customer], Event{OrderID: o["id"].(int64), Status: statuses[arriving]}.title())
+		}
+	}
 	for _, d := range devices {
 		v.device(d, due[d["customer_id"].(int64)], c.sent)
+		v.broadcasts(d, arrived[d["customer_id"].(int64)], c.sent)
 	}
 	return v, nil
 }
@@ -84,6 +98,23 @@ func (v *verdict) device(d mockserver.Row, due []string, sent *ledger) {
 	}
 }
 
+// broadcasts looks at what a device was told of what was broadcast: once at most.
+func (v *verdict) broadcasts(d mockserver.Row, due []string, sent *ledger) {
+	id := d["id"].(int64)
+	count := map[string]int{}
+	for _, title := range sent.live[id] {
+		name := fmt.Sprintf("%q/%d", title, id)
+		switch count[title]++; {
+		case !slices.Contains(due, title):
+			v.unwanted = append(v.unwanted, name)
+		case count[title] > 1:
+			v.again = append(v.again, name)
+		}
+	}
+	v.arrivals += len(due)
+	v.heard += len(count)
+}
+
 // report prints what happened.
 func (c *checking) report(out io.Writer) error {
 	v, err := c.verdict()
@@ -101,6 +132,8 @@ func (c *checking) report(out io.Writer) error {
 	fmt.Fprintf(out, "sent                   %d, behind %d tries that failed\n", v.told, c.retried)
 	fmt.Fprintf(out, "restarts               %d, one of them behind a crash, and %d of services that a fault ended\n", c.restarts, c.fell)
 	fmt.Fprintf(out, "faults                 %d (seed %d): %s\n", len(c.faults), c.Seed, strings.Join(kinds, ", "))
+	fmt.Fprintf(out, "slow commits           %d\n", c.slow)
+	fmt.Fprintf(out, "broadcasts             %d of %d told, the others were lost\n", v.heard, v.arrivals)
 	fmt.Fprintf(out, "repeated by the crash  %d, under the keys that they had\n", v.repeated)
 	bad := 0
 	for _, list := range []struct {
@@ -113,7 +146,7 @@ func (c *checking) report(out io.Writer) error {
 	if bad > 0 {
 		return errors.New("not every device was told once and in order")
 	}
-	if v.due == 0 || v.old == 0 || v.repeated == 0 || c.restarts <= crashed {
+	if v.due == 0 || v.old == 0 || v.repeated == 0 || v.heard == 0 || c.slow == 0 || c.restarts <= crashed {
 		return errors.New("nothing was shown: too little happened")
 	}
 	return nil
