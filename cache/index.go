@@ -20,8 +20,8 @@ type Index[I, K comparable, T any] struct {
 	table *Table[K, T]
 	nth   int // of the table's indexes
 	of    func(T) []I
-	live  store[I, *store[K, struct{}]]
-	edit  *byte // owns the sets that were changed since the last publish
+	live  store[I, *keys[K]]
+	edit  uint64 // of the sets that were changed since the last publish
 }
 
 // NewIndex adds an index to a Table, by the values that the function finds in a
@@ -49,7 +49,7 @@ func (x *Index[I, K, T]) Lookup(value I) iter.Seq2[K, T] { return x.In(x.table.V
 // In is Lookup in a view of the Table.
 func (x *Index[I, K, T]) In(v View[K, T], value I) iter.Seq2[K, T] {
 	return func(yield func(K, T) bool) {
-		for k := range x.keys(v, value) {
+		for k := range x.keys(v, value).All() {
 			if row, ok := v.Get(k); ok && !yield(k, row) {
 				return
 			}
@@ -58,32 +58,21 @@ func (x *Index[I, K, T]) In(v View[K, T], value I) iter.Seq2[K, T] {
 }
 
 // Count returns how many rows of the view have the value.
-func (x *Index[I, K, T]) Count(v View[K, T], value I) int {
-	set, ok := x.set(v, value)
-	if !ok {
-		return 0
-	}
-	return set.Len()
-}
+func (x *Index[I, K, T]) Count(v View[K, T], value I) int { return x.keys(v, value).Len() }
 
-func (x *Index[I, K, T]) keys(v View[K, T], value I) iter.Seq2[K, struct{}] {
-	set, ok := x.set(v, value)
-	if !ok {
-		return func(func(K, struct{}) bool) {}
+// keys returns the keys of the rows that have the value. They are not nil.
+func (x *Index[I, K, T]) keys(v View[K, T], value I) *keys[K] {
+	if x.nth < len(v.indexes) { // else a view from before there was anything
+		state := v.indexes[x.nth].(snapshot[I, *keys[K]])
+		if set, ok := state.get(value); ok {
+			return set
+		}
 	}
-	return set.All()
-}
-
-func (x *Index[I, K, T]) set(v View[K, T], value I) (*store[K, struct{}], bool) {
-	if x.nth >= len(v.indexes) {
-		return nil, false // a view from before there was anything
-	}
-	state := v.indexes[x.nth].(snapshot[I, *store[K, struct{}]])
-	return state.get(value)
+	return &keys[K]{}
 }
 
 func (x *Index[I, K, T]) publish() any {
-	x.edit = nil
+	x.edit++
 	return x.live.publish()
 }
 
@@ -103,32 +92,82 @@ func (x *Index[I, K, T]) update(c Change[K, T]) {
 	}
 	for _, value := range after {
 		if !slices.Contains(before, value) {
-			x.own(value).Set(c.Key, struct{}{})
+			x.own(value).add(c.Key)
 		}
 	}
 }
 
 func (x *Index[I, K, T]) remove(value I, k K) {
 	set := x.own(value)
-	if set.Delete(k); set.Len() == 0 {
+	if set.remove(k); set.Len() == 0 {
 		x.live.Delete(value)
 	}
 }
 
-// own returns the set of a value to be changed: itself if nobody else has it,
-// else a copy, which costs as much as a change of it.
-func (x *Index[I, K, T]) own(value I) *store[K, struct{}] {
-	if x.edit == nil {
-		x.edit = new(byte)
-	}
+// own returns the keys of a value to be changed: themselves if nobody else has
+// them, else a copy, which costs as much as a change of it.
+func (x *Index[I, K, T]) own(value I) *keys[K] {
 	set, there := x.live.Peek(value)
-	if there && set.edit == x.edit {
+	if there && set.many.edit == x.edit {
 		return set
 	}
-	fresh := &store[K, struct{}]{edit: x.edit}
+	fresh := &keys[K]{many: store[K, struct{}]{edit: x.edit}}
 	if there {
-		fresh.root, fresh.size = set.root, set.size
+		if len(set.few) > 0 {
+			fresh.few = append(make([]K, 0, len(set.few)+1), set.few...)
+		}
+		fresh.many.root, fresh.many.size = set.many.root, set.many.size
 	}
 	x.live.Set(value, fresh)
 	return fresh
+}
+
+// keys is a set. As long as they are few, they are a list: the index of a column
+// in which each value is there once or twice has as many sets as there are rows.
+type keys[K comparable] struct {
+	few  []K
+	many store[K, struct{}] // if there were ever more than maxFew
+}
+
+const maxFew = 16
+
+func (s *keys[K]) Len() int { return len(s.few) + s.many.Len() }
+
+func (s *keys[K]) All() iter.Seq[K] {
+	return func(yield func(K) bool) {
+		for _, k := range s.few {
+			if !yield(k) {
+				return
+			}
+		}
+		for k := range s.many.All() {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func (s *keys[K]) add(k K) {
+	switch {
+	case slices.Contains(s.few, k):
+	case s.many.Len() == 0 && len(s.few) < maxFew:
+		s.few = append(s.few, k)
+	default:
+		for _, k := range s.few {
+			s.many.Set(k, struct{}{})
+		}
+		s.few = nil
+		s.many.Set(k, struct{}{})
+	}
+}
+
+func (s *keys[K]) remove(k K) {
+	if i := slices.Index(s.few, k); i >= 0 {
+		last := len(s.few) - 1
+		s.few[i] = s.few[last]
+		s.few = s.few[:last]
+		return
+	}
+	s.many.Delete(k)
 }

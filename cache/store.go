@@ -1,97 +1,148 @@
 package cache
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"iter"
 	"math/bits"
+	"unsafe"
 )
 
-// store is a map whose states can be kept: a hash trie, 32 ways at each level,
-// of which a change copies the nodes on its way. Those that were made since the
+// store is a map whose states can be kept: a tree by the hashes of its keys, of
+// which a change copies the nodes on its way. Those that were made since the
 // last publish nobody else has, so they are changed in place. One goroutine
 // changes it; a snapshot may be read by any.
+//
+//	root ─► node of 32 ways ─► … ─► bucket of up to 16 keys
+//
+// A reader that is in a bucket is almost there: the tags, a byte of each key's
+// hash, are beside each other and tell which key to look at. So a Get waits for
+// memory about as often as one of Go's map does. Several ways of a node may lead
+// to one bucket, as in extendible hashing: a bucket that is full becomes two,
+// of which each has half of the ways, and only one that has a single way becomes
+// a node. That keeps buckets two thirds full on average.
 type store[K comparable, V any] struct {
-	root *node[K, V]
+	root *node
 	size int
-	edit *byte // owns the nodes made since the last publish
+	edit uint64 // of the nodes made since the last publish
 }
 
 // snapshot is a state of a store. It never changes.
 type snapshot[K comparable, V any] struct {
-	root *node[K, V]
+	root *node
 	size int
 }
 
-// node has a slot for each bit of its bitmap. Below maxShift the hashes of its
-// keys are equal, and the slots are a list.
-type node[K comparable, V any] struct {
-	edit   *byte
-	bitmap uint32
-	slots  []slot[K, V]
+// node is the head of a fork or a bucket, which it is by leaf. A pointer to
+// either is a third of what an interface and its check would cost each reader.
+type node struct {
+	edit  uint64
+	leaf  bool
+	depth uint8 // of a bucket: by how many bits of its way it differs from others of its fork
+	n     uint8 // of a bucket: its keys
 }
 
-// slot is a node further down, or a key and its value.
+type fork struct {
+	node
+	to [ways]*node // none is nil
+}
+
+type bucket[K comparable, V any] struct {
+	node
+	tags  [bucketSize]uint8
+	slots [bucketSize]slot[K, V]
+}
+
+// slot has its key last, so that an empty value takes no room.
 type slot[K comparable, V any] struct {
-	sub   *node[K, V]
-	key   K
 	value V
+	key   K
 }
 
 const (
-	levelBits = 5
-	maxShift  = 60 // 12 levels of 5 bits
+	wayBits    = 4
+	ways       = 1 << wayBits
+	bucketSize = 32
 )
 
-// seed is one for all, so that a hash can be made without the store.
-var seed = maphash.MakeSeed()
+// levels is for how many levels one hash has bits. Keys that agree in all of
+// them go on with the hash of the next seed.
+var levels = 56 / wayBits
+
+// seeds are for all stores, so that a hash can be made without one.
+var seeds = [4]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed(), maphash.MakeSeed(), maphash.MakeSeed()}
+
+func hash[K comparable](k K) uint64 { return maphash.Comparable(seeds[0], k) }
+
+// way is which way a key with a hash goes at a level.
+func way[K comparable](k K, hash uint64, level int) int {
+	if level >= levels {
+		hash, level = maphash.Comparable(seeds[level/levels%len(seeds)], k), level%levels
+	}
+	return int(hash >> (level * wayBits) % ways)
+}
+
+func tag(hash uint64) uint8 { return uint8(hash >> 56) }
+
+func (n *node) fork() *fork { return (*fork)(unsafe.Pointer(n)) }
+
+func bucketOf[K comparable, V any](n *node) *bucket[K, V] { return (*bucket[K, V])(unsafe.Pointer(n)) }
 
 func (s *snapshot[K, V]) get(k K) (v V, ok bool) {
-	n, h := s.root, maphash.Comparable(seed, k)
-	for shift := uint(0); n != nil; shift += levelBits {
-		i, there := n.find(k, h, shift)
-		if !there {
-			return v, false
-		}
-		if n.slots[i].sub == nil {
-			if n.slots[i].key != k {
-				return v, false
-			}
-			return n.slots[i].value, true
-		}
-		n = n.slots[i].sub
+	n := s.root
+	if n == nil {
+		return v, false
+	}
+	h := hash(k)
+	for level := 0; !n.leaf; level++ {
+		n = n.fork().to[way(k, h, level)]
+	}
+	b := bucketOf[K, V](n)
+	if i := b.find(k, tag(h)); i >= 0 {
+		return b.slots[i].value, true
 	}
 	return v, false
 }
 
-// find returns the slot where a key is, if it is there, or where it would go.
-func (n *node[K, V]) find(k K, h uint64, shift uint) (i int, there bool) {
-	if shift >= maxShift {
-		for i := range n.slots {
-			if n.slots[i].key == k {
-				return i, true
+// find returns where in the bucket a key is, or -1. It looks at eight tags at
+// once: a byte of x is zero where the tag is the key's, and m has the highest
+// bit of such a byte, and perhaps of one behind it.
+func (b *bucket[K, V]) find(k K, tag uint8) int {
+	const ones = 0x0101010101010101
+	for from := 0; from < int(b.n); from += 8 {
+		x := binary.LittleEndian.Uint64(b.tags[from:]) ^ ones*uint64(tag)
+		for m := (x - ones) &^ x & (ones << 7); m != 0; m &= m - 1 {
+			if i := from + bits.TrailingZeros64(m)/8; i < int(b.n) && b.slots[i].key == k {
+				return i
 			}
 		}
-		return len(n.slots), false
 	}
-	bit := uint32(1) << (h >> shift & 31)
-	return bits.OnesCount32(n.bitmap & (bit - 1)), n.bitmap&bit != 0
+	return -1
 }
 
 func (s *snapshot[K, V]) all() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		if s.root != nil {
-			s.root.walk(yield)
+			walk(s.root, yield)
 		}
 	}
 }
 
-func (n *node[K, V]) walk(yield func(K, V) bool) bool {
-	for i := range n.slots {
-		if sub := n.slots[i].sub; sub != nil {
-			if !sub.walk(yield) {
+func walk[K comparable, V any](n *node, yield func(K, V) bool) bool {
+	if n.leaf {
+		b := bucketOf[K, V](n)
+		for i := range b.slots[:b.n] {
+			if !yield(b.slots[i].key, b.slots[i].value) {
 				return false
 			}
-		} else if !yield(n.slots[i].key, n.slots[i].value) {
+		}
+		return true
+	}
+	for i, to := range n.fork().to {
+		if to.leaf && i>>to.depth != 0 {
+			continue // an earlier way led there
+		}
+		if !walk(to, yield) {
 			return false
 		}
 	}
@@ -114,99 +165,179 @@ func (s *store[K, V]) Len() int { return s.size }
 
 // publish returns the present state.
 func (s *store[K, V]) publish() snapshot[K, V] {
-	s.edit = nil
+	s.edit++
 	return snapshot[K, V]{s.root, s.size}
+}
+
+// place is where a node hangs: at a way of a fork, or, without one, at the root.
+type place struct {
+	in  *fork
+	way int
+}
+
+func (s *store[K, V]) at(p place) *node {
+	if p.in == nil {
+		return s.root
+	}
+	return p.in.to[p.way]
+}
+
+// put hangs a node there, and a bucket at all the ways that are its own.
+func (s *store[K, V]) put(p place, n *node) {
+	if p.in == nil {
+		s.root = n
+		return
+	}
+	step := ways
+	if n.leaf {
+		step = 1 << n.depth
+	}
+	for i := p.way % step; i < ways; i += step {
+		p.in.to[i] = n
+	}
+}
+
+// own has the node at a place to be changed: itself if nobody else has it, else
+// a copy that takes its place.
+func (s *store[K, V]) own(p place) *node {
+	n := s.at(p)
+	switch {
+	case n.edit == s.edit:
+		return n
+	case n.leaf:
+		b := *bucketOf[K, V](n)
+		n = &b.node
+	default:
+		f := *n.fork()
+		n = &f.node
+	}
+	n.edit = s.edit
+	s.put(p, n)
+	return n
 }
 
 // Set sets a value and returns the one before.
 func (s *store[K, V]) Set(k K, v V) (old V, had bool) {
-	if s.edit == nil {
-		s.edit = new(byte)
-	}
 	if s.root == nil {
-		s.root = &node[K, V]{edit: s.edit}
+		s.root = &s.newBucket(0).node
 	}
-	s.root, old, had = s.set(s.root, k, v, maphash.Comparable(seed, k), 0)
-	if !had {
-		s.size++
-	}
-	return old, had
-}
-
-func (s *store[K, V]) set(n *node[K, V], k K, v V, h uint64, shift uint) (_ *node[K, V], old V, had bool) {
-	n = s.own(n)
-	i, there := n.find(k, h, shift)
-	if !there {
-		n.insert(i, slot[K, V]{key: k, value: v})
-		if shift < maxShift {
-			n.bitmap |= 1 << (h >> shift & 31)
+	h := hash(k)
+	for p, level := (place{}), 0; ; {
+		n := s.at(p)
+		if !n.leaf {
+			p = place{s.own(p).fork(), way(k, h, level)}
+			level++
+			continue
 		}
-		return n, old, false
+		i := bucketOf[K, V](n).find(k, tag(h))
+		if i < 0 && n.n == bucketSize {
+			s.split(p, level)
+			continue
+		}
+		b := bucketOf[K, V](s.own(p))
+		if i >= 0 {
+			old, b.slots[i].value = b.slots[i].value, v
+			return old, true
+		}
+		b.add(tag(h), slot[K, V]{v, k})
+		s.size++
+		return old, false
 	}
-	at := &n.slots[i]
-	switch {
-	case at.sub != nil:
-		at.sub, old, had = s.set(at.sub, k, v, h, shift+levelBits)
-	case at.key == k:
-		old, had = at.value, true
-		at.value = v
-	default: // two keys in one slot: both go a level down
-		sub := &node[K, V]{edit: s.edit}
-		sub, _, _ = s.set(sub, at.key, at.value, maphash.Comparable(seed, at.key), shift+levelBits)
-		sub, _, _ = s.set(sub, k, v, h, shift+levelBits)
-		*at = slot[K, V]{sub: sub}
-	}
-	return n, old, had
 }
 
-// own returns the node itself if nobody else has it, a copy otherwise.
-func (s *store[K, V]) own(n *node[K, V]) *node[K, V] {
-	if n.edit == s.edit {
-		return n
-	}
-	return &node[K, V]{edit: s.edit, bitmap: n.bitmap, slots: append(make([]slot[K, V], 0, len(n.slots)+1), n.slots...)}
+func (s *store[K, V]) newBucket(depth uint8) *bucket[K, V] {
+	return &bucket[K, V]{node: node{edit: s.edit, leaf: true, depth: depth}}
 }
 
-func (n *node[K, V]) insert(i int, x slot[K, V]) {
-	n.slots = append(n.slots, slot[K, V]{})
-	copy(n.slots[i+1:], n.slots[i:])
-	n.slots[i] = x
+func (b *bucket[K, V]) add(tag uint8, x slot[K, V]) {
+	b.tags[b.n], b.slots[b.n] = tag, x
+	b.n++
+}
+
+func (b *bucket[K, V]) remove(i int) {
+	b.n--
+	b.tags[i], b.slots[i] = b.tags[b.n], b.slots[b.n]
+	b.slots[b.n] = slot[K, V]{}
+}
+
+// split makes two buckets of one that is full, by the next bit of their ways,
+// or, if there is none, a fork with all of its ways to it. The level is that
+// below its fork.
+func (s *store[K, V]) split(p place, level int) {
+	zero := bucketOf[K, V](s.own(p))
+	if p.in == nil || zero.depth == wayBits {
+		f := &fork{node: node{edit: s.edit}}
+		s.put(p, &f.node)
+		zero.depth = 0
+		s.put(place{f, 0}, &zero.node)
+		return
+	}
+	bit := 1 << zero.depth
+	zero.depth++
+	one := s.newBucket(zero.depth)
+	for i := 0; i < int(zero.n); {
+		x := zero.slots[i]
+		if way(x.key, hash(x.key), level-1)&bit == 0 {
+			i++
+			continue
+		}
+		one.add(zero.tags[i], x)
+		zero.remove(i)
+	}
+	s.put(place{p.in, p.way | bit}, &one.node)
 }
 
 // Delete removes a key and returns its value.
 func (s *store[K, V]) Delete(k K) (old V, had bool) {
-	if _, there := s.Peek(k); !there {
+	old, had = s.Peek(k)
+	if !had {
 		return old, false
 	}
-	if s.edit == nil {
-		s.edit = new(byte)
-	}
-	s.root, old = s.delete(s.root, k, maphash.Comparable(seed, k), 0)
-	if s.size--; s.size == 0 {
+	s.size--
+	s.delete(place{}, k, hash(k), 0)
+	if s.size == 0 {
 		s.root = nil
 	}
 	return old, true
 }
 
-// delete removes a key that is there. A node that is left with one key goes
-// into its parent's slot.
-func (s *store[K, V]) delete(n *node[K, V], k K, h uint64, shift uint) (_ *node[K, V], old V) {
-	n = s.own(n)
-	i, _ := n.find(k, h, shift)
-	at := &n.slots[i]
-	if at.sub != nil {
-		at.sub, old = s.delete(at.sub, k, h, shift+levelBits)
-		if len(at.sub.slots) == 1 && at.sub.slots[0].sub == nil {
-			*at = at.sub.slots[0]
+// delete removes a key that is there. Where a fork is left with one bucket,
+// that takes its place.
+func (s *store[K, V]) delete(p place, k K, h uint64, level int) {
+	n := s.own(p)
+	if n.leaf {
+		b := bucketOf[K, V](n)
+		b.remove(b.find(k, tag(h)))
+		return
+	}
+	below := place{n.fork(), way(k, h, level)}
+	s.delete(below, k, h, level+1)
+	if b := s.merge(below); b != nil {
+		if b.depth = 0; p.in != nil {
+			b.depth = wayBits
 		}
-		return n, old
+		s.put(p, &b.node)
 	}
-	old = at.value
-	copy(n.slots[i:], n.slots[i+1:])
-	n.slots[len(n.slots)-1] = slot[K, V]{}
-	n.slots = n.slots[:len(n.slots)-1]
-	if shift < maxShift {
-		n.bitmap &^= 1 << (h >> shift & 31)
+}
+
+// merge puts a bucket together with the one that it was split from, as long as
+// the two of them would be half full at most, so that a key that comes and goes
+// does not split and merge with it. It returns the bucket if it is the only one
+// of its fork then.
+func (s *store[K, V]) merge(p place) *bucket[K, V] {
+	if !s.at(p).leaf {
+		return nil
 	}
-	return n, old
+	b := bucketOf[K, V](s.own(p))
+	for ; b.depth > 0; s.put(p, &b.node) {
+		other := p.in.to[p.way^1<<(b.depth-1)]
+		if !other.leaf || other.depth != b.depth || int(b.n+other.n) > bucketSize/2 {
+			return nil
+		}
+		for o, i := bucketOf[K, V](other), uint8(0); i < other.n; i++ {
+			b.add(o.tags[i], o.slots[i])
+		}
+		b.depth--
+	}
+	return b
 }
