@@ -253,6 +253,31 @@ func TestVerifyFindsAndRepairs(t *testing.T) {
 	}
 }
 
+// A gap while a verification reads makes it begin anew: what it has read is of
+// no use, and that it found nothing no finding.
+func TestVerifyBeginsAnewBehindAGap(t *testing.T) {
+	for _, by := range []cache.Check{cache.ByRows, cache.ByKeys, cache.ByCount, cache.ByDigest} {
+		t.Run(by.String(), func(t *testing.T) {
+			inWorld(t, itemsConfig(), func(w *world) {
+				items := w.items()
+				w.sync(items)
+				w.server.DropChanges(1)
+				w.insert(row(1, "lost"))
+				w.server.FaultREST(mockserver.RESTFault{Path: "items", Before: 4 * time.Second})
+				w.run(func(context.Context) error { // while it reads
+					time.Sleep(2 * time.Second)
+					w.server.Resubscribe()
+					return nil
+				})
+				r, err := items.Verify(w.ctx, true, by)
+				require.NoError(t, err)
+				require.Zero(t, r.Differences(), "the gap has repaired it")
+				require.Equal(t, "1:lost ", names(items.View()))
+			})
+		})
+	}
+}
+
 // A count that differs is looked into.
 func TestVerifyByCount(t *testing.T) {
 	inWorld(t, itemsConfig(), func(w *world) {

@@ -100,15 +100,26 @@ func (t *Table[K, T]) verifyOnce(ctx context.Context, repair bool, by Check) (Re
 	start := time.Now()
 	do := how{cause: CauseRepair, look: !repair}
 	before := t.source.received.bytes.Load()
+	var began uint64
+	if err := t.do(ctx, func() { began = t.core.pos.Epoch }); err != nil {
+		return Report{}, err
+	}
 	f, by, err := t.check(ctx, do, by)
 	if err != nil {
 		return Report{}, err
 	}
 	r := Report{Check: by, Missing: f.missing, Ghosts: f.ghosts, Wrong: f.wrong, Skipped: f.skipped,
 		Repaired: repair, Bytes: t.source.received.bytes.Load() - before, Took: time.Since(start)}
-	err = t.do(ctx, func() { r.Rows = t.core.rows.Len() })
+	var ended uint64
+	err = t.do(ctx, func() { r.Rows, ended = t.core.rows.Len(), t.core.pos.Epoch })
+	if err == nil && ended != began { // what was read before the gap was compared with nothing
+		err = errEpochOver
+	}
+	if err != nil {
+		return Report{}, err
+	}
 	t.noteVerified(r)
-	return r, err
+	return r, nil
 }
 
 func (t *Table[K, T]) noteVerified(r Report) {
