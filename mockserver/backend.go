@@ -80,7 +80,7 @@ func (rt *realtime) storedSince(topic string, since time.Time, limit int) (found
 
 // backendPermits asks the policies of the backend's database. One that fails
 // permits nothing.
-func (rt *realtime) backendPermits(topic, extension string, write bool, claims Claims) bool {
+func (rt *realtime) backendPermits(topic, extension string, write bool, claims Claims) (bool, error) {
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
 	may, err := rt.backend.Permits(ctx, backend.Caller{Role: roleOf(claims), Claims: claims},
@@ -88,11 +88,12 @@ func (rt *realtime) backendPermits(topic, extension string, write bool, claims C
 	if err != nil {
 		rt.log.Warn("the policies on realtime.messages cannot be asked", "topic", topic, "error", err)
 	}
-	return may && err == nil
+	return may && err == nil, err
 }
 
-// bindBackend is bind with the backend's database.
-func (ch *channel) bindBackend(order int, p bindingParams) (subs []*subscription, refused *Error) {
+// bindBackend is bind with the backend's database. The error is PostgreSQL's, an
+// *Error, or backend.ErrUnavailable.
+func (ch *channel) bindBackend(order int, p bindingParams) (subs []*subscription, err error) {
 	rt := ch.conn.rt
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
@@ -101,6 +102,9 @@ func (ch *channel) bindBackend(order int, p bindingParams) (subs []*subscription
 		b.Filters = append(b.Filters, backend.Filter{Column: f.column, Op: f.op, Value: f.value, Negate: f.negate})
 	}
 	bound, err := rt.backend.Subscribe(ctx, backend.Caller{Role: roleOf(ch.who.claims), Claims: ch.who.claims}, b)
+	if errors.Is(err, backend.ErrUnavailable) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, backendError(err)
 	}
@@ -207,6 +211,15 @@ func (l *backendLog) ready() bool {
 	}
 }
 
+func (l *backendLog) failed() error {
+	select {
+	case <-l.opened:
+		return l.err
+	default:
+		return nil
+	}
+}
+
 // backendChanges is how many changes one look at a backend's log takes, about:
 // more than the real server, which asks for each of them, while a backend is
 // asked for all of them together.
@@ -214,13 +227,8 @@ const backendChanges = 1000
 
 // next implements changeLog.
 func (l *backendLog) next(int) (taken int, all []found, err error) {
-	select {
-	case <-l.opened:
-	default:
+	if !l.ready() {
 		return 0, nil, nil
-	}
-	if l.err != nil {
-		return 0, nil, l.err
 	}
 	changes, err := l.log.Next(l.ctx, backendChanges, l.subscribers)
 	for _, c := range changes {

@@ -322,7 +322,7 @@ func (c *cacheCall) filter() (*condition, error) {
 		for _, value := range g.Values {
 			n.value, n.list = *value, append(n.list, *value)
 		}
-		if !restOperators[g.Op] || g.Op == "is" && !slices.Contains([]string{"null", "true", "false", "unknown"}, n.value) {
+		if _, known := restOperators[g.Op]; !known || n.inMemory() != nil || g.Op == "is" && !slices.Contains([]string{"null", "true", "false", "unknown"}, n.value) {
 			return nil, errf(codeBadParameter, `a filter has no operator "%s" of "%s"`, g.Op, n.value)
 		}
 		if _, err := c.table.column(n.column); err != nil {

@@ -37,6 +37,7 @@ type faultState struct {
 	backlog       int // 0: the real server's
 
 	down     time.Time // until when the database is
+	full     time.Time // until when the database has no connection left
 	draining time.Time // until when the server is
 	crowded  time.Time // until when there are too many joins
 	over     time.Time // until when there are too many changes
@@ -141,8 +142,23 @@ func (f *faults) until(at *time.Time) time.Duration {
 	return max(time.Until(*at), 0)
 }
 
-// databaseDown returns for how much longer the database does not answer.
-func (f *faults) databaseDown() time.Duration { return f.until(&f.down) }
+// outage is why the database does not answer, in the words of the server.
+type outage struct {
+	join string // why a join is refused
+	rest string // the details of the REST API's error
+}
+
+// outage returns why the database does not answer; nil: it does.
+func (f *faults) outage() *outage {
+	switch {
+	case f.until(&f.down) > 0:
+		return &outage{"UnableToConnectToProject: " + noDatabase, "connection to server failed: Connection refused"}
+	case f.until(&f.full) > 0:
+		return &outage{"DatabaseLackOfConnections: Database can't accept more connections, Realtime won't connect",
+			"connection to server failed: FATAL:  sorry, too many clients already"}
+	}
+	return nil
+}
 
 func (f *faults) restarting() bool { return f.until(&f.draining) > 0 }
 
@@ -181,6 +197,7 @@ func (f *faults) maxBacklog() int {
 func (s *Server) Heal() {
 	s.realtime.tap.note(0, "fault", "heal")
 	s.realtime.faults.set(func() { s.realtime.faults.faultState = faultState{} })
+	s.realtime.freeConnections()
 	s.realtime.mend()
 	s.FaultREST()
 	s.LimitRows(0)

@@ -241,11 +241,13 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 	if err != nil {
 		return nil, err.joinReason()
 	}
-	if c.rt.faults.databaseDown() > 0 {
-		return nil, "UnableToConnectToProject: " + noDatabase
+	if out := c.rt.faults.outage(); out != nil {
+		return nil, out.join
 	}
 	may := c.rt.readRights(name, config, who.claims)
 	switch {
+	case may.unknown:
+		return nil, "UnableToConnectToProject: " + noDatabase
 	case may.none():
 		return nil, "Unauthorized: " + notPermitted + name
 	case config.replay != nil && !config.private:

@@ -1,6 +1,9 @@
 package mockserver
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // The methods that follow lose changes in the ways in which the real server
 // does. Where it says that nothing tells of it, channels stay joined and no
@@ -47,6 +50,50 @@ func (s *Server) RestartDatabase(d time.Duration) {
 	f := &s.realtime.faults
 	f.set(func() { f.down = time.Now().Add(d) })
 	s.realtime.loseSlot(0)
+}
+
+// ExhaustConnections has the database without a connection for anybody new for
+// d, as when other clients have taken them all, and takes its own from the
+// server. The slot is lost, and another one cannot be made, which goes on as with
+// RestartDatabase, and so do the REST API, joins (DatabaseLackOfConnections) and
+// subscriptions. On PostgreSQL all connections are really taken, those for
+// superusers too: whoever has one keeps it, and nobody else gets one. 0 ends it.
+func (s *Server) ExhaustConnections(d time.Duration) {
+	rt := s.realtime
+	rt.faults.set(func() { rt.faults.full = time.Now().Add(d) })
+	rt.freeConnections()
+	if d > 0 && rt.backend != nil {
+		rt.takeConnections(d)
+	}
+	rt.loseSlot(0)
+}
+
+// takeConnections takes the connections of the backend's database for a while.
+func (rt *realtime) takeConnections(d time.Duration) {
+	if !rt.enter() {
+		return
+	}
+	ctx, free := context.WithTimeout(rt.ctx, d)
+	rt.mu.Lock()
+	rt.free = free
+	rt.mu.Unlock()
+	go func() { // ends with ctx
+		defer rt.wg.Done()
+		defer free()
+		if err := rt.backend.Exhaust(ctx); err != nil {
+			rt.log.Warn("the connections of the database cannot be taken", "error", err)
+		}
+	}()
+}
+
+// freeConnections ends takeConnections.
+func (rt *realtime) freeConnections() {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.free != nil {
+		rt.free()
+		rt.free = nil
+	}
 }
 
 // StopWorkers ends the workers that read the log, as when they crash or are

@@ -183,7 +183,7 @@ func (rt *realtime) deliverMessages() {
 func (rt *realtime) relayStored(m storedMessage) {
 	b := m.broadcast()
 	switch {
-	case rt.faults.databaseDown() > 0, rt.events.exceeded(), rt.limits.tooLarge(b.size):
+	case rt.faults.outage() != nil, rt.events.exceeded(), rt.limits.tooLarge(b.size):
 		return
 	}
 	rt.events.add(1)

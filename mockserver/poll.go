@@ -65,6 +65,8 @@ type changeLog interface {
 	next(max int) (taken int, all []found, err error)
 	// ready reports whether what is committed from now on will be read.
 	ready() bool
+	// failed returns why the log could not be opened; nil: it could, or may yet.
+	failed() error
 	// close gives up what has not been read. Twice is fine.
 	close()
 }
@@ -75,7 +77,8 @@ type slotLog struct {
 	rt *realtime
 }
 
-func (l slotLog) ready() bool { return true }
+func (l slotLog) ready() bool   { return true }
+func (l slotLog) failed() error { return nil }
 
 func (l slotLog) next(max int) (taken int, all []found, err error) {
 	changes := l.slot.next(max)

@@ -149,8 +149,15 @@ func (p *poller) look() (wait time.Duration, more bool) {
 func (p *poller) slot() (log changeLog, wait time.Duration, more bool) {
 	p.rt.mu.Lock()
 	defer p.rt.mu.Unlock()
-	if p.log == nil && !p.makeSlot() {
+	made := p.log != nil || p.makeSlot()
+	if p.log != nil && p.log.failed() != nil {
+		p.rt.log.Warn("the log cannot be read", "error", p.log.failed())
+		p.drop()
+		made = false
+	}
+	if !made {
 		if p.failures++; p.failures > maxFailures {
+			p.rt.log.Warn("nobody reads the log any more, until somebody subscribes", "attempts", p.failures)
 			p.leave()
 			return nil, 0, false
 		}
@@ -158,7 +165,7 @@ func (p *poller) slot() (log changeLog, wait time.Duration, more bool) {
 		p.backoff = p.chance.between(poll, min(3*max(p.backoff, poll), 50*poll))
 		p.reopen = time.Now().Add(p.backoff)
 	}
-	if p.log != nil {
+	if p.log != nil && p.log.ready() {
 		p.failures, p.backoff = 0, 0
 	}
 	return p.log, time.Until(p.reopen), true
@@ -170,7 +177,7 @@ func (p *poller) makeSlot() bool {
 	if time.Now().Before(p.reopen) {
 		return true
 	}
-	if p.rt.faults.databaseDown() > 0 {
+	if p.rt.faults.outage() != nil {
 		return false
 	}
 	p.log = p.rt.openLog()

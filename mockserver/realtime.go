@@ -64,6 +64,7 @@ type realtime struct {
 	subs     map[any][]*subscription // by subscription.on, in the order in which they were made
 	poller   *poller                 // nil: nobody reads the log
 	pollers  int                     // ever
+	free     func()                  // frees the connections that are taken; nil: none are
 	counting bool                    // changes are counted, since the first subscription
 	asleep   time.Time               // since when there is no subscription
 

@@ -110,9 +110,8 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 		return nil, err
 	}
 	*role = roleOf(claims)
-	if s.realtime.faults.databaseDown() > 0 {
-		return nil, refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").
-			details("connection to server failed: Connection refused")
+	if out := s.realtime.faults.outage(); out != nil {
+		return nil, noConnection(out.rest)
 	}
 	if s.realtime.backend == nil && !isRole(*role) {
 		return nil, errf(codeBadParameter, "role %q does not exist", *role)
@@ -138,9 +137,17 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 	return req.serve()
 }
 
+// noConnection is PostgREST's answer while it has no database.
+func noConnection(details string) *restError {
+	return refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").details("%s", details)
+}
+
 // serve answers a request to a table.
 func (r *restRequest) serve() (answer *restAnswer, err error) {
 	if r.query, err = parseRESTQuery(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
+	if err := r.query.inMemory(); err != nil {
 		return nil, err
 	}
 	switch r.Method {

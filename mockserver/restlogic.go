@@ -13,20 +13,65 @@ type restNode struct {
 	parts  []*restNode
 
 	column string
+	path   []jsonStep
 	value  string
 	list   []string // of in
+	each   string   // any or all: the value is an array, and the column is compared with its elements
+	lang   string   // of full text search: the configuration; empty: the default
 }
 
 // maxLogicDepth bounds how deep and() and or() may stand in each other.
 const maxLogicDepth = 100
 
-// restOperators are the operators of filters; false marks those that PostgREST
-// has and this server has not.
-var restOperators = map[string]bool{
-	"eq": true, "neq": true, "lt": true, "lte": true, "gt": true, "gte": true,
-	"like": true, "ilike": true, "match": true, "imatch": true, "in": true, "is": true, "isdistinct": true,
-	"cs": false, "cd": false, "ov": false, "sl": false, "sr": false, "nxr": false, "nxl": false, "adj": false,
-	"fts": false, "plfts": false, "phfts": false, "wfts": false,
+// restOperators are the operators of filters, and what may stand behind each in
+// parentheses.
+var restOperators = map[string]struct{ each, lang bool }{
+	"eq": {each: true}, "neq": {}, "lt": {each: true}, "lte": {each: true}, "gt": {each: true}, "gte": {each: true},
+	"like": {each: true}, "ilike": {each: true}, "match": {each: true}, "imatch": {each: true}, "in": {}, "is": {}, "isdistinct": {},
+	"cs": {}, "cd": {}, "ov": {}, "sl": {}, "sr": {}, "nxr": {}, "nxl": {}, "adj": {},
+	"fts": {lang: true}, "plfts": {lang: true}, "phfts": {lang: true}, "wfts": {lang: true},
+}
+
+// inMemory refuses what only PostgreSQL can do of a query.
+func (q *restQuery) inMemory() error {
+	for _, item := range q.selects {
+		if item.path != nil {
+			return noPaths(item.column)
+		}
+	}
+	for _, term := range q.order {
+		if term.path != nil {
+			return noPaths(term.column)
+		}
+	}
+	for _, n := range q.where {
+		if err := n.inMemory(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func noPaths(column string) error {
+	return notImplemented("this server has no JSON paths such as " + column + "->key")
+}
+
+func (n *restNode) inMemory() error {
+	for _, part := range n.parts {
+		if err := part.inMemory(); err != nil {
+			return err
+		}
+	}
+	_, onPostgreSQL := sqlContainment[n.op]
+	switch {
+	case n.path != nil:
+		return noPaths(n.column)
+	case onPostgreSQL, restOperators[n.op].lang:
+		return notImplemented("this server has no operator " + n.op)
+	case n.each != "":
+		return notImplemented("this server has no operator " + n.op + "(" + n.each + ")")
+	}
+	return nil
 }
 
 // parseParameter reads column=op.value, and=(…), or=(…), not.and=(…) or
@@ -46,7 +91,7 @@ func parseParameter(key, value string) (*restNode, error) {
 		return n, nil
 	}
 	k := newQueryReader("filter", key)
-	column, err := k.field()
+	column, path, err := k.field()
 	if err != nil {
 		return nil, err
 	}
@@ -62,27 +107,31 @@ func parseParameter(key, value string) (*restNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.column = column
+	n.column, n.path = column, path
 	return n, r.operand(n, false)
 }
 
 // operation reads not.op. up to its value.
 func (r *queryReader) operation() (*restNode, error) {
 	n := &restNode{negate: r.take("not.")}
-	op, _, delimited := strings.Cut(r.rest, ".")
-	op, _, _ = strings.Cut(op, "(") // fts(english).
-	supported, known := restOperators[op]
-	switch {
-	case !known:
+	op, _, _ := strings.Cut(r.rest, ".")
+	op, _, _ = strings.Cut(op, "(")
+	may, known := restOperators[op]
+	if !known {
 		return nil, r.fail(`"not" or operator (eq, gt, ...)`)
-	case !supported:
-		return nil, notImplemented("this server has no operator " + op)
-	case !delimited || len(r.rest) <= len(op) || r.rest[len(op)] != '.':
-		r.rest = r.rest[len(op):]
+	}
+	n.op, r.rest = op, r.rest[len(op):]
+	if inner, rest, closed := strings.Cut(strings.TrimPrefix(r.rest, "("), ")"); closed && strings.HasPrefix(r.rest, "(") {
+		switch {
+		case may.lang && inner != "":
+			n.lang, r.rest = inner, rest
+		case may.each && (inner == "any" || inner == "all"):
+			n.each, r.rest = inner, rest
+		}
+	}
+	if !r.take(".") {
 		return nil, r.fail("delimiter (.)")
 	}
-	n.op = op
-	r.rest = r.rest[len(op)+1:]
 	return n, nil
 }
 
@@ -211,7 +260,7 @@ func (r *queryReader) logicPart(depth int) (*restNode, error) {
 			}
 		}
 	}
-	column, err := r.field()
+	column, path, err := r.field()
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +271,6 @@ func (r *queryReader) logicPart(depth int) (*restNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.column = column
+	n.column, n.path = column, path
 	return n, r.operand(n, true)
 }

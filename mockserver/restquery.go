@@ -24,15 +24,24 @@ type restQuery struct {
 // selectItem is a column to return.
 type selectItem struct {
 	column string // or *
-	alias  string // the key in the answer; empty: the column
+	path   []jsonStep
+	alias  string // the key in the answer; empty: the column, or the last key of the path
 	cast   string // a type; may be empty
 }
 
 // orderTerm is a column to sort by.
 type orderTerm struct {
 	column     string
+	path       []jsonStep
 	desc       bool
 	nullsFirst bool
+}
+
+// jsonStep is an arrow and what is behind it: ->key, ->>key, ->0.
+type jsonStep struct {
+	key   string
+	index bool // the key is the number of an element
+	text  bool // of ->>
 }
 
 // maxTargets is PostgreSQL's limit of the expressions in a SELECT and its ORDER
@@ -161,17 +170,38 @@ func (r *queryReader) name() (string, error) {
 	return name, nil
 }
 
-// field reads a column's name. PostgREST also has paths into JSON.
-func (r *queryReader) field() (string, error) {
-	name, err := r.name()
-	if err != nil {
-		return "", err
+// field reads a column's name and a path into its JSON.
+func (r *queryReader) field() (name string, path []jsonStep, err error) {
+	if name, err = r.name(); err != nil {
+		return "", nil, err
 	}
-	if strings.HasPrefix(r.rest, "->") {
-		return "", notImplemented("this server has no JSON paths such as " + name + "->key")
-	}
+	path, err = r.path()
 	r.space()
-	return name, nil
+	return name, path, err
+}
+
+// maxPath bounds the steps of a path, which PostgreSQL's stack does, too.
+const maxPath = 1000
+
+// path reads a path into JSON, which may be empty.
+func (r *queryReader) path() (path []jsonStep, err error) {
+	for strings.HasPrefix(r.rest, "->") {
+		step := jsonStep{text: r.take("->>")}
+		if !step.text {
+			r.take("->")
+		}
+		digits := len(r.rest) - len(strings.TrimLeft(strings.TrimPrefix(r.rest, "-"), "0123456789"))
+		if end := r.rest[digits:]; digits > len(r.rest)-len(strings.TrimPrefix(r.rest, "-")) && digits < 11 &&
+			(end == "" || strings.ContainsRune("-:.,)", rune(end[0]))) {
+			step.key, step.index, r.rest = r.rest[:digits], true, end
+		} else if step.key, err = r.name(); err != nil {
+			return nil, err
+		}
+		if path = append(path, step); len(path) > maxPath {
+			return nil, errf("54001", "stack depth limit exceeded")
+		}
+	}
+	return path, nil
 }
 
 // quoted reads a string in double quotes, in which a backslash makes the next
@@ -249,9 +279,10 @@ func (r *queryReader) selectItem() (item selectItem, err error) {
 			return item, err
 		}
 	}
+	if item.path, err = r.path(); err != nil {
+		return item, err
+	}
 	switch {
-	case strings.HasPrefix(r.rest, "->"):
-		return item, notImplemented("this server has no JSON paths such as " + item.column + "->key")
 	case strings.HasPrefix(r.rest, "("), strings.HasPrefix(r.rest, "!"):
 		return item, noRelationship(r)
 	case strings.HasPrefix(r.rest, "."):
@@ -295,7 +326,7 @@ func parseOrder(value string) ([]orderTerm, error) {
 // orderTerm reads column.desc.nullslast. NULL is greater than all else where
 // nothing else is said.
 func (r *queryReader) orderTerm() (term orderTerm, err error) {
-	if term.column, err = r.field(); err != nil {
+	if term.column, term.path, err = r.field(); err != nil {
 		return term, err
 	}
 	if r.take(".desc") {

@@ -1,5 +1,11 @@
 package mockserver
 
+import (
+	"errors"
+
+	"github.com/gapless-go/gapless/internal/backend"
+)
+
 // Extensions of realtime.messages, as its policies see them.
 const (
 	ExtensionBroadcast = "broadcast"
@@ -27,26 +33,29 @@ type MessagePolicies struct {
 }
 
 // mayRead reports whether somebody may read what a private channel has.
-func (rt *realtime) mayRead(name, extension string, claims Claims) bool {
+func (rt *realtime) mayRead(name, extension string, claims Claims) (bool, error) {
 	return rt.permits(rt.messages.Read, name, extension, false, claims)
 }
 
-// mayWrite reports whether somebody may write to a private channel.
+// mayWrite reports whether somebody may write to a private channel. Where that
+// cannot be found out, it is not so.
 func (rt *realtime) mayWrite(name, extension string, claims Claims) bool {
-	return rt.permits(rt.messages.Write, name, extension, true, claims)
+	may, err := rt.permits(rt.messages.Write, name, extension, true, claims)
+	return may && err == nil
 }
 
-func (rt *realtime) permits(p MessagePolicy, name, extension string, write bool, claims Claims) bool {
+// permits asks a policy. The error is the backend's.
+func (rt *realtime) permits(p MessagePolicy, name, extension string, write bool, claims Claims) (bool, error) {
 	role := roleOf(claims)
 	switch {
 	case rt.backend != nil:
 		return rt.backendPermits(name, extension, write, claims)
 	case !rt.db.roleExists(role):
-		return false
+		return false, nil
 	case p == nil:
-		return rt.policy(name, claims)
+		return rt.policy(name, claims), nil
 	}
-	return bypassesRLS(role) || p(name, extension, claims)
+	return bypassesRLS(role) || p(name, extension, claims), nil
 }
 
 // rights are what the claims of a channel allow. What may be read has been
@@ -54,6 +63,7 @@ func (rt *realtime) permits(p MessagePolicy, name, extension string, write bool,
 type rights struct {
 	broadcasts, presence bool // may be read
 	write                map[string]bool
+	unknown              bool // the database could not be asked
 }
 
 // readRights asks what may be read in a channel.
@@ -61,11 +71,14 @@ func (rt *realtime) readRights(name string, config joinConfig, claims Claims) ri
 	if !config.private {
 		return rights{broadcasts: true, presence: true}
 	}
-	return rights{
-		broadcasts: rt.mayRead(name, ExtensionBroadcast, claims),
-		presence:   config.presence && rt.mayRead(name, ExtensionPresence, claims),
-		write:      map[string]bool{},
+	r := rights{write: map[string]bool{}}
+	var failed [2]error
+	r.broadcasts, failed[0] = rt.mayRead(name, ExtensionBroadcast, claims)
+	if config.presence {
+		r.presence, failed[1] = rt.mayRead(name, ExtensionPresence, claims)
 	}
+	r.unknown = errors.Is(errors.Join(failed[:]...), backend.ErrUnavailable)
+	return r
 }
 
 func (r rights) none() bool { return !r.broadcasts && !r.presence }

@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -58,12 +59,46 @@ func (t *relation) column(name string) (relationColumn, bool) {
 
 func (t *relation) col(name string) string { return t.sql + "." + quoteName(name) }
 
+// field writes a column, or what a path finds in its JSON. Columns of other
+// types are made JSON for that.
+func (q *sqlQuery) field(t *relation, name string, path []jsonStep) string {
+	sql := t.col(name)
+	if c, known := t.column(name); path != nil && (!known || c.typ != "json" && c.typ != "jsonb") {
+		sql = "to_jsonb(" + sql + ")"
+	}
+	for _, step := range path {
+		arrow, typ := "->", "text"
+		if step.text {
+			arrow = "->>"
+		}
+		if step.index {
+			typ = "int"
+		}
+		sql += arrow + q.arg(step.key) + "::" + typ
+	}
+	if path != nil {
+		sql = "(" + sql + ")"
+	}
+	return sql
+}
+
 // sqlOperators are those of filters. All of them compare a column with a
 // parameter.
 var sqlOperators = map[string]string{
 	"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "like": "like", "ilike": "ilike",
 	"match": "~", "imatch": "~*", "isdistinct": "is distinct from",
 }
+
+// sqlContainment are those of arrays, ranges and JSON, and sqlSearch makes the
+// query of a full text search.
+var (
+	sqlContainment = map[string]string{
+		"cs": "@>", "cd": "<@", "ov": "&&", "sl": "<<", "sr": ">>", "nxr": "&<", "nxl": "&>", "adj": "-|-",
+	}
+	sqlSearch = map[string]string{
+		"fts": "to_tsquery", "plfts": "plainto_tsquery", "phfts": "phraseto_tsquery", "wfts": "websearch_to_tsquery",
+	}
+)
 
 // condition writes a condition.
 func (q *sqlQuery) condition(t *relation, n *restNode) string {
@@ -75,7 +110,6 @@ func (q *sqlQuery) condition(t *relation, n *restNode) string {
 }
 
 func (q *sqlQuery) plainCondition(t *relation, n *restNode) string {
-	column := t.col(n.column)
 	switch n.op {
 	case "and", "or":
 		parts := make([]string, len(n.parts))
@@ -86,14 +120,37 @@ func (q *sqlQuery) plainCondition(t *relation, n *restNode) string {
 			return "true"
 		}
 		return "(" + strings.Join(parts, " "+n.op+" ") + ")"
+	}
+	column := q.field(t, n.column, n.path)
+	if operator, ok := sqlContainment[n.op]; ok {
+		return column + " " + operator + " " + q.arg(n.value)
+	}
+	if function, ok := sqlSearch[n.op]; ok {
+		return q.search(t, n, column, function)
+	}
+	switch n.op {
 	case "is": // the parser knows the four keywords
 		return column + " is " + n.value
 	case "in":
 		return column + " = any (" + q.arg(arrayLiteral(n.list)) + ")"
-	case "like", "ilike":
-		return column + " " + sqlOperators[n.op] + " " + q.arg(strings.ReplaceAll(n.value, "*", "%"))
 	}
-	return column + " " + sqlOperators[n.op] + " " + q.arg(n.value)
+	value := q.arg(n.value)
+	if n.each != "" {
+		value = n.each + "(" + value + ")"
+	}
+	return column + " " + sqlOperators[n.op] + " " + value
+}
+
+// search writes a full text search. Columns that are no tsvector are made one.
+func (q *sqlQuery) search(t *relation, n *restNode, column, function string) string {
+	config := ""
+	if n.lang != "" {
+		config = q.arg(n.lang) + "::text::regconfig, "
+	}
+	if c, known := t.column(n.column); n.path != nil || known && c.typ != "tsvector" {
+		column = "to_tsvector(" + config + column + ")"
+	}
+	return column + " @@ " + function + "(" + config + q.arg(n.value) + "::text)"
 }
 
 // arrayLiteral writes texts as PostgreSQL reads an array.
@@ -115,7 +172,7 @@ func (q *sqlQuery) where(t *relation, r *restQuery) string {
 
 // selection writes what a query selects. The casts are PostgreSQL's names for
 // the types that the request named.
-func (t *relation) selection(items []selectItem, casts map[string]string) string {
+func (q *sqlQuery) selection(t *relation, items []selectItem, casts map[string]string) string {
 	if items == nil {
 		items = []selectItem{{column: "*"}}
 	}
@@ -130,27 +187,37 @@ func (t *relation) selection(items []selectItem, casts map[string]string) string
 			}
 			continue
 		}
-		sql := t.col(item.column)
+		sql := q.field(t, item.column, item.path)
 		if item.cast != "" {
 			sql += "::" + casts[item.cast]
 		}
-		name := item.alias
-		if name == "" {
-			name = item.column
-		}
-		list = append(list, sql+" as "+quoteName(name))
+		list = append(list, sql+" as "+quoteName(item.name()))
 	}
 	return strings.Join(list, ", ")
 }
 
+// name is the key of what is selected: the alias, the last key of the path, or
+// the column.
+func (item selectItem) name() string {
+	if item.alias != "" {
+		return item.alias
+	}
+	for _, step := range slices.Backward(item.path) {
+		if !step.index {
+			return step.key
+		}
+	}
+	return item.column
+}
+
 // orderBy writes the order of a query, with ORDER BY before it.
-func orderBy(terms []orderTerm, column func(name string) string) string {
+func (q *sqlQuery) orderBy(t *relation, terms []orderTerm) string {
 	if len(terms) == 0 {
 		return ""
 	}
 	list := make([]string, len(terms))
 	for i, term := range terms {
-		list[i] = column(term.column) + direction(term)
+		list[i] = q.field(t, term.column, term.path) + direction(term)
 	}
 	return " order by " + strings.Join(list, ", ")
 }

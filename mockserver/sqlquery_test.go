@@ -3,7 +3,7 @@ package mockserver
 import (
 	"regexp"
 	"slices"
-	"strings"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +17,8 @@ var (
 // sqlWords are all that SQL made of a query has outside of quotes.
 var sqlWords = []string{
 	"select", "as", "from", "where", "order", "by", "asc", "desc", "nulls", "first", "last", "and", "or", "not", "is", "null", "true", "false",
-	"unknown", "any", "like", "ilike", "distinct", "int",
+	"unknown", "any", "all", "like", "ilike", "distinct", "int", "text", "regconfig", "to_jsonb", "to_tsvector", "to_tsquery", "plainto_tsquery",
+	"phraseto_tsquery", "websearch_to_tsquery",
 }
 
 // FuzzSQL holds that whatever a query says is in SQL as a name in quotes or a
@@ -26,6 +27,7 @@ func FuzzSQL(f *testing.F) {
 	for _, seed := range []string{
 		"", "select=a,b:c::text&id=eq.1", `select="x\"; drop table t; --"`, "or=(a.eq.1,not.and(b.is.null,c.in.(1,2)))", `"a'b"=like.x*`,
 		"order=a.desc.nullsfirst,\"b;\"", "a=match.^x$&b=not.isdistinct.1", "a=in.(\"x\",'y')", "a=eq.$1", "a=eq.'; drop table t; --",
+		`select=a->b->>"x'y"::int,b->0&a->>"';"=cs.{1}&order=a->-1->>b.desc`, "a=fts('x).y&b=wfts.z", "a=like(any).{x,*}&b=eq(all).{1}", "a=not.ov.(1,2)",
 	} {
 		f.Add(seed)
 	}
@@ -40,16 +42,19 @@ func FuzzSQL(f *testing.F) {
 		}
 		table := &relation{schema: "s", name: "t", sql: quoteName("s", "t"), columns: []relationColumn{{name: "a"}}}
 		q := &sqlQuery{}
-		q.WriteString("select " + table.selection(r.selects, casts) + " from " + table.sql)
-		q.WriteString(q.where(table, r) + orderBy(r.order, table.col))
+		q.WriteString("select " + q.selection(table, r.selects, casts) + " from " + table.sql)
+		q.WriteString(q.where(table, r) + q.orderBy(table, r.order))
 		sql := q.String()
 		require.NotContains(t, sql, "\x00")
 		rest := quotedName.ReplaceAllString(sql, " ")
-		require.Regexp(t, `^[a-z_ ,.()<>=~*:$0-9]*$`, rest, sql)
+		require.Regexp(t, `^[a-z_ ,.()<>=~*:$0-9@&|-]*$`, rest, sql)
 		for _, word := range sqlWord.FindAllString(rest, -1) {
 			require.True(t, slices.Contains(sqlWords, word), "%q in %s", word, sql)
 		}
-		require.Equal(t, strings.Count(rest, "$"), len(q.args))
+		for i := range q.args {
+			require.Regexp(t, `\$`+strconv.Itoa(i+1)+`(?:[^0-9]|$)`, rest)
+		}
+		require.NotContains(t, rest, "$"+strconv.Itoa(len(q.args)+1))
 	})
 }
 

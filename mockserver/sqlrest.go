@@ -3,6 +3,7 @@ package mockserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -62,6 +63,9 @@ func (r *restRequest) settings(schema string) map[string]string {
 
 // sqlFailure makes an error of the backend one that the REST API knows.
 func sqlFailure(err error) error {
+	if errors.Is(err, backend.ErrUnavailable) {
+		return noConnection("connection to server failed")
+	}
 	if pg, ok := err.(*backend.Error); ok {
 		return backendError(pg)
 	}
@@ -191,8 +195,8 @@ func (r *sqlRequest) readFrom(t *relation, from string, args []string) (*restAns
 		total, _ = strconv.Atoi(string(rows[0][0])) // a count
 	}
 	q := &sqlQuery{args: slices.Clone(args)}
-	fmt.Fprintf(q, "select row_to_json(pgrst)::text from (select %s from %s", t.selection(r.query.selects, casts), from)
-	q.WriteString(q.where(t, r.query) + orderBy(r.query.order, t.col))
+	fmt.Fprintf(q, "select row_to_json(pgrst)::text from (select %s from %s", q.selection(t, r.query.selects, casts), from)
+	q.WriteString(q.where(t, r.query) + q.orderBy(t, r.query.order))
 	if limit < math.MaxInt {
 		fmt.Fprintf(q, " limit %d", limit)
 	}

@@ -4,16 +4,18 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // returning is what a write answers with, and how that is asked for.
 type returning struct {
-	t     *relation
-	body  string   // the JSON of a row, in SQL
-	fresh string   // whether the row was inserted, in SQL
-	order []string // what the rows are sorted by
-	terms []orderTerm
+	t        *relation
+	body     string   // the JSON of a row, in SQL
+	fresh    string   // whether the row was inserted, in SQL
+	order    []string // what the rows are sorted by
+	terms    []orderTerm
+	sqlQuery // the parameters of all that; each write of the request begins with them
 }
 
 // returning plans the answer of a write.
@@ -25,10 +27,10 @@ func (r *sqlRequest) returning(t *relation) (*returning, error) {
 	}
 	switch {
 	case r.represents():
-		out.body = "(select row_to_json(pgrst)::text from (select " + t.selection(r.query.selects, casts) + ") pgrst)"
+		out.body = "(select row_to_json(pgrst)::text from (select " + out.selection(t, r.query.selects, casts) + ") pgrst)"
 		out.terms = r.query.order
 		for _, term := range r.query.order {
-			out.order = append(out.order, t.col(term.column))
+			out.order = append(out.order, out.field(t, term.column, term.path))
 		}
 	case r.Method == http.MethodPost && r.prefer.representation == "headers-only":
 		out.body = t.keyJSON()
@@ -38,6 +40,9 @@ func (r *sqlRequest) returning(t *relation) (*returning, error) {
 	}
 	return out, nil
 }
+
+// begin begins the write itself.
+func (out *returning) begin() *sqlQuery { return &sqlQuery{args: slices.Clone(out.args)} }
 
 // keyJSON is the primary key of a row as an object of texts, or NULL of a
 // relation without one.
@@ -133,7 +138,7 @@ func (r *sqlRequest) insertInto(t *relation) (*restAnswer, error) {
 	done := &written{}
 	if len(columns) == 0 { // as many rows of defaults as there are objects
 		for range p.rows {
-			q := &sqlQuery{}
+			q := out.begin()
 			q.WriteString("insert into " + t.sql + " default values" + conflict)
 			if err := r.run(out, q, done); err != nil {
 				return nil, err
@@ -141,7 +146,7 @@ func (r *sqlRequest) insertInto(t *relation) (*restAnswer, error) {
 		}
 		return r.answerDone(done)
 	}
-	q := &sqlQuery{}
+	q := out.begin()
 	var names, values []string
 	for _, c := range columns {
 		names = append(names, quoteName(c.name))
@@ -238,7 +243,7 @@ func (r *sqlRequest) updateSet(t *relation) (*restAnswer, error) {
 	if len(columns) == 0 || len(p.rows) == 0 {
 		return r.answerDone(done)
 	}
-	q := &sqlQuery{}
+	q := out.begin()
 	var set []string
 	kept := columns[:0:0]
 	for _, c := range columns { // one that the object does not have is left alone
@@ -268,7 +273,7 @@ func (r *sqlRequest) deleteFrom(t *relation) (*restAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &sqlQuery{}
+	q := out.begin()
 	q.WriteString("delete from " + t.sql)
 	q.WriteString(q.where(t, r.query))
 	done := &written{}

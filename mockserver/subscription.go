@@ -145,19 +145,22 @@ func (ch *channel) subscribeIn(d time.Duration) {
 func (ch *channel) subscribeNow() {
 	rt := ch.conn.rt
 	message := rt.faults.failedSubscription()
-	if rt.faults.databaseDown() > 0 {
-		message = `{:error, "Too many database timeouts"}`
+	var subs []*subscription
+	if rt.faults.outage() != nil {
+		message = databaseTimeouts
+	} else if message == "" {
+		var err error
+		if subs, err = ch.subscriptions(); errors.Is(err, backend.ErrUnavailable) {
+			message = databaseTimeouts
+		} else if err != nil {
+			message = err.Error()
+		}
 	}
 	if message != "" {
 		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, message)
 		if !isParameterError(message) {
 			ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.RetryMin, rt.timing.RetryMax)))
 		}
-		return
-	}
-	subs, err := ch.subscriptions()
-	if err != nil {
-		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, err.Error())
 		return
 	}
 	if !rt.awake() {
@@ -175,6 +178,10 @@ func (ch *channel) subscribeNow() {
 	ch.told = true
 	ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, phoenix.MessageSubscribed)
 }
+
+// databaseTimeouts is what the server says of a subscription for which the
+// database does not answer, before it tries again.
+const databaseTimeouts = `{:error, "Too many database timeouts"}`
 
 // ignoreBefore makes subscriptions blind for what was committed before. The
 // time of a commit is in microseconds.
@@ -195,7 +202,8 @@ func isParameterError(message string) bool {
 }
 
 // subscriptions makes the channel's subscriptions. The error is a bindingError:
-// of what cannot be read in any binding before what PostgreSQL refuses in one.
+// of what cannot be read in any binding before what PostgreSQL refuses in one;
+// or backend.ErrUnavailable.
 func (ch *channel) subscriptions() ([]*subscription, error) {
 	params := make([]bindingParams, len(ch.config.bindings))
 	for i, b := range ch.config.bindings {
@@ -207,10 +215,14 @@ func (ch *channel) subscriptions() ([]*subscription, error) {
 	var all []*subscription
 	for i, p := range params {
 		subs, err := ch.bind(i, p)
-		if err != nil {
+		var refused *Error
+		if errors.As(err, &refused) {
 			return nil, bindingError(fmt.Sprintf(
 				"Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: %v. Exception: ERROR %s (%s) %s",
-				p, err.Code, conditionName(err.Code), err.Message))
+				p, refused.Code, conditionName(refused.Code), refused.Message))
+		}
+		if err != nil {
+			return nil, err
 		}
 		if len(subs) == 0 {
 			return nil, bindingError("Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given connect parameters: " + p.String())
@@ -245,7 +257,7 @@ func conditionName(code string) string {
 
 // bind makes the subscriptions of one binding: one for each published table
 // that its names fit.
-func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err *Error) {
+func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err error) {
 	if ch.conn.rt.backend != nil {
 		return ch.bindBackend(order, p)
 	}
@@ -258,8 +270,8 @@ func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err *
 			ch: ch, order: order, id: ch.config.bindings[order].id, table: t, event: p.event,
 			role: roleOf(ch.who.claims), claims: ch.who.claims,
 		}
-		if err := s.check(ch.conn.rt.db, p); err != nil {
-			return nil, err
+		if refused := s.check(ch.conn.rt.db, p); refused != nil {
+			return nil, refused
 		}
 		subs = append(subs, s)
 	}

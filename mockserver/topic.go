@@ -204,12 +204,15 @@ func (ch *channel) accessToken(payload []byte) {
 		ch.shutdown(err.systemText())
 		return
 	}
-	if ch.config.private && rt.faults.databaseDown() > 0 {
+	if ch.config.private && rt.faults.outage() != nil {
 		ch.shutdown(noDatabase)
 		return
 	}
 	may := rt.readRights(ch.name, ch.config, who.claims)
 	switch {
+	case may.unknown:
+		ch.shutdown(noDatabase)
+		return
 	case may.none():
 		ch.shutdown(notPermitted + ch.name)
 		return

@@ -142,7 +142,12 @@ type Users interface {
 	EndSessions(ctx context.Context, user, session, scope string) error
 }
 
-// Database is a project's database. It is safe for concurrent use.
+// ErrUnavailable says that the database could not be asked: it is away, or has
+// no connection left, or the connection was lost.
+var ErrUnavailable = errors.New("the database does not answer")
+
+// Database is a project's database. It is safe for concurrent use. An error is
+// an *Error, or ErrUnavailable, or another one.
 type Database interface {
 	Users
 	// Subscribe makes the subscriptions of a binding: one for each published
@@ -163,6 +168,9 @@ type Database interface {
 	Replay(ctx context.Context, topic string, since time.Time, limit int) ([]Message, error)
 	// Permits asks the policies on realtime.messages.
 	Permits(ctx context.Context, who Caller, a Access) (bool, error)
+	// Exhaust takes all connections that the database has, and ends the server's
+	// own before, until ctx ends.
+	Exhaust(ctx context.Context) error
 	// Publication returns a text that changes with the tables of the
 	// publication.
 	Publication(ctx context.Context) (string, error)

@@ -2,8 +2,12 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,7 +41,7 @@ func open(ctx context.Context, url string, exact bool) (*Database, error) {
 	for name, value := range session {
 		cfg.ConnConfig.RuntimeParams[name] = value
 	}
-	cfg.ConnConfig.RuntimeParams["application_name"] = "gapless mockserver"
+	cfg.ConnConfig.RuntimeParams["application_name"] = "gapless mockserver " + rand.Text()[:8] // Exhaust finds ours by it
 	// Statements are not prepared: tables may change under them.
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -64,6 +68,18 @@ func (db *Database) prepare(ctx context.Context) error {
 	return bootstrap(ctx, conn.Conn())
 }
 
+// unavailable reports whether there is no connection, or was none any more.
+func unavailable(err error) bool {
+	var refused *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &refused) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// goesAway reports whether a SQLSTATE says that a server ends a connection:
+// admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped.
+func goesAway(code string) bool { return strings.HasPrefix(code, "57P0") }
+
 // Close ends the connections and waits for those who use one.
 func (db *Database) Close() { db.pool.Close() }
 
@@ -74,10 +90,14 @@ func (db *Database) Publication(ctx context.Context) (tables string, err error) 
 	return tables, asError(err)
 }
 
-// asError makes what PostgreSQL says a *backend.Error.
+// asError makes what PostgreSQL says a *backend.Error, and that it says nothing
+// backend.ErrUnavailable.
 func asError(err error) error {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
+	switch isPg := errors.As(err, &pg); {
+	case unavailable(err), isPg && goesAway(pg.Code):
+		return fmt.Errorf("%w: %v", backend.ErrUnavailable, err) // pgx leaves the password out
+	case !isPg:
 		return err
 	}
 	return &backend.Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}

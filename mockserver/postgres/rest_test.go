@@ -216,6 +216,68 @@ func TestREST(t *testing.T) {
 	})
 }
 
+const library = `
+create table books (
+	id int primary key, tags text[], doc jsonb, plain json, pages int4range, body text, words tsvector, at timestamptz[]);
+insert into books values
+	(1, '{a,b}', '{"k": {"l": [1, "x"]}, "n": 10, "it''s": true}', '{"z": 1, "a": 2}', '[1,10)', 'The quick brown foxes', to_tsvector('english', 'The quick brown foxes'), '{2026-01-02}'),
+	(2, '{b,c}', '{"k": {"l": [2, "y"]}, "n": 9, "it''s": false}', '[5, 6]', '[20,30)', 'Lazy dogs sleep', to_tsvector('english', 'Lazy dogs sleep'), null),
+	(3, null, null, null, null, null, null, null)`
+
+// Filters and columns that only PostgreSQL has.
+func TestRESTOperators(t *testing.T) {
+	s := startProject(t, library, mockserver.Fast())
+	anon := api{t: t, s: s}
+	for query, want := range map[string]string{
+		"tags=cs.{a}": "1", "tags=cd.{a,b,x}": "1", "tags=ov.{a,c}": "1 2", "tags=not.cs.{a}": "2", "or=(tags.cs.{c},id.eq.3)": "2 3",
+		"doc=cs.{\"n\":9}": "2", "pages=cs.[2,3)": "1", "pages=ov.[9,25)": "1 2", "pages=sl.[15,16)": "1",
+		"pages=sr.[11,12)": "2", "pages=nxr.[0,10)": "1", "pages=nxl.[2,3)": "2", "pages=adj.[10,12)": "1", "pages=adj.[10,20)": "1 2",
+		"doc->n=eq.10": "1", "doc->>n=eq.10": "1", "doc->>n=in.(9,10)": "1 2", "doc->k->l->>1=eq.y": "2", "doc->k->l->0=gt.1": "2", "doc->k->l->-1=eq.\"x\"": "1",
+		`doc->>"it's"=eq.true`: "1", "plain->>a=eq.2": "1", "plain->1=is.null": "1 3", "tags->>0=eq.b": "2", "and=(doc->>n.gt.1,id.lt.2)": "1",
+		"order=doc->n.desc.nullslast&id=lt.3": "1 2", "order=doc->>n.desc.nullslast&id=lt.3": "2 1",
+		"body=fts.fox": "1", "body=fts(english).fox": "1", "words=fts(english).foxes": "1", "words=plfts(english).quick fox": "1",
+		"words=phfts(english).brown fox": "1", "words=phfts(english).quick fox": "", "words=wfts(english).\"lazy dogs\" or fox": "1 2",
+		"words=not.fts(english).dog": "1", "or=(words.fts(english).dog,id.eq.3)": "2 3", "body=fts(simple).fox": "",
+		"body=like(any).{*fox*,Lazy*}": "1 2", "body=ilike(all).{*QUICK*,*fox*}": "1", "id=eq(any).{1,3}": "1 3", "id=gt(all).{1,2}": "3", "id=not.eq(any).{1,3}": "2",
+	} {
+		key, value, _ := strings.Cut(query, "=")
+		rest := ""
+		if i := strings.Index(value, "&"); i >= 0 {
+			value, rest = value[:i], value[i:]
+		}
+		got := anon.do("GET", "/rest/v1/books?select=id&"+url.QueryEscape(key)+"="+url.QueryEscape(value)+rest, "")
+		ids := []string{}
+		for id := range strings.FieldsSeq(want) {
+			ids = append(ids, `{"id":`+id+`}`)
+		}
+		require.Equal(t, 200, got.status, "%s: %s", query, got.body)
+		require.JSONEq(t, "["+strings.Join(ids, ",")+"]", got.body, query)
+	}
+	for query, want := range map[string]string{
+		"select=doc->k->l->1,doc->>n,x:doc->n::text,plain->>z&id=eq.1": `[{"l":"x","n":"10","x":"10","z":"1"}]`,
+		"select=doc->k->l->0&id=eq.2":                                  `[{"l":2}]`,
+		"select=id,tags->0&id=lt.3&order=doc->n":                       `[{"id":2,"tags":"b"},{"id":1,"tags":"a"}]`,
+	} {
+		anon.do("GET", "/rest/v1/books?"+strings.ReplaceAll(query, ">", "%3E"), "").want(t, 200, want)
+	}
+	for query, want := range map[string]string{
+		"tags=cs.x":           `{"code":"22P02","details":"Array value must start with \"{\" or dimension information.","hint":null,"message":"malformed array literal: \"x\""}`,
+		"body=fts(klingon).x": `{"code":"42704","details":null,"hint":null,"message":"text search configuration \"klingon\" does not exist"}`,
+		"body=fts.x y":        `{"code":"42601","details":null,"hint":null,"message":"syntax error in tsquery: \"x y\""}`,
+		"id=neq(any).{1}":     `{"code":"PGRST100","details":"unexpected \"(\" expecting delimiter (.)","hint":null,"message":"\"failed to parse filter (neq(any).{1})\" (line 1, column 4)"}`,
+		"id=eq(some).{1}":     `{"code":"PGRST100","details":"unexpected \"(\" expecting delimiter (.)","hint":null,"message":"\"failed to parse filter (eq(some).{1})\" (line 1, column 3)"}`,
+		"body=sl.x":           `{"code":"42883","details":null,"hint":"No operator matches the given name and argument types. You might need to add explicit type casts.","message":"operator does not exist: text << unknown"}`,
+		"doc->=eq.1":          `{"code":"PGRST100","details":"unexpected end of input expecting field name (* or [a..z0..9_$])","hint":null,"message":"\"failed to parse filter (doc->)\" (line 1, column 6)"}`,
+	} {
+		key, value, _ := strings.Cut(query, "=")
+		got := anon.do("GET", "/rest/v1/books?"+url.QueryEscape(key)+"="+url.QueryEscape(value), "")
+		require.JSONEq(t, want, got.body, query)
+	}
+	anon.do("PATCH", "/rest/v1/books?doc-%3E%3En=eq.10&select=id,doc-%3En&order=doc-%3En", `{"body":"new"}`, representation).want(t, 200, `[{"id":1,"n":10}]`)
+	anon.do("POST", "/rest/v1/books?select=doc-%3En", `{"id":4,"doc":{"n":4}}`, representation).want(t, 201, `[{"n":4}]`)
+	anon.do("DELETE", "/rest/v1/books?doc-%3En=eq.4&select=doc-%3E%3En", "", representation).want(t, 200, `[{"n":"4"}]`)
+}
+
 // What a request brings does not become SQL, wherever it stands.
 func TestHostileRequests(t *testing.T) {
 	const evil = `x"; drop table orders; --`
@@ -242,6 +304,9 @@ func TestHostileRequests(t *testing.T) {
 		"orders?select=" + value, "orders?select=id::" + value, "orders?order=" + value, "orders?order=id." + value, "orders?limit=" + value,
 		"orders?" + value + "=eq.1", "orders?or=(" + value + ".eq.1)", "orders?columns=" + value, value, "rpc/" + value, "orders?id=is." + value,
 		"orders?select=id::%22text%22%29%3B+drop+table+orders%3B+--",
+		"orders?doc-%3E%3E" + column + "=eq." + value, "orders?doc-%3E0-%3E" + value + "=eq.1", "orders?select=doc-%3E" + column, "orders?select=doc-%3E" + value,
+		"orders?order=doc-%3E" + column, "orders?tags=cs." + value, "orders?tags=ov." + value, "orders?note=fts(" + value + ")." + value,
+		"orders?note=wfts." + value, "orders?note=like(any)." + value, "orders?note=eq(" + value + ").x", "orders?select=x:" + value + "::" + value,
 	} {
 		got := service.do("GET", "/rest/v1/"+target, "")
 		require.Less(t, got.status, 500, "%s: %s", target, got.body)

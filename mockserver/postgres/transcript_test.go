@@ -64,7 +64,7 @@ var scenarios = []scenario{
 	{name: "14-replay.vsn2", by: thirtyMessages},
 	{name: "15-select.vsn2"},
 	{name: "17-bad-bindings.vsn1"},
-	{name: "18-restarts.vsn1", pace: 20, own: true, by: restarts, whole: notedFirst},
+	{name: "18-restarts.vsn1", pace: 20, timing: mockserver.Timing{Poll: 100 * time.Millisecond}, own: true, by: restarts, whole: notedFirst},
 	{name: "19-limits.vsn2", pace: 1, whole: flood, limits: mockserver.Limits{EventsPerSecond: 300},
 		timing: mockserver.Timing{RateTick: 4 * time.Second, PollIdle: 20 * time.Millisecond}, either: aboutToReturn},
 	{name: "20-transactions.vsn2", by: overlapping},
@@ -225,7 +225,7 @@ func (sc scenario) times() mockserver.Timing {
 	switch {
 	case pace > 0:
 		return mockserver.Timing{
-			Poll: 100 * time.Millisecond / pace, PollIdle: cmp.Or(sc.timing.PollIdle, 500*time.Millisecond/pace),
+			Poll: cmp.Or(sc.timing.Poll, 100*time.Millisecond/pace), PollIdle: cmp.Or(sc.timing.PollIdle, 500*time.Millisecond/pace),
 			RefuseDelay: 2 * time.Second / pace, JoinErrorDelay: 5 * time.Second / pace,
 			// What is written before is to be read before, on a slow machine, too.
 			ResubscribeMin: 500 * time.Millisecond, ResubscribeMax: 600 * time.Millisecond,
