@@ -24,17 +24,21 @@ import (
 	"github.com/gapless-go/gapless/realtime"
 )
 
-// chaosTime is for how long a chaos test writes and breaks things, in all; the
+// chaosTime is for how long the chaos tests write and break things, in all; the
 // environment may say more (GAPLESS_CHAOS=60s).
 func chaosTime(t *testing.T) time.Duration {
 	text := os.Getenv("GAPLESS_CHAOS")
 	if text == "" {
-		return 6 * time.Second
+		return 8 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	require.NoError(t, err)
 	return d
 }
+
+// chaosRound is for how long writers write before they rest, and the caches are
+// held against the table.
+const chaosRound = 3 * time.Second
 
 // ware is a row of the chaos: a key that may change, exact numbers, a value that
 // is stored out of line, and an owner that row level security looks at.
@@ -67,7 +71,7 @@ const stranger = "22222222-2222-4222-8222-222222222222"
 // security, both are behind a verification.
 func TestChaosOnPostgreSQL(t *testing.T) {
 	noticed := []func(*chaos){(*chaos).killSockets, (*chaos).crashChannels, (*chaos).resubscribe, (*chaos).calm}
-	silent := append(slices.Clone(noticed), (*chaos).loseSlot, (*chaos).dropChanges, (*chaos).failPolls, (*chaos).killReplication, (*chaos).crash)
+	silent := append(slices.Clone(noticed), (*chaos).loseSlot, (*chaos).dropChanges, (*chaos).failPolls, (*chaos).killReplication, (*chaos).crash, (*chaos).exhaust)
 	t.Run("noticed", func(t *testing.T) { newChaos(t, 1).run(noticed, false) })
 	t.Run("silent", func(t *testing.T) { newChaos(t, 2).run(silent, true) })
 }
@@ -83,7 +87,7 @@ type chaos struct {
 
 func newChaos(t *testing.T, seed uint64) *chaos {
 	pgtest.Need(t)
-	s := postgres.Start(t, postgres.Options{Schema: chaosSchema, Config: mockserver.Config{Timing: mockserver.Fast(), Seed: seed}})
+	s := postgres.Start(t, postgres.Options{Schema: chaosSchema, Cluster: postgres.ClusterOptions{Settings: map[string]string{"max_connections": "30"}}, Config: mockserver.Config{Timing: mockserver.Fast(), Seed: seed}})
 	install, err := cachesql.Files.ReadFile("install.sql")
 	require.NoError(t, err)
 	require.NoError(t, s.Apply(t.Context(), string(install)))
@@ -100,7 +104,9 @@ func (c *chaos) cache(token string) *cache.Table[int64, ware] {
 	require.NoError(c, err)
 	// A commit is visible before the server delivers it.
 	table, err := cache.New(client, "wares", func(w ware) int64 { return w.ID },
-		cache.WithMarker(cache.NewMarker(client)), cache.WithSettle(100*time.Millisecond))
+		cache.WithMarker(cache.NewMarker(client)), cache.WithSettle(100*time.Millisecond),
+		// A database that is away for long is found by a mark that does not come.
+		cache.WithCanary(time.Hour, 3*time.Second))
 	require.NoError(c, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -113,15 +119,19 @@ func (c *chaos) cache(token string) *cache.Table[int64, ware] {
 	return table
 }
 
-// run writes and breaks for a while, rests, compares, and begins anew.
+// run writes and breaks for a while, rests, compares, and begins anew: half of
+// the time of all chaos.
 func (c *chaos) run(faults []func(*chaos), silent bool) {
-	const rounds = 3
+	rounds := max(2, int(chaosTime(c.T)/2/chaosRound))
 	for round := range rounds {
-		ctx, rest := context.WithTimeout(c.Context(), chaosTime(c.T)/rounds)
+		ctx, rest := context.WithTimeout(c.Context(), chaosRound)
 		var writers sync.WaitGroup
 		for i := range 3 {
-			writers.Go(func() { c.write(ctx, rand.New(rand.NewPCG(c.seed, uint64(1+round*10+i)))) })
+			random := rand.New(rand.NewPCG(c.seed, uint64(1+round*10+i)))
+			writers.Go(func() { c.write(ctx, random, c.statement) })
 		}
+		random := rand.New(rand.NewPCG(c.seed, uint64(1+round*10+9)))
+		writers.Go(func() { c.write(ctx, random, c.long) })
 		for ctx.Err() == nil {
 			faults[c.random.IntN(len(faults))](c)
 			c.sleep(ctx, time.Duration(50+c.random.IntN(300))*time.Millisecond)
@@ -167,9 +177,16 @@ func (c *chaos) verify(ctx context.Context, table *cache.Table[int64, ware]) {
 	}
 }
 
-// equal wants the rows of a cache to be those of the table as somebody sees it,
-// byte for byte.
+// equal wants the rows of a cache to be those that "select * … order by id" has
+// as somebody sees them, byte for byte: PostgreSQL reads what the cache has into
+// rows of the table's type, and writes them as it writes those of the table.
 func (c *chaos) equal(table *cache.Table[int64, ware], role string) {
+	var have []ware
+	for _, w := range table.All() {
+		have = append(have, w)
+	}
+	cached, err := json.Marshal(have)
+	require.NoError(c, err)
 	conn := c.connect()
 	defer conn.Close(context.Background())
 	tx, err := conn.Begin(context.Background())
@@ -177,34 +194,19 @@ func (c *chaos) equal(table *cache.Table[int64, ware], role string) {
 	_, err = tx.Exec(context.Background(), "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)",
 		role, `{"sub":"`+benchUser+`"}`)
 	require.NoError(c, err)
-	rows, err := tx.Query(context.Background(), "select to_jsonb(w)::text from wares w order by id")
-	require.NoError(c, err)
-	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(c, err)
-	require.NotEmpty(c, texts)
-	var want, got []string
-	for _, text := range texts {
-		var w ware
-		require.NoError(c, json.Unmarshal([]byte(text), &w))
-		want = append(want, w.text(c))
-	}
-	var have []ware
-	for _, w := range table.All() {
-		have = append(have, w)
-	}
-	slices.SortFunc(have, func(a, b ware) int { return int(a.ID - b.ID) })
-	for _, w := range have {
-		got = append(got, w.text(c))
-	}
-	require.Equal(c, strings.Join(want, "\n"), strings.Join(got, "\n"), "the cache of %s, %+v", role, table.Status())
+	want := c.rows(tx, "select * from wares order by id")
+	got := c.rows(tx, "select * from json_populate_recordset(null::wares, $1::text::json) order by id", string(cached))
+	require.Greater(c, strings.Count(want, "\n"), 50)
+	require.Equal(c, want, got, "the cache of %s, %+v", role, table.Status())
 }
 
-// text writes a row so that equal ones are equal. The space within JSON is not
-// the row's.
-func (w ware) text(c *chaos) string {
-	b, err := json.Marshal(w)
+// rows returns the rows of a query as PostgreSQL writes them, one a line.
+func (c *chaos) rows(tx pgx.Tx, query string, args ...any) string {
+	rows, err := tx.Query(context.Background(), "select r::text from ("+query+") r", args...)
 	require.NoError(c, err)
-	return string(b)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(c, err)
+	return strings.Join(lines, "\n") + "\n"
 }
 
 func (c *chaos) connect() *pgx.Conn {
@@ -215,7 +217,7 @@ func (c *chaos) connect() *pgx.Conn {
 
 // write writes until ctx ends, over a connection that is made again when the
 // database was away.
-func (c *chaos) write(ctx context.Context, random *rand.Rand) {
+func (c *chaos) write(ctx context.Context, random *rand.Rand, statement func(*rand.Rand) string) {
 	for ctx.Err() == nil {
 		conn, err := pgx.Connect(ctx, c.s.DatabaseURL())
 		if err != nil {
@@ -225,7 +227,7 @@ func (c *chaos) write(ctx context.Context, random *rand.Rand) {
 		for err == nil && ctx.Err() == nil {
 			// The context does not cut a transaction short: a commit whose answer
 			// did not come may have happened, which is fine, but is no test.
-			_, err = conn.PgConn().Exec(context.Background(), c.statement(random)).ReadAll()
+			_, err = conn.PgConn().Exec(context.Background(), statement(random)).ReadAll()
 			var refused interface{ SQLState() string }
 			if errors.As(err, &refused) { // a key that is taken, a deadlock
 				_, err = conn.Exec(context.Background(), "rollback")
@@ -236,35 +238,55 @@ func (c *chaos) write(ctx context.Context, random *rand.Rand) {
 	}
 }
 
+func someID(random *rand.Rand) int { return 1 + random.IntN(400) }
+
+func someOwner(random *rand.Rand) string {
+	if random.IntN(3) == 0 {
+		return stranger
+	}
+	return benchUser
+}
+
+func someInsert(random *rand.Rand) string {
+	return fmt.Sprintf(`insert into wares values (%d, %d.%02d, repeat('x', %d), '%s', '{"k": [%d, null, "é"]}', now()) on conflict do nothing`,
+		someID(random), random.Int64(), random.IntN(100), random.IntN(2)*3000, someOwner(random), random.IntN(9))
+}
+
+// someUpdate leaves big as it is, which mostly is stored out of line.
+func someUpdate(random *rand.Rand) string {
+	return fmt.Sprintf("update wares set n = n + 0.01 where id = %d", someID(random))
+}
+
 // statement is one of what writers do.
 func (c *chaos) statement(random *rand.Rand) string {
-	id := func() int { return 1 + random.IntN(400) }
-	owner := benchUser
-	if random.IntN(3) == 0 {
-		owner = stranger
-	}
-	insert := fmt.Sprintf(`insert into wares values (%d, %d.%02d, repeat('x', %d), '%s', '{"k": [%d, null, "é"]}', now()) on conflict do nothing`,
-		id(), random.Int64(), random.IntN(100), random.IntN(2)*3000, owner, random.IntN(9))
-	update := fmt.Sprintf("update wares set n = n + 0.01 where id = %d", id()) // leaves big as it is
-	switch random.IntN(10) {
+	insert, update := someInsert(random), someUpdate(random)
+	switch random.IntN(11) {
 	case 0, 1:
 		return insert
 	case 2:
-		return fmt.Sprintf("delete from wares where id = %d", id())
-	case 3:
-		return fmt.Sprintf("update wares set id = %d where id = %d", id(), id())
-	case 4:
-		return fmt.Sprintf("update wares set big = repeat('y', 4000), at = null where id = %d", id())
-	case 5:
-		return fmt.Sprintf("update wares set owner = '%s' where id = %d", owner, id())
+		return fmt.Sprintf("delete from wares where id = %d", someID(random))
+	case 3: // another key
+		return fmt.Sprintf("update wares set id = %d where id = %d", someID(random), someID(random))
+	case 4: // a value that is stored out of line
+		return fmt.Sprintf("update wares set big = repeat('%c', 4000), at = null where id = %d", 'a'+random.IntN(26), someID(random))
+	case 5: // another owner, to whom it shows, and to the one before no more
+		return fmt.Sprintf("update wares set owner = '%s' where id = %d", someOwner(random), someID(random))
 	case 6:
-		return fmt.Sprintf("begin; %s; savepoint s; delete from wares where id < 50; rollback to s; %s; commit", insert, update)
+		return fmt.Sprintf("begin; %s; savepoint s; delete from wares where id < 50; rollback to s; %s; savepoint s; %s; release s; commit",
+			insert, update, someUpdate(random))
 	case 7:
 		return fmt.Sprintf("begin; %s; %s; rollback", insert, update)
-	case 8:
-		return fmt.Sprintf("begin; %s; select pg_sleep(0.05); update wares set doc = null where id between %d and %d; commit", update, 10, 15)
+	case 8: // many rows, and all of a user's
+		low := someID(random)
+		return fmt.Sprintf("update wares set doc = null, owner = '%s' where id between %d and %d", someOwner(random), low, low+10)
 	}
 	return update
+}
+
+// long is a transaction that is open while many others come and go.
+func (c *chaos) long(random *rand.Rand) string {
+	return fmt.Sprintf("begin; %s; select pg_sleep(%.2f); savepoint s; %s; rollback to s; %s; select pg_sleep(%.2f); delete from wares where id = %d; commit",
+		someUpdate(random), random.Float64()/2, someInsert(random), someInsert(random), random.Float64()/2, someID(random))
 }
 
 // The faults.
@@ -291,4 +313,18 @@ func (c *chaos) crash() {
 	}
 	c.s.Cluster().Crash()
 	require.NoError(c, c.s.Cluster().Start(context.Background()))
+}
+
+// exhaust takes all connections for a while.
+func (c *chaos) exhaust() {
+	c.s.ExhaustConnections(time.Minute)
+	time.Sleep(time.Duration(c.random.IntN(200)) * time.Millisecond)
+	c.s.ExhaustConnections(0)
+	require.Eventually(c, func() bool {
+		conn, err := pgx.Connect(context.Background(), c.s.DatabaseURL())
+		if err == nil {
+			err = conn.Close(context.Background())
+		}
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
 }
