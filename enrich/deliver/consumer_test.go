@@ -1,6 +1,7 @@
 package deliver_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"iter"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +105,7 @@ func TestAPoisonedValueDelaysOnlyItsLane(t *testing.T) {
 		require.Equal(t, "2", letters[0].Position)
 		require.Equal(t, "cannot be done", letters[0].Reason)
 		require.Equal(t, 4, letters[0].Attempts)
+		require.WithinRange(t, letters[0].At, start.Add(time.Nanosecond), time.Now())
 		require.JSONEq(t, `{"N":2,"Lane":"bad"}`, string(letters[0].Value))
 	})
 }
@@ -113,11 +116,13 @@ func TestThePositionOnlyMovesPastWhatWasHandled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := deliver.NewMemory(100)
 		release := make(chan struct{})
+		var handled atomic.Int64
 		c := deliver.Consumer[value, deliver.None]{Store: store, Key: keyOf, Lane: laneOf, Position: keyOf, Workers: 3,
 			Handle: func(_ context.Context, _ deliver.None, v value) error {
 				if v.N == 2 {
 					<-release
 				}
+				handled.Add(1)
 				return nil
 			}}
 		done := make(chan error)
@@ -130,6 +135,7 @@ func TestThePositionOnlyMovesPastWhatWasHandled(t *testing.T) {
 			return at
 		}
 		require.Equal(t, "1", position(), "3 and 4 are handled, and 2 is not")
+		require.EqualValues(t, 3, handled.Load())
 		close(release)
 		require.NoError(t, <-done)
 		require.Equal(t, "4", position())
@@ -144,6 +150,10 @@ func TestARunGoesOnWhereTheLastOneEnded(t *testing.T) {
 		store := deliver.NewMemory(100)
 		c := consumer(store, &j)
 		slow := c
+		slow.Retry.Attempts = 1
+		slow.Failed = func(v value, _ int, err error, _ bool) {
+			t.Error("an attempt that was interrupted did not fail", v, err)
+		}
 		slow.Handle = func(ctx context.Context, tx deliver.None, v value) error {
 			if v.N == 2 {
 				<-ctx.Done()
@@ -180,17 +190,21 @@ func TestErrorsAreJudged(t *testing.T) {
 					return down
 				case v.N == 3:
 					panic("oops")
+				case v.N == 5:
+					return deliver.Permanent(down)
 				}
 				return nil
 			}}
-		require.NoError(t, c.Run(t.Context(), values(1, "a", "b", "c", "d")))
+		require.NoError(t, c.Run(t.Context(), values(1, "a", "b", "c", "d", "e")))
 		require.Equal(t, 1, tries[1])
 		require.Greater(t, tries[2], 50)
 		require.Equal(t, 2, tries[3])
-		letters := store.Letters()
-		require.Len(t, letters, 2)
-		require.Equal(t, "it is no use: not a mail address", letters[0].Reason)
-		require.Equal(t, "deliver: the effect panicked: oops", letters[1].Reason)
+		require.Equal(t, 1, tries[5], "that it is permanent counts for more")
+		reasons := map[string]string{}
+		for _, l := range store.Letters() {
+			reasons[l.Key] = l.Reason
+		}
+		require.Equal(t, map[string]string{"1": "it is no use: not a mail address", "3": "deliver: the effect panicked: oops", "5": down.Error()}, reasons)
 	})
 }
 
@@ -301,16 +315,176 @@ func TestAConsumerIsBounded(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		require.ErrorIs(t, c.Run(ctx, in), context.DeadlineExceeded)
-		require.LessOrEqual(t, pulled, 12)
+		require.Equal(t, 10, pulled)
 	})
 }
 
 func TestAConsumerRefusesBadSettings(t *testing.T) {
-	var bad *enrich.ConfigError
-	require.ErrorAs(t, deliver.Consumer[value, deliver.None]{}.Run(t.Context(), values(1)), &bad)
-	c := consumer(deliver.NewMemory(1), &journal{})
-	c.Workers = -1
-	require.ErrorAs(t, c.Run(t.Context(), values(1)), &bad)
+	for field, spoil := range map[string]func(*deliver.Consumer[value, deliver.None]){
+		"Store":          func(c *deliver.Consumer[value, deliver.None]) { c.Store = nil },
+		"Key":            func(c *deliver.Consumer[value, deliver.None]) { c.Key = nil },
+		"Handle":         func(c *deliver.Consumer[value, deliver.None]) { c.Handle = nil },
+		"Workers":        func(c *deliver.Consumer[value, deliver.None]) { c.Workers = -1 },
+		"MaxPending":     func(c *deliver.Consumer[value, deliver.None]) { c.MaxPending = -1 },
+		"SaveEvery":      func(c *deliver.Consumer[value, deliver.None]) { c.SaveEvery = -1 },
+		"Retry.Attempts": func(c *deliver.Consumer[value, deliver.None]) { c.Retry.Attempts = -1 },
+	} {
+		c := consumer(deliver.NewMemory(1), &journal{})
+		spoil(&c)
+		var bad *enrich.ConfigError
+		require.ErrorAs(t, c.Run(t.Context(), values(1)), &bad, field)
+	}
+}
+
+// ledger is a store whose positions are watched, and can be refused.
+type ledger struct {
+	*deliver.Memory
+	saved  []string
+	refuse error
+}
+
+func (l *ledger) SavePosition(ctx context.Context, at string) error {
+	l.saved = append(l.saved, at)
+	if err := cmp.Or(l.refuse, ctx.Err()); err != nil {
+		return err
+	}
+	return l.Memory.SavePosition(ctx, at)
+}
+
+// What ends well though Run is to end is behind the position, which is saved
+// though ctx is over.
+func TestThePositionIsSavedInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledger{Memory: deliver.NewMemory(100)}
+		c := consumer(store, &journal{})
+		c.Handle = func(ctx context.Context, _ deliver.None, v value) error {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, c.Run(ctx, values(1, "a")), context.DeadlineExceeded)
+		require.Equal(t, []string{"1"}, store.saved)
+		at, err := c.Resume(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "1", at)
+
+		store.refuse = errFrail
+		c = consumer(store, &journal{})
+		require.ErrorIs(t, c.Run(t.Context(), values(2, "a")), errFrail)
+	})
+}
+
+// The position is saved when it has moved, and again if that failed. A value
+// without one does not move it.
+func TestThePositionIsSavedWhenItHasMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledger{Memory: deliver.NewMemory(100), refuse: errFrail}
+		in := make(chan value)
+		c := consumer(store, &journal{})
+		c.Position = func(v value) string {
+			if v.Lane == "nowhere" {
+				return ""
+			}
+			return keyOf(v)
+		}
+		done := make(chan error)
+		go func() {
+			done <- c.Run(t.Context(), func(context.Context) iter.Seq2[value, error] {
+				return func(yield func(value, error) bool) {
+					for v := range in {
+						if !yield(v, nil) {
+							return
+						}
+					}
+				}
+			})
+		}()
+		saved := func() (s []string) {
+			time.Sleep(1500 * time.Millisecond)
+			synctest.Wait()
+			s, store.saved = store.saved, nil
+			return s
+		}
+		in <- value{1, "a"}
+		require.NotEmpty(t, saved())
+		store.refuse = nil
+		require.Equal(t, []string{"1"}, saved(), "it was refused")
+		require.Empty(t, saved())
+		in <- value{2, "nowhere"}
+		require.Empty(t, saved())
+		in <- value{3, "a"}
+		require.Equal(t, []string{"3"}, saved())
+		close(in)
+		require.NoError(t, <-done)
+		require.Empty(t, store.saved)
+	})
+}
+
+// Each value waits for its own time, and the pauses grow up to Max.
+func TestThePausesBetweenTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		tries := map[int][]time.Duration{}
+		c := deliver.Consumer[value, deliver.None]{Store: deliver.NewMemory(100), Key: keyOf, Lane: keyOf, SaveEvery: 24 * time.Hour,
+			Retry: deliver.Retry{Attempts: 12, Min: time.Second, Max: 100 * time.Second},
+			Handle: func(_ context.Context, _ deliver.None, v value) error {
+				at := time.Since(start)
+				tries[v.N] = append(tries[v.N], at)
+				switch first := len(tries[v.N]) == 1; {
+				case v.N == 1 && first:
+					return deliver.Later(errors.New("busy"), 24*time.Minute)
+				case v.N == 2 && first:
+					return deliver.Later(errors.New("busy"), 17*time.Hour)
+				case v.N > 2:
+					return errors.New("bad")
+				}
+				return nil
+			}}
+		lanes := make([]string, 52)
+		require.NoError(t, c.Run(t.Context(), values(1, lanes...)))
+		require.Equal(t, []time.Duration{0, 24 * time.Minute}, tries[1])
+		require.Equal(t, []time.Duration{0, 17 * time.Hour}, tries[2])
+		var early, late time.Duration
+		for n := 3; n <= 52; n++ {
+			require.Len(t, tries[n], 12)
+			early += tries[n][1]
+			late += tries[n][11] - tries[n][10]
+			require.LessOrEqual(t, tries[n][1], time.Second)
+			require.LessOrEqual(t, tries[n][11]-tries[n][10], 100*time.Second)
+		}
+		require.Greater(t, early, 10*time.Second, "of 50 that are random up to a second")
+		require.Greater(t, late, 1000*time.Second, "of 50 that are random up to 100")
+	})
+}
+
+// A letter has a name though its value has none, and the reason is told though the
+// value cannot be written.
+func TestALetterOfAValueWithoutAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := deliver.NewMemory(100)
+		c := consumer(store, &journal{})
+		c.Key = func(value) string { return "" }
+		c.Handle = func(context.Context, deliver.None, value) error { return deliver.Permanent(errors.New("bad")) }
+		c.Encode = func(v value) ([]byte, error) {
+			if v.N == 2 {
+				return []byte("half"), errors.New("no form")
+			}
+			return []byte(v.Lane), nil
+		}
+		require.NoError(t, c.Run(t.Context(), values(1, "a", "b")))
+		letters := map[string]deliver.Letter{}
+		for _, l := range store.Letters() {
+			require.Contains(t, l.Key, "unnamed at "+l.Position+" 2000-01-01T")
+			letters[l.Position] = l
+		}
+		require.Len(t, letters, 2)
+		require.Equal(t, "a", string(letters["1"].Value))
+		require.Equal(t, "bad", letters["1"].Reason)
+		require.Nil(t, letters["2"].Value)
+		require.Equal(t, "bad (and it has no form to be kept in: no form)", letters["2"].Reason)
+	})
 }
 
 func TestAChangeHasOneKey(t *testing.T) {
