@@ -115,6 +115,33 @@ func TestAsOfARowOfTheSnapshotIsTrustedSinceSnapshot(t *testing.T) {
 	})
 }
 
+// Nobody heard when a row came to be as it was read behind a gap: of times before
+// that it is not trusted.
+func TestAsOfARowReadBehindAGapIsNotTrustedBeforeThat(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.insertUser(1, "ann")
+		users := w.users(cache.WithHistory(time.Hour, 10))
+		w.sync(users)
+		time.Sleep(time.Minute)
+		heard := time.Now()
+		time.Sleep(time.Minute)
+		w.server.KillSockets()
+		w.server.DropChanges(1)
+		w.nameUser(1, "Ann")
+		within := time.Now()
+		w.await(users, 1, "Ann")
+		w.sync(users)
+		time.Sleep(time.Minute)
+		out := collect(w, w.ctx, enrich.Join(enrich.Of(clickAt(1, 1, heard), clickAt(2, 1, within), clickAt(3, 1, time.Now())),
+			lookup{Table: users, Key: userOf, Miss: enrich.Null(), At: committed}))
+		before, during, after := out.next(), out.next(), out.next()
+		require.Equal(t, cache.SinceSnapshot, before.Trust)
+		require.Equal(t, cache.SinceSnapshot, during.Trust)
+		require.Equal(t, "Ann", after.Right.Name)
+		require.Equal(t, cache.Exact, after.Trust)
+	})
+}
+
 // A change of the table is no event: it makes no output.
 func TestATableChangeNeverTriggersAJoin(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -131,6 +158,13 @@ func TestATableChangeNeverTriggersAJoin(t *testing.T) {
 			require.NoError(t, err)
 			out.none(time.Minute)
 			w.insertUser(1, "ann")
+			w.await(users, 1, "ann")
+			w.server.KillSockets() // nor does one that was read behind a gap
+			w.server.DropChanges(1)
+			w.nameUser(1, "Ann")
+			w.await(users, 1, "Ann")
+			out.none(time.Minute)
+			w.nameUser(1, "ann")
 			w.await(users, 1, "ann")
 		}
 	})
@@ -168,8 +202,14 @@ func TestReemitGivesAnEventAgainWhenItsRowChanges(t *testing.T) {
 		for id := int64(2); id <= 3; id++ {
 			require.False(t, out.next().Found)
 		}
+		w.server.KillSockets()
+		w.server.DropChanges(1)
+		w.insertUser(1, "read behind a gap")
+		for id := int64(2); id <= 3; id++ {
+			require.Equal(t, "read behind a gap", out.next().Right.Name)
+		}
 		time.Sleep(2 * time.Minute)
-		w.insertUser(1, "late")
+		w.nameUser(1, "late")
 		out.none(time.Minute)
 	})
 }
@@ -397,19 +437,22 @@ func TestParkLosesNothingWhenTheInputFails(t *testing.T) {
 
 // A row that comes while the connection is down, and is read afterwards, ends the
 // waiting like one that the stream brings.
-func TestParkedEventsComeOutAfterAGap(t *testing.T) {
-	inWorld(t, func(w *world) {
-		users := w.users()
-		w.sync(users)
-		clicks := newHandOf(clickAt(1, 1, time.Now()))
-		out := collect(w, w.ctx, enrich.Join(clicks.stream, lookup{Table: users, Key: userOf, Miss: enrich.Park(time.Hour, 2)}))
-		out.none(time.Second)
-		w.server.KillSockets()
-		w.server.DropChanges(1)
-		w.insertUser(1, "ann")
-		got := out.next()
-		require.Equal(t, "ann", got.Right.Name)
-	})
+func TestARowReadBehindAGapIsWaitedFor(t *testing.T) {
+	for name, miss := range map[string]enrich.Miss{"park": enrich.Park(time.Hour, 2), "wait": enrich.Wait(time.Hour)} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				users := w.users()
+				w.sync(users)
+				clicks := newHandOf(clickAt(1, 1, time.Now()))
+				out := collect(w, w.ctx, enrich.Join(clicks.stream, lookup{Table: users, Key: userOf, Miss: miss}))
+				out.none(time.Second)
+				w.server.KillSockets()
+				w.server.DropChanges(1)
+				w.insertUser(1, "ann")
+				require.Equal(t, "ann", out.next().Right.Name)
+			})
+		})
+	}
 }
 
 // A snapshot in the payload counts for more than the table.

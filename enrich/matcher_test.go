@@ -331,9 +331,12 @@ func TestWindowedJoinsAgreeWithBruteForce(t *testing.T) {
 		p := randomPlan(rand.New(rand.NewPCG(seed, 1)))
 		want, got := expected(p), actual(p)
 		require.Equal(t, want, got, "seed %d: %+v", seed, p)
-		for _, v := range p.moves {
+		for i, v := range p.moves {
 			if v.wait >= p.idle {
 				kinds["idle sides"]++
+			}
+			if slices.ContainsFunc(p.moves[:i], func(o move) bool { return o.side != v.side && o.key == v.key && o.at == v.at }) {
+				kinds["ties"]++
 			}
 		}
 		for _, s := range got {
@@ -349,7 +352,7 @@ func TestWindowedJoinsAgreeWithBruteForce(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"late", "left missing", "right missing", "pairs", "idle sides"} {
+	for _, kind := range []string{"late", "left missing", "right missing", "pairs", "idle sides", "ties"} {
 		require.Greater(t, kinds[kind], inputs/4, "the inputs are to have %s: %v", kind, kinds)
 	}
 }

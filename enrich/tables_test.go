@@ -302,6 +302,93 @@ func TestTablesOfTablesAgreeWithBruteForce(t *testing.T) {
 	}
 }
 
+// A row that changes and changes back may be in a result as it was in between,
+// when a change of the other table came just then.
+func TestAJoinOfTablesHearsOfChangesThatCameToNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users, orgs := newRig[int64, user](t, nil), newRig[int64, org](t, nil)
+		put := func(id int64, name string) {
+			users.steps <- func(e *cache.Editor[int64, user]) { e.Put(id, user{id, name, 7}, cache.CauseStream) }
+		}
+		title := func(title string) {
+			orgs.steps <- func(e *cache.Editor[int64, org]) { e.Put(7, org{7, title}, cache.CauseStream) }
+		}
+		held := map[string]chan struct{}{"held": make(chan struct{}), "in between": make(chan struct{})}
+		members, err := enrich.JoinTables(enrich.Inner, users.table, orgs.table, orgOf, func(u user, o *org) member {
+			if hold, there := held[u.Name]; there {
+				<-hold
+			}
+			return memberOf(u, o)
+		})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- members.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		put(1, "before")
+		title("old")
+		synctest.Wait()
+		put(2, "held")
+		synctest.Wait()
+		for id := range int64(200) { // so that the join does not hear of 1 before it does of 7
+			put(100+id, "other")
+		}
+		put(1, "in between")
+		title("new")
+		synctest.Wait()
+		close(held["held"])
+		synctest.Wait()
+		put(1, "before")
+		synctest.Wait()
+		close(held["in between"])
+		synctest.Wait()
+		m, _ := members.Get(1)
+		require.Equal(t, member{"before", "new"}, m)
+	})
+}
+
+// A result can be relied on when both of its tables can.
+func TestATableOfTablesIsSyncedWhenBothAre(t *testing.T) {
+	for side := range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			var phases [2]chan bool
+			var tables [2]*cache.Table[int64, user]
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			for i := range tables {
+				phases[i] = make(chan bool)
+				tables[i] = cache.NewComputed("side", func(ctx context.Context, e *cache.Editor[int64, user]) error {
+					for {
+						select {
+						case synced := <-phases[i]:
+							e.Publish(synced)
+						case <-ctx.Done():
+							return nil
+						}
+					}
+				})
+				go func() { done <- tables[i].Run(ctx) }()
+			}
+			both, err := enrich.JoinTables(enrich.Left, tables[0], tables[1], orgOf, func(u user, _ *user) user { return u })
+			require.NoError(t, err)
+			go func() { done <- both.Run(ctx) }()
+			synced := func(side int, is bool) bool {
+				phases[side] <- is
+				synctest.Wait()
+				return both.Phase() == cache.Synced
+			}
+			require.False(t, synced(side, true))
+			require.True(t, synced(1-side, true))
+			require.False(t, synced(side, false))
+			require.True(t, synced(side, true))
+			cancel()
+			for range 3 {
+				<-done
+			}
+		})
+	}
+}
+
 // rig is a table that a test writes.
 type rig[K comparable, T any] struct {
 	r     *rand.Rand
