@@ -68,9 +68,9 @@ func newPipe(t testing.TB) *pipe {
 // pass brings frames to the channel, and changes to the loop of a user.
 func (p *pipe) pass(t testing.TB, frames ...[]byte) {
 	for _, frame := range frames {
-		_, m, ok := phoenix.Cut(phoenix.V2, frame)
+		_, payload, ok := phoenix.Cut(phoenix.V2, frame)
 		require.True(t, ok)
-		p.handler.Receive(t.Context(), m)
+		p.handler.Change(t.Context(), payload, frame)
 	}
 	p.handler.Flush()
 	p.consume(t, len(frames))

@@ -25,7 +25,7 @@ func (c *Channel) start() error {
 		return nil
 	}
 	err := c.link.Attach(c.wireTopic(), Handler{
-		Up: c.up, Down: c.down, Receive: c.receive, Flush: c.flush, Malformed: c.malformed,
+		Up: c.up, Down: c.down, Receive: c.receive, Change: c.change, Flush: c.flush, Malformed: c.malformed,
 		Join: c.join, JoinTimeout: c.joinTimeout, Waiting: c.waiting, Token: c.pushToken, Fail: c.fail,
 	})
 	c.mu.Lock()

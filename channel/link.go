@@ -40,15 +40,16 @@ type Link interface {
 	Observe(n Notice)
 }
 
-// Handler is what a Link calls. Receive and Malformed are called by one
+// Handler is what a Link calls. Receive, Change and Malformed are called by one
 // goroutine, in the order of the socket, between an Up and the Down after it,
-// and so is Flush, after one or more calls of Receive; the others by one
+// and so is Flush, after one or more calls of the first two; the others by one
 // goroutine, too.
 type Handler struct {
 	Up        func()
 	Down      func(lastRead time.Time, err error) // no Receive is under way any more
 	Receive   func(ctx context.Context, m phoenix.Message)
-	Flush     func() // consumers are to know by now of what was received
+	Change    func(ctx context.Context, payload, frame []byte) // as phoenix.Cut has cut it
+	Flush     func()                                           // consumers are to know by now of what was received
 	Malformed func(err *phoenix.MalformedError)
 	// Join returns the join message, or false if the channel no longer wants it.
 	Join func(token string) (phoenix.Message, bool)

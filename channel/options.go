@@ -62,7 +62,8 @@ const (
 )
 
 // Queue bounds what waits between the socket and the consumer of a
-// subscription.
+// subscription. A consumer takes a few changes at a time, up to 64 and a
+// sixteenth of these bounds, which then do not count.
 type Queue struct {
 	Changes int  // at most so many changes; default 8192
 	Bytes   int  // holding at most so many bytes of rows, a single larger change excepted; default 64 MiB

@@ -21,6 +21,9 @@ type queue struct {
 	maxBytes int
 	block    bool
 
+	hand []cdc.Change // the consumer's own: hand[next:] has been taken, and not been returned
+	next int
+
 	mu       sync.Mutex
 	items    []cdc.Change // items[head:] wait
 	head     int
@@ -103,6 +106,10 @@ func (q *queue) push(ctx context.Context, c *cdc.Change) fate {
 	}
 }
 
+// atOnce is how many changes a consumer takes at a time, so that the lock is not
+// taken for each, nor more than a sixteenth of what may wait.
+const atOnce = 64
+
 // flush wakes the consumer.
 func (q *queue) flush() { signal(q.ready) }
 
@@ -169,15 +176,15 @@ func (q *queue) end(err error) {
 	}
 }
 
-// pop takes the next value into c, waiting for it until ctx ends.
-func (q *queue) pop(ctx context.Context, c *cdc.Change) error {
+// pop returns the next value, which is valid until the next call, and waits for
+// it until ctx ends.
+func (q *queue) pop(ctx context.Context) (*cdc.Change, error) {
 	for {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
-		ok, err := q.take(c)
-		if ok || err != nil {
-			return err
+		if c, err := q.take(); c != nil || err != nil {
+			return c, err
 		}
 		select {
 		case <-q.ready:
@@ -186,30 +193,55 @@ func (q *queue) pop(ctx context.Context, c *cdc.Change) error {
 	}
 }
 
-func (q *queue) take(c *cdc.Change) (ok bool, err error) {
+// take is pop that does not wait: it returns nil if there is nothing.
+func (q *queue) take() (*cdc.Change, error) {
+	if q.next == len(q.hand) {
+		if err := q.refill(); err != nil || len(q.hand) == 0 {
+			return nil, err
+		}
+	}
+	q.next++
+	return &q.hand[q.next-1], nil
+}
+
+// refill takes what comes next: a gap, or changes up to the next gap. A gap
+// that waits can still become a longer one.
+func (q *queue) refill() error {
+	clear(q.hand)
+	q.hand, q.next = q.hand[:0], 0
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.head == len(q.items) {
-		defer q.mu.Unlock()
 		if q.overflow {
-			if *c, ok = q.caughtUp(); ok {
-				return true, nil
+			if c, ok := q.caughtUp(); ok {
+				q.hand = append(q.hand, c)
+				return nil
 			}
 		}
-		return false, q.err
+		return q.err
 	}
-	*c = q.items[q.head]
-	q.items[q.head] = cdc.Change{}
-	q.head++
-	if c.Gap == nil {
-		q.changes--
-		q.bytes -= sizeOf(c)
+	waiting := q.items[q.head:]
+	most := max(1, min(atOnce, q.limit/16))
+	n, size := 0, 0
+	for n < min(most, len(waiting)) && waiting[n].Gap == nil && (n == 0 || size < q.maxBytes/16) {
+		size += sizeOf(&waiting[n])
+		n++
 	}
-	q.compact()
-	q.mu.Unlock()
+	q.changes -= n
+	q.bytes -= size
+	n = max(n, 1)                                                     // a gap
+	if q.head == 0 && n == len(waiting) && cap(q.items) <= 2*atOnce { // not to keep two that have grown
+		q.hand, q.items = q.items, q.hand
+	} else {
+		q.hand = append(q.hand, waiting[:n]...)
+		clear(waiting[:n])
+		q.head += n
+		q.compact()
+	}
 	if q.block {
 		signal(q.room)
 	}
-	return true, nil
+	return nil
 }
 
 // caughtUp ends an overflow: the consumer has everything that came before it.

@@ -21,12 +21,18 @@ func push(q *queue, ctx context.Context, c cdc.Change) fate {
 }
 
 func take(q *queue) (c cdc.Change, ok bool, err error) {
-	ok, err = q.take(&c)
-	return c, ok, err
+	taken, err := q.take()
+	if taken == nil {
+		return c, false, err
+	}
+	return *taken, true, nil
 }
 
 func pop(ctx context.Context, q *queue) (c cdc.Change, err error) {
-	err = q.pop(ctx, &c)
+	taken, err := q.pop(ctx)
+	if taken != nil {
+		c = *taken
+	}
 	return c, err
 }
 
@@ -64,6 +70,39 @@ func TestQueueKeepsOrder(t *testing.T) {
 	}
 	require.Len(t, drain(t, q), 133)
 	require.Less(t, len(q.items), 200, "taken items are let go")
+}
+
+// TestSeveralAtOnce: a consumer takes a few changes at a time, and a gap by
+// itself, so that one that waits can still become longer.
+func TestSeveralAtOnce(t *testing.T) {
+	q := newQueue(Queue{Changes: 160, Bytes: 16_000})
+	for n := range byte(30) {
+		push(q, t.Context(), change(n))
+	}
+	_, ok, err := take(q)
+	require.True(t, ok)
+	require.NoError(t, err)
+	require.Equal(t, 20, q.changes)
+	for n := range byte(2) {
+		q.open(cdc.Gap{Since: time.Unix(int64(n), 0), Reason: cdc.Disconnected})
+		q.finish(cdc.Gap{Until: time.Unix(int64(10+n), 0)})
+	}
+	push(q, t.Context(), change(30))
+	got := drain(t, q)
+	require.Len(t, got, 31)
+	require.Equal(t, cdc.Gap{Since: time.Unix(0, 0), Until: time.Unix(11, 0), Reason: cdc.Disconnected}, got[29])
+	require.Equal(t, byte(30), got[30])
+
+	large := cdc.Change{Op: cdc.Insert, Record: make(json.RawMessage, 600)}
+	for range 20 {
+		push(q, t.Context(), large)
+	}
+	_, _, err = take(q)
+	require.NoError(t, err)
+	require.Equal(t, 18*600, q.bytes, "two are a sixteenth of the bytes")
+	drain(t, q)
+	require.Zero(t, q.bytes)
+	require.Zero(t, q.changes)
 }
 
 func TestOverflowIsOneGapWhereItHappened(t *testing.T) {
@@ -257,13 +296,18 @@ func TestPopWaits(t *testing.T) {
 // Invariant behind all of the above: whatever is pushed comes out, in order,
 // or a gap stands between its neighbours.
 func FuzzQueueLosesNothingInSilence(f *testing.F) {
-	f.Add([]byte{0, 0, 0, 1, 0, 1, 1, 2, 0, 3, 1, 1, 1})
-	f.Add([]byte{2, 0, 3, 0, 0, 0, 0, 1, 1, 1, 1, 4, 0})
-	f.Fuzz(func(t *testing.T, script []byte) {
+	f.Add([]byte{0, 0, 0, 1, 0, 1, 1, 2, 0, 3, 1, 1, 1}, false)
+	f.Add([]byte{2, 0, 3, 0, 0, 0, 0, 1, 1, 1, 1, 4, 0}, false)
+	f.Add([]byte{0, 0, 0, 0, 0, 1, 2, 1, 3, 1, 0, 0, 2, 0, 3, 1, 1, 4, 1, 1, 1, 1}, true)
+	f.Fuzz(func(t *testing.T, script []byte, large bool) {
 		if len(script) > 2000 {
 			return
 		}
-		q := newQueue(Queue{Changes: 3, Bytes: 1 << 20})
+		limit := 3
+		if large { // several changes are taken at a time
+			limit = 64
+		}
+		q := newQueue(Queue{Changes: limit, Bytes: 1 << 20})
 		var pushed, last, openGaps int
 		gap, offline := false, false
 		take := func() {
@@ -300,11 +344,11 @@ func FuzzQueueLosesNothingInSilence(f *testing.F) {
 					offline = false
 				}
 			case 4:
-				require.LessOrEqual(t, len(q.items)-q.head, 3+4, "bounded")
+				require.LessOrEqual(t, len(q.items)-q.head, 2*limit+1, "bounded")
 			}
 		}
 		q.finish(cdc.Gap{Until: time.Now()})
-		for range 20 {
+		for range limit + 20 {
 			take()
 		}
 		pushed++

@@ -21,7 +21,7 @@ var errOverflow = errors.New("channel: change dropped: the subscription's queue 
 // or of an earlier join, are ignored.
 func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
 	if m.Event == phoenix.EventPostgresChanges {
-		c.deliver(ctx, m)
+		c.change(ctx, m.Payload, nil)
 		return
 	}
 	c.mu.Lock()
@@ -50,14 +50,17 @@ func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
 	}
 }
 
-// deliver hands a change to the subscriptions. It may block, in a subscription
-// that is to block, and so it runs outside mu.
-func (c *Channel) deliver(ctx context.Context, m phoenix.Message) {
+// change decodes the payload of a change and hands it to the subscriptions. It
+// may block, in a subscription that is to block, and so it runs outside mu.
+func (c *Channel) change(ctx context.Context, payload, frame []byte) {
 	routes := c.routes.Load()
 	if routes == nil || len(*routes) == 0 {
 		return // nobody asked for changes, or the reply to the join has not come
 	}
-	change, ids, err := decode(m)
+	change, ids, err := cdc.Decode(payload)
+	if err != nil && frame != nil {
+		change, ids, err = decodeFrame(c.link.Version(), frame)
+	}
 	if err != nil {
 		c.undecodable(err)
 		return
@@ -70,13 +73,11 @@ func (c *Channel) deliver(ctx context.Context, m phoenix.Message) {
 	}
 }
 
-// decode decodes the change of a message. A payload that is none may have been
-// cut out of its frame in the wrong place.
-func decode(m phoenix.Message) (change cdc.Change, ids []int64, err error) {
-	if change, ids, err = cdc.Decode(m.Payload); err == nil {
-		return change, ids, nil
-	}
-	if m, err = m.Checked(); err != nil {
+// decodeFrame decodes the change of a frame that is none as it was cut: the
+// payload may have been cut out in the wrong place.
+func decodeFrame(v phoenix.Version, frame []byte) (change cdc.Change, ids []int64, err error) {
+	m, err := phoenix.Decode(v, phoenix.FromServer, false, frame)
+	if err != nil {
 		return change, nil, err
 	}
 	return cdc.Decode(m.Payload)

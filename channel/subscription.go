@@ -53,12 +53,12 @@ func (s *Subscription) Changes(ctx context.Context) iter.Seq2[cdc.Change, error]
 			return
 		}
 		for {
-			var c cdc.Change
-			if err := s.queue.pop(ctx, &c); err != nil {
+			c, err := s.queue.pop(ctx)
+			if err != nil {
 				yield(cdc.Change{}, err)
 				return
 			}
-			if !yield(c, nil) {
+			if !yield(*c, nil) {
 				return
 			}
 		}

@@ -31,6 +31,7 @@ var _ channel.Link = (*router)(nil)
 type attachment struct {
 	channel.Handler
 	topic     string
+	detached  atomic.Bool
 	unflushed bool // the session's reader is to flush it
 }
 
@@ -55,6 +56,9 @@ func (r *router) Attach(topic string, h channel.Handler) error {
 func (r *router) Detach(topic string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if a := r.attached[topic]; a != nil {
+		a.detached.Store(true)
+	}
 	delete(r.attached, topic)
 	if r.session != nil {
 		r.session.forgetJoin(topic)

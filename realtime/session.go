@@ -34,8 +34,9 @@ type session struct {
 	big       *bigReader // the connection under conn, nil if it is none
 	began     time.Time
 	lastRead  atomic.Int64  // when the last frame came, counted from began
-	stuck     atomic.Bool   // a channel has the reader, and may let it wait for a consumer
+	stuck     atomic.Bool   // channels have the reader, and may let it wait for a consumer
 	unflushed []*attachment // they have changes that their consumers may not know of
+	last      *attachment   // for which the last change was
 
 	mu    sync.Mutex
 	gate  gate
@@ -138,10 +139,9 @@ func (s *session) read(ctx context.Context) error {
 		if ahead {
 			s.big.hold()
 		}
-		now := time.Since(s.began)
-		s.lastRead.Store(int64(now))
+		began := s.begin()
 		s.take(ctx, kind == websocket.MessageBinary, buf.Bytes())
-		s.excuse(time.Since(s.began) - now)
+		s.end(began)
 		if !ahead {
 			s.flush()
 		}
@@ -161,18 +161,32 @@ func (s *session) readAhead(ctx context.Context) {
 }
 
 // handOverBuffered hands over the frames that have come. Nothing is waited for
-// but consumers, so that the time between two frames is what the first took.
+// but consumers.
 func (s *session) handOverBuffered(ctx context.Context) {
 	frame, ok := s.big.frame()
-	last := time.Since(s.began)
+	if !ok {
+		return
+	}
+	began := s.begin()
 	for ok {
-		s.lastRead.Store(int64(last))
 		s.take(ctx, false, frame)
-		now := time.Since(s.began)
-		s.excuse(now - last)
-		last = now
 		frame, ok = s.big.frame()
 	}
+	s.end(began)
+}
+
+// begin notes that a frame, or several, have come and are handed over from now
+// on, and end that this is done.
+func (s *session) begin() (began time.Duration) {
+	began = time.Since(s.began)
+	s.lastRead.Store(int64(began))
+	s.stuck.Store(true)
+	return began
+}
+
+func (s *session) end(began time.Duration) {
+	s.stuck.Store(false)
+	s.excuse(time.Since(s.began) - began)
 }
 
 // excuse forgives a heartbeat if a frame took long: the answer may have come
@@ -191,10 +205,10 @@ func (s *session) readAt() time.Time { return s.began.Add(time.Duration(s.lastRe
 // take decodes a frame and hands it over. Of a change, the channel decodes the
 // payload, and checks it.
 func (s *session) take(ctx context.Context, binary bool, frame []byte) {
-	if topic, m, ok := phoenix.Cut(s.version, frame); ok && !binary {
-		if a, ok := s.client.router.handlerOf(topic); ok {
-			m.Topic = a.topic
-			s.handOver(ctx, a, m)
+	if topic, payload, ok := phoenix.Cut(s.version, frame); ok && !binary {
+		if a := s.attachmentOf(topic); a != nil {
+			a.Change(ctx, payload, frame)
+			s.flushLater(a)
 			return
 		}
 	}
@@ -218,16 +232,23 @@ func (s *session) dispatch(ctx context.Context, m phoenix.Message) {
 		s.mu.Unlock()
 	}
 	if a, ok := s.client.router.handler(m.Topic); ok {
-		s.handOver(ctx, a, m)
+		a.Receive(ctx, m)
+		s.flushLater(a)
 	}
 }
 
-// handOver gives a channel a message. The channel may block until a consumer
-// has taken something.
-func (s *session) handOver(ctx context.Context, a *attachment, m phoenix.Message) {
-	s.stuck.Store(true)
-	a.Receive(ctx, m)
-	s.stuck.Store(false)
+// attachmentOf returns the channel of a change, which is often that of the one
+// before; nil if there is none.
+func (s *session) attachmentOf(topic []byte) *attachment {
+	if a := s.last; a != nil && a.topic == string(topic) && !a.detached.Load() {
+		return a
+	}
+	s.last, _ = s.client.router.handlerOf(topic)
+	return s.last
+}
+
+// flushLater has a channel flushed when there is nothing left to read at once.
+func (s *session) flushLater(a *attachment) {
 	if !a.unflushed {
 		a.unflushed = true
 		s.unflushed = append(s.unflushed, a)

@@ -8,24 +8,14 @@ import "bytes"
 // those.
 //
 // The cut is right if the payload is JSON. Whoever finds that it is not asks
-// Message.Checked for what the frame is.
-func Cut(v Version, frame []byte) (topic []byte, m Message, ok bool) {
-	m = Message{Event: EventPostgresChanges, whole: frame, version: v}
+// Decode what the frame is.
+func Cut(v Version, frame []byte) (topic, payload []byte, ok bool) {
 	if v == V2 {
-		topic, m.Payload, ok = cutArray(frame)
+		topic, payload, ok = cutArray(frame)
 	} else {
-		topic, m.Payload, ok = cutObject(frame)
+		topic, payload, ok = cutObject(frame)
 	}
-	return topic, m, ok && isPlain(topic) && len(m.Payload) > 1 && m.Payload[0] == '{' && m.Payload[len(m.Payload)-1] == '}'
-}
-
-// Checked returns the message itself, unless it comes from Cut: then what
-// Decode makes of its frame.
-func (m Message) Checked() (Message, error) {
-	if m.whole == nil {
-		return m, nil
-	}
-	return Decode(m.version, FromServer, false, m.whole)
+	return topic, payload, ok && isPlain(topic) && len(payload) > 1 && payload[0] == '{' && payload[len(payload)-1] == '}'
 }
 
 func cutArray(frame []byte) (topic, payload []byte, ok bool) {

@@ -105,7 +105,4 @@ type Message struct {
 	UserEvent string // of the two user kinds
 	Meta      []byte // of the two user kinds: JSON, or empty
 	JSON      bool   // of the two user kinds: Payload claims to be JSON
-
-	whole   []byte // the frame that Cut has cut, see Checked
-	version Version
 }
