@@ -323,12 +323,13 @@ func TestUsualTimes(t *testing.T) {
 	for day := time.Date(1801, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 2201; day = day.AddDate(0, 0, 1) {
 		want := day.Add(time.Duration(day.YearDay()) * 123_456_789 * time.Microsecond)
 		text := []byte(want.Format("2006-01-02T15:04:05.999999999Z07:00"))
-		got, ok := parseUsualTime(text)
-		if ok {
+		got, end := usualTime(text, 0)
+		if end > 0 {
 			taken++
 		}
-		if ok && got != want { // as structs, zone and all
+		if end > 0 && (got != want || end != len(text)) { // as structs, zone and all
 			require.Equal(t, want, got)
+			require.Len(t, text, end)
 		}
 		got, err := parseTime(bytes.Replace(text, []byte("Z"), []byte("+00:00"), 1))
 		if err != nil || got != want {
@@ -339,14 +340,14 @@ func TestUsualTimes(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
 	for range 30_000 {
 		text := mutate(random, []byte("2024-02-27T12:34:56.789012+00:00"))
-		if got, ok := parseUsualTime(text); ok {
+		if got, end := usualTime(text, 0); end == len(text) {
 			want, err := time.Parse(time.RFC3339Nano, string(text))
 			require.NoError(t, err, "%q", text)
 			require.Equal(t, want.UTC(), got, "%q", text)
 		}
 	}
 	for _, text := range []string{"0000-01-01T00:00:00Z", "2024-00-01T00:00:00Z", "2024-01-00T00:00:00Z", "2024-13-01T00:00:00Z", "2024-01-01T00:00:00", "2024-01-01T00:00:00.Z", "2024-01-01T00:00:00.1234567890Z", "2024-01-01T24:00:00Z", "2023-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2024-04-31T00:00:00Z", "2/24-01-01T00:00:00Z", ":024-01-01T00:00:00Z"} {
-		_, ok := parseUsualTime([]byte(text))
-		require.False(t, ok, text)
+		_, end := usualTime([]byte(text), 0)
+		require.Negative(t, end, text)
 	}
 }

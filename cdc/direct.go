@@ -322,6 +322,9 @@ func putTime(p *time.Time, row []byte, i int, class class) (end int) {
 	if row[i] != '"' || class != instant && class != other {
 		return -1
 	}
+	if *p, end = usualTime(row, i+1); end > 0 && end < len(row) && row[end] == '"' {
+		return end + 1
+	}
 	if end = plainEnd(row, i+1); end == len(row) || row[end] != '"' {
 		return -1
 	}

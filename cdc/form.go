@@ -69,6 +69,7 @@ func (q *quick) form(s *scanner) *form {
 			if q.take(s, f, ids) {
 				return f
 			}
+			q.message, q.row, q.oldRow = message{}, nil, nil
 		}
 	}
 	return nil
@@ -80,7 +81,6 @@ func endsWith(text []byte, s string) bool {
 
 // take takes the parts of a payload of the form, whose ids begin at the place.
 func (q *quick) take(s *scanner, f *form, ids int) bool {
-	q.message, q.row, q.oldRow = message{}, nil, nil
 	for i := range f.parts {
 		p := &f.parts[i]
 		if s.bad || !startsWith(s.text[s.pos:], p.before) {

@@ -1,14 +1,48 @@
 package cdc
 
-import "sync/atomic"
+import (
+	"encoding/binary"
+	"sync/atomic"
+)
 
 // shape is what rows of one table have in common: all that stands between
 // their values. PostgreSQL writes the keys of a row always in the same order
 // and with the same blanks, so that a row is nearly always of the shape of the
 // one before, and comparing is faster than reading.
 type shape struct {
-	before []string // what stands before each value: `{"id": `, `, "note": `
-	after  string   // what stands after the last: `}`
+	before []literal // what stands before each value: `{"id": `, `, "note": `
+	after  string    // what stands after the last: `}`
+}
+
+// literal is text to compare with. Most of it is 8 to 16 bytes long, which two
+// words compare that overlap; a call that compares costs more than they do.
+type literal struct {
+	text        string
+	first, last uint64
+}
+
+func newLiteral(text []byte) literal {
+	l := literal{text: string(text)}
+	if len(text) >= 8 {
+		l.first, l.last = binary.LittleEndian.Uint64(text), binary.LittleEndian.Uint64(text[len(text)-8:])
+	}
+	return l
+}
+
+// at returns where the literal ends that stands at i, -1 if it does not.
+func (l *literal) at(text []byte, i int) int {
+	end := i + len(l.text)
+	switch n := len(l.text); {
+	case end > len(text):
+		return -1
+	case 8 <= n && n <= 16:
+		if binary.LittleEndian.Uint64(text[i:]) != l.first || binary.LittleEndian.Uint64(text[end-8:]) != l.last {
+			return -1
+		}
+	case string(text[i:end]) != l.text:
+		return -1
+	}
+	return end
 }
 
 // shapeOf returns the shape of a row, and its keys in order. It reports false
@@ -20,7 +54,7 @@ func shapeOf(row []byte) (s shape, keys []string, ok bool) {
 	w := walkObject(row)
 	end := 0
 	for w.next() {
-		s.before = append(s.before, string(row[end:w.pos-len(w.val)]))
+		s.before = append(s.before, newLiteral(row[end:w.pos-len(w.val)]))
 		keys = append(keys, string(w.key))
 		end = w.pos
 	}
@@ -32,13 +66,10 @@ func shapeOf(row []byte) (s shape, keys []string, ok bool) {
 // takes nothing, if the row is of another shape.
 func (s *scanner) row(sh *shape) bool {
 	pos := s.pos
-	for _, before := range sh.before {
-		if !startsWith(s.text[pos:], before) {
-			return false
-		}
-		pos += len(before)
+	for i := range sh.before {
+		pos = sh.before[i].at(s.text, pos)
 		switch { // most values are numbers, or strings without escapes
-		case pos == len(s.text):
+		case pos < 0 || pos == len(s.text):
 			return false
 		case s.text[pos] == '"':
 			if end := special(s.text, pos+1); end < len(s.text) && s.text[end] == '"' {

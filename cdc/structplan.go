@@ -202,11 +202,8 @@ func (p *structPlan) learn(b *binding, rows *learned[rowTargets], row []byte) {
 func (t *rowTargets) write(at unsafe.Pointer, row []byte) (left []cell, ok bool) {
 	var text rowText
 	pos := 0
-	for i, before := range t.before {
-		if !startsWith(row[pos:], before) {
-			return nil, false
-		}
-		if pos += len(before); pos == len(row) {
+	for i := range t.before {
+		if pos = t.before[i].at(row, pos); pos < 0 || pos == len(row) {
 			return nil, false
 		}
 		to, end := t.to[i], -1

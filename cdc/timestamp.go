@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"time"
 )
@@ -23,7 +24,7 @@ var errNotTime = errors.New("not a date or timestamp")
 // with a T or a blank between date and time, with or without an offset from
 // UTC, which is then zero, and BC or not. The result is in UTC.
 func parseTime(text []byte) (time.Time, error) {
-	if t, ok := parseUsualTime(text); ok {
+	if t, end := usualTime(text, 0); end == len(text) {
 		return t, nil
 	}
 	switch string(text) {
@@ -61,37 +62,62 @@ func parseTime(text []byte) (time.Time, error) {
 	return t.Add(-time.Duration(offset) * time.Second), nil
 }
 
-// parseUsualTime is parseTime for 2006-01-02T15:04:05 with a fraction or not,
-// in UTC, which is what Realtime sends in all but a few cases.
-func parseUsualTime(text []byte) (t time.Time, ok bool) {
-	if len(text) < len("2006-01-02T15:04:05") || text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':' {
-		return t, false
+// usualTime reads the time at i, of 2006-01-02T15:04:05 with a fraction or not,
+// in UTC, which is what Realtime sends in all but a few cases. It returns where
+// the time ends, -1 if there is no such one.
+func usualTime(text []byte, i int) (t time.Time, end int) {
+	if i+len("2006-01-02T15:04:05") >= len(text) {
+		return t, -1
 	}
-	year := twoDigits(text, 0)*100 + twoDigits(text, 2)
-	month, day := twoDigits(text, 5), twoDigits(text, 8)
-	hour, minute, second := twoDigits(text, 11), twoDigits(text, 14), twoDigits(text, 17)
-	nanos, rest := 0, text[19:]
-	if len(rest) > 0 && rest[0] == '.' {
-		digits := digitsEnd(rest, 1) - 1
+	// Both as they stand in memory, the first byte lowest: "0000-00-" and
+	// "00T00:00", and where in them the signs are.
+	const (
+		dateForm, dateSigns   = 0x2d30302d30303030, 0xff0000ff00000000
+		clockForm, clockSigns = 0x30303a3030543030, 0x0000ff0000ff0000
+	)
+	date, okDate := pairsOf(binary.LittleEndian.Uint64(text[i:]), dateForm, dateSigns)
+	clock, okClock := pairsOf(binary.LittleEndian.Uint64(text[i+8:]), clockForm, clockSigns)
+	if !okDate || !okClock || text[i+16] != ':' {
+		return t, -1
+	}
+	year, month, day := int(date&0xff*100+date>>16&0xff), int(date>>40&0xff), int(clock&0xff)
+	hour, minute, second := int(clock>>24&0xff), int(clock>>48&0xff), twoDigits(text, i+17)
+	nanos, end := 0, i+19
+	if text[end] == '.' {
+		digits := digitsEnd(text, end+1) - end - 1
 		if digits == 0 || digits > 9 {
-			return t, false
+			return t, -1
 		}
-		for _, c := range rest[1 : digits+1] {
+		for _, c := range text[end+1 : end+1+digits] {
 			nanos = nanos*10 + int(c-'0')
 		}
 		nanos *= powersOfTen[9-digits]
-		rest = rest[digits+1:]
+		end += 1 + digits
 	}
-	if (year|month|day|hour|minute|second) < 0 || year == 0 || month == 0 || month > 12 || day == 0 || hour > 23 || minute > 59 || second > 59 {
-		return t, false
+	if second < 0 || year == 0 || month == 0 || month > 12 || day == 0 || hour > 23 || minute > 59 || second > 59 {
+		return t, -1
 	}
 	if days := daysIn[month-1]; day > days && (month != 2 || day > 29 || year%4 != 0 || year%100 == 0 && year%400 != 0) {
-		return t, false
+		return t, -1
 	}
-	if string(rest) != "+00:00" && string(rest) != "Z" {
-		return t, false
+	switch {
+	case startsWith(text[end:], "+00:00"):
+		end += len("+00:00")
+	case startsWith(text[end:], "Z"):
+		end++
+	default:
+		return t, -1
 	}
-	return time.Unix(int64(daysSince1970(year, month, day))*86400+int64(hour*3600+minute*60+second), int64(nanos)).UTC(), true
+	return time.Unix(int64(daysSince1970(year, month, day))*86400+int64(hour*3600+minute*60+second), int64(nanos)).UTC(), end
+}
+
+// pairsOf reads eight bytes that have digits where the form has zeros, and its
+// signs elsewhere. Of the result, each byte is the number that the digit of its
+// place and the one after it are.
+func pairsOf(w, form, signs uint64) (pairs uint64, ok bool) {
+	const high, six = 0xf0f0f0f0f0f0f0f0, 0x0606060606060606
+	w ^= form // digits become 0 to 9, see digitsIn, and signs zero
+	return w*10 + w>>8, (w|(w+six))&high|w&signs == 0
 }
 
 var daysIn = [...]int{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
