@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -77,6 +78,9 @@ func runClient(o options) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	if o.block != "" {
+		runtime.SetBlockProfileRate(1000) // nanoseconds
+	}
 	for _, c := range clients {
 		if c.name != o.client {
 			continue
@@ -94,9 +98,20 @@ func runClient(o options) error {
 			slices.Sort(m.latencies)
 			r.P50, r.P99 = percentile(m.latencies, 50), percentile(m.latencies, 99)
 		}
-		return json.NewEncoder(os.Stdout).Encode(r)
+		return errors.Join(writeProfile("allocs", o.allocs), writeProfile("block", o.block), json.NewEncoder(os.Stdout).Encode(r))
 	}
 	return fmt.Errorf("no client %q", o.client)
+}
+
+func writeProfile(name, path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.Lookup(name).WriteTo(f, 0), f.Close())
 }
 
 func percentile(sorted []int64, p int) float64 {

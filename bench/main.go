@@ -33,11 +33,11 @@ import (
 )
 
 type options struct {
-	events, rounds, paced int
-	only                  string
-	role, client, url     string
-	perSecond             int
-	profile               string
+	events, rounds, paced  int
+	only                   string
+	role, client, url      string
+	perSecond              int
+	profile, allocs, block string
 }
 
 func main() {
@@ -51,6 +51,8 @@ func main() {
 	flag.StringVar(&o.url, "url", "", "of a client: the server's address")
 	flag.IntVar(&o.perSecond, "per-second", 0, "of a server: events a second; 0: a flood")
 	flag.StringVar(&o.profile, "cpuprofile", "", "a file for a CPU profile of the last round of gapless")
+	flag.StringVar(&o.allocs, "memprofile", "", "a file for a profile of what it allocates")
+	flag.StringVar(&o.block, "blockprofile", "", "a file for a profile of what it waits for")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -132,7 +134,7 @@ func rounds(o options, names []string, events, perSecond int) (map[string][]resu
 	want := expected(events)
 	for round := range o.rounds {
 		for _, name := range names {
-			r, err := runOne(name, url, events, perSecond, o.profile)
+			r, err := runOne(name, url, events, perSecond, o)
 			if err != nil {
 				return nil, fmt.Errorf("round %d, %s: %w", round+1, name, err)
 			}
@@ -165,10 +167,10 @@ func startServer(events, perSecond int) (url string, stop func(), err error) {
 	return "ws://" + strings.TrimSpace(line) + "/socket/websocket", stop, nil
 }
 
-func runOne(name, url string, events, perSecond int, profile string) (r result, err error) {
+func runOne(name, url string, events, perSecond int, o options) (r result, err error) {
 	args := []string{"-role", "client", "-client", name, "-url", url, "-events", strconv.Itoa(events), "-per-second", strconv.Itoa(perSecond)}
-	if name == "gapless" && profile != "" {
-		args = append(args, "-cpuprofile", profile)
+	if name == "gapless" {
+		args = append(args, "-cpuprofile", o.profile, "-memprofile", o.allocs, "-blockprofile", o.block)
 	}
 	cmd := exec.Command(os.Args[0], args...)
 	if name == "realtime-js" {
