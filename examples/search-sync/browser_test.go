@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/examples/internal/pagetest"
+	"github.com/gapless-go/gapless/examples/internal/site"
 	"github.com/gapless-go/gapless/mockserver"
 )
 
@@ -33,7 +34,7 @@ func TestPageInABrowser(t *testing.T) {
 	f, err := follow(t.Context(), s, nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer f.Close()
-	l, err := listen(s.addr)
+	l, err := site.Listen(s.addr)
 	require.NoError(t, err)
 	page := &Page{Sync: f.sync, Project: s.project, Demo: d, Log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(context.Background())

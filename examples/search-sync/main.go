@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/gapless-go/gapless/examples/internal/site"
 	"github.com/gapless-go/gapless/mockserver"
 )
 
@@ -42,7 +43,7 @@ func main() {
 
 // run syncs and serves until ctx ends or something fails for good.
 func run(ctx context.Context, s settings, out io.Writer, log *slog.Logger) error {
-	l, err := listen(s.addr)
+	l, err := site.Listen(s.addr)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -13,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/gapless-go/gapless/examples/internal/site"
 )
 
 //go:embed static
@@ -45,21 +46,7 @@ const (
 
 // Serve serves the page on a listener until ctx ends.
 func (p *Page) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: p.Handler(ctx), ReadHeaderTimeout: 10 * time.Second}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }() // until Shutdown or Close below
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if server.Shutdown(patience) != nil {
-		_ = server.Close()
-	}
-	<-ended
-	return ctx.Err()
+	return site.Serve(ctx, l, p.Handler(ctx))
 }
 
 // Handler serves the page. Its streams of events end when ctx does.
@@ -74,14 +61,7 @@ func (p *Page) Handler(ctx context.Context) http.Handler {
 		mux.HandleFunc("POST /lose", p.lose)
 		mux.HandleFunc("POST /verify", p.verify)
 	}
-	// No other site that somebody has open may press the buttons.
-	own := http.NewCrossOriginProtection().Handler(mux)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-cache")
-		own.ServeHTTP(w, r)
-	})
+	return site.Protect(mux)
 }
 
 func (p *Page) index(w http.ResponseWriter, _ *http.Request) {
@@ -230,14 +210,4 @@ func (p *Page) count(ctx context.Context, to chan<- *int) {
 			return
 		}
 	}
-}
-
-// listen opens the page's address.
-func listen(addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	var busy *net.OpError
-	if errors.As(err, &busy) {
-		return nil, fmt.Errorf("the page's address cannot be used: %w (choose another one with -addr)", err)
-	}
-	return l, err
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/examples/internal/site"
 )
 
 // lines is an output that may be read while it is written to.
@@ -60,7 +62,7 @@ func TestRunDemo(t *testing.T) {
 }
 
 func TestRunOfAnAddressThatIsTaken(t *testing.T) {
-	l, err := listen("127.0.0.1:0")
+	l, err := site.Listen("127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
 	s, _, err := parse("-addr "+l.Addr().String(), nil)

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/serviceworker"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
@@ -27,6 +31,7 @@ type Tab struct {
 
 	mu       sync.Mutex
 	problems []string // exceptions and errors on the console
+	workers  []*serviceworker.Registration
 }
 
 // Open starts Chromium. Where there is none it skips the test, or fails it if
@@ -72,6 +77,8 @@ func (b *Tab) note(ev any) {
 		b.problems = append(b.problems, fmt.Sprint(ev.ExceptionDetails.Text, ev.ExceptionDetails.Exception))
 	case *log.EventEntryAdded:
 		b.problems = append(b.problems, ev.Entry.Text+" "+ev.Entry.URL)
+	case *serviceworker.EventWorkerRegistrationUpdated:
+		b.workers = append(b.workers, ev.Registrations...)
 	}
 }
 
@@ -108,6 +115,54 @@ func Look[T any](b *Tab, expression string) T {
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	require.NoError(b.t, err, expression)
 	return v
+}
+
+// Await evaluates a JavaScript expression that is a promise, and returns what it
+// becomes.
+func Await[T any](b *Tab, expression string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	require.NoError(b.t, err, expression)
+	return v
+}
+
+// Grant has the browser allow something, such as notifications, to the pages of
+// an origin, without asking anybody.
+func (b *Tab) Grant(permission, origin string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	_, err := chromedp.CallBrowser(ctx, browser.SetPermission, browser.SetPermissionParams{
+		Permission: &browser.PermissionDescriptor{Name: permission}, Setting: browser.PermissionSettingGranted, Origin: origin,
+	})
+	require.NoError(b.t, err)
+}
+
+// Push has a push event come to the service worker of an origin, as if by the
+// browser's push service.
+func (b *Tab) Push(origin, data string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	_, err := chromedp.Call(ctx, serviceworker.Enable, cdp.Empty{}) // which tells of the registrations
+	require.NoError(b.t, err)
+	var worker *serviceworker.Registration
+	require.Eventually(b.t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, r := range b.workers {
+			if strings.HasPrefix(r.ScopeURL, origin) && !r.IsDeleted {
+				worker = r
+			}
+		}
+		return worker != nil
+	}, patience, 20*time.Millisecond, "there is no service worker")
+	_, err = chromedp.Call(ctx, serviceworker.DeliverPushMessage, serviceworker.DeliverPushMessageParams{
+		Origin: origin, RegistrationID: worker.RegistrationID, Data: data,
+	})
+	require.NoError(b.t, err)
 }
 
 // Until looks again and again until an expression is true. The pages' security

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/enrich/deliver"
+	"github.com/gapless-go/gapless/examples/internal/site"
+	"github.com/gapless-go/gapless/examples/push-notify/relay"
 	"github.com/gapless-go/gapless/mockserver"
 )
 
@@ -46,31 +49,20 @@ const remembered = 1_000_000
 
 // Run notifies until ctx ends or something fails for good.
 func Run(ctx context.Context, s Settings, out io.Writer, more Senders, log *slog.Logger) error {
-	var jobs []func(context.Context) error
+	senders := Senders{"terminal": NewTerminal(out)}
+	var demo *shown
 	if s.Project.URL == "" {
-		d, err := NewDemo(mockserver.Config{})
-		if err != nil {
+		var err error
+		if demo, err = show(&s, log); err != nil {
 			return err
 		}
-		defer d.Close()
-		s.Project = d.Project()
-		folder, err := os.MkdirTemp("", "push-notify")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(folder)
-		if s.Store == "" {
-			s.Store = filepath.Join(folder, "sent")
-		}
-		shop := d.NewShop("terminal")
-		jobs = append(jobs, func(ctx context.Context) error { return shop.Run(ctx, s.Rate, (*Shop).Trade) })
+		defer demo.Close()
 	}
 	store, err := deliver.OpenFile(s.Store, remembered)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	senders := Senders{"terminal": NewTerminal(out)}
 	if s.Ntfy.URL != "" {
 		senders["ntfy"] = &s.Ntfy
 	}
@@ -87,5 +79,74 @@ func Run(ctx context.Context, s Settings, out io.Writer, more Senders, log *slog
 		return err
 	}
 	defer service.Close()
-	return Together(ctx, append(jobs, service.Run)...)
+	jobs := []func(context.Context) error{service.Run}
+	if demo != nil {
+		fmt.Fprintf(out, "push-notify: open %s\n", demo.page.Origin)
+		jobs = append(jobs, func(ctx context.Context) error { return demo.Run(ctx, service, s.Rate) })
+	}
+	return Together(ctx, jobs...)
+}
+
+// shown is the demo with its page.
+type shown struct {
+	demo     *Demo
+	page     Page
+	listener net.Listener
+	folder   string
+}
+
+// show starts the demo, and has the settings be for it.
+func show(s *Settings, log *slog.Logger) (d *shown, err error) {
+	d = &shown{}
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	if d.listener, err = site.Listen(s.Addr); err != nil {
+		return d, err
+	}
+	if d.folder, err = os.MkdirTemp("", "push-notify"); err != nil {
+		return d, err
+	}
+	if d.demo, err = NewDemo(mockserver.Config{}); err != nil {
+		return d, err
+	}
+	s.Project = d.demo.Project()
+	if s.Store == "" {
+		s.Store = filepath.Join(d.folder, "sent")
+	}
+	if s.WebPush.PrivateKey == "" {
+		s.WebPush.Contact = "push-notify@example.com"
+		if s.WebPush.PrivateKey, s.WebPush.PublicKey, err = VAPIDKeys(); err != nil {
+			return d, err
+		}
+	}
+	origin := "http://" + d.listener.Addr().String()
+	d.page = Page{
+		Origin: origin, Relay: relay.New(origin), PublicKey: s.WebPush.PublicKey,
+		Shop: d.demo.NewShop("terminal"), Break: func() { d.demo.Server.Restart(breakFor) }, Log: log,
+	}
+	return d, d.page.Shop.Do(func(shop *Shop) error { return shop.Welcome(1) })
+}
+
+// Run serves the page and takes orders until ctx ends.
+func (d *shown) Run(ctx context.Context, service *Service, rate float64) error {
+	d.page.Service = service
+	return Together(ctx,
+		func(ctx context.Context) error { return d.page.Shop.Run(ctx, rate, (*Shop).Trade) },
+		func(ctx context.Context) error { return d.page.Serve(ctx, d.listener) })
+}
+
+// Close ends what there is of the demo.
+func (d *shown) Close() {
+	if d.listener != nil {
+		_ = d.listener.Close()
+	}
+	if d.demo != nil {
+		d.demo.Close()
+	}
+	if d.folder != "" {
+		_ = os.RemoveAll(d.folder)
+	}
 }

@@ -11,6 +11,7 @@ type Counters struct {
 	Nobody  atomic.Uint64 // events of customers without a device
 	Gone    atomic.Uint64 // devices that are no more
 	Refused atomic.Uint64 // notifications that no try would have brought
+	Buried  atomic.Uint64 // dead letters in the store
 	// Behind is how often events did not wait for the caches any longer, and went
 	// to the devices that were known before.
 	Behind atomic.Uint64

@@ -2,8 +2,11 @@ package push
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/mockserver"
@@ -68,18 +71,51 @@ var (
 // arriving is the status that is broadcast.
 const arriving = 3
 
-// Shop changes the tables as a shop does. It is not safe for concurrent use.
+// Shop changes the tables as a shop does. Do and Recent are safe for concurrent
+// use, and so is Run; the others are for Do.
 type Shop struct {
-	server    *mockserver.Server
-	kind      string
+	server *mockserver.Server
+	kind   string
+
+	mu        sync.Mutex
 	customers int
 	devices   int
 	open      []order
 	orders    int
 	locked    map[int]time.Time // until when a customer's row is
+	recent    []Order           // the newest first
 }
 
 type order struct{ id, customer, step int }
+
+// Order is how far an order is.
+type Order struct {
+	ID       int    `json:"id"`
+	Customer int    `json:"customer"`
+	Status   string `json:"status"`
+	Step     int    `json:"step"` // of the statuses; the first is 0
+}
+
+// kept is how many orders a Shop shows.
+const kept = 12
+
+// Do makes changes, one after the other.
+func (s *Shop) Do(change func(*Shop) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return change(s)
+}
+
+// Recent returns the last orders, the newest first, and how many customers there
+// are: their IDs count from 1.
+func (s *Shop) Recent() ([]Order, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.recent), s.customers
+}
+
+// customerName is how a customer is called.
+func customerName(id int) string { return names[(id-1)%len(names)] }
 
 // NewShop is a shop whose new customers have devices of a kind.
 func (d *Demo) NewShop(kind string) *Shop {
@@ -90,7 +126,7 @@ func (d *Demo) NewShop(kind string) *Shop {
 // transaction.
 func (s *Shop) Welcome(devices int) error {
 	s.customers++
-	name := names[(s.customers-1)%len(names)]
+	name := customerName(s.customers)
 	return s.server.Tx(func(tx *mockserver.Tx) error {
 		if err := tx.Insert("customers", mockserver.Row{"id": s.customers, "name": name}); err != nil {
 			return err
@@ -109,6 +145,8 @@ func (s *Shop) Welcome(devices int) error {
 func (s *Shop) order(tx *mockserver.Tx, customer int) error {
 	s.orders++
 	s.open = append(s.open, order{s.orders, customer, 0})
+	s.recent = slices.Insert(s.recent, 0, Order{s.orders, customer, statuses[0], 0})
+	s.recent = s.recent[:min(len(s.recent), kept)]
 	return tx.Insert("orders", mockserver.Row{"id": s.orders, "customer_id": customer, "status": statuses[0]})
 }
 
@@ -129,16 +167,79 @@ func (s *Shop) step() (customer int, err error) {
 		return customer, s.server.Tx(func(tx *mockserver.Tx) error { return s.order(tx, customer) })
 	}
 	i := rand.IntN(len(s.open))
-	o := &s.open[i]
-	if customer = o.customer; s.isLocked(customer) {
+	if customer = s.open[i].customer; s.isLocked(customer) {
 		return 0, nil
 	}
+	return customer, s.forward(i)
+}
+
+// Advance brings a customer's oldest open order forward, or has them order.
+func (s *Shop) Advance(customer int) error {
+	if customer < 1 || customer > s.customers {
+		return errNoCustomer
+	}
+	if i := slices.IndexFunc(s.open, func(o order) bool { return o.customer == customer }); i >= 0 {
+		return s.forward(i)
+	}
+	return s.server.Tx(func(tx *mockserver.Tx) error { return s.order(tx, customer) })
+}
+
+// forward brings an open order to its next status.
+func (s *Shop) forward(i int) error {
+	o := &s.open[i]
 	o.step++
-	_, err = s.server.Update("orders", mockserver.Row{"status": statuses[o.step]}, mockserver.Row{"id": o.id})
+	status, id := statuses[o.step], o.id
+	for j := range s.recent {
+		if s.recent[j].ID == id {
+			s.recent[j].Status, s.recent[j].Step = status, o.step
+		}
+	}
 	if o.step == len(statuses)-1 {
 		s.open = append(s.open[:i], s.open[i+1:]...)
 	}
-	return customer, err
+	_, err := s.server.Update("orders", mockserver.Row{"status": status}, mockserver.Row{"id": id})
+	return err
+}
+
+// maxBrowsers is how many browsers a customer may have.
+const maxBrowsers = 10
+
+var (
+	errNoCustomer = errors.New("there is no such customer")
+	errFull       = errors.New("the customer has too many browsers")
+)
+
+// Subscribe makes a browser a device of a customer, and of nobody else.
+func (s *Shop) Subscribe(customer int, address string) error {
+	if customer < 1 || customer > s.customers {
+		return errNoCustomer
+	}
+	devices, err := s.server.Rows("devices")
+	if err != nil {
+		return err
+	}
+	browsers := 0
+	for _, d := range devices {
+		if d["kind"] == "webpush" && d["customer_id"] == int64(customer) && d["address"] != address {
+			browsers++
+		}
+	}
+	if browsers >= maxBrowsers {
+		return errFull
+	}
+	s.devices++
+	return s.server.Tx(func(tx *mockserver.Tx) error {
+		if _, err := tx.Delete("devices", mockserver.Row{"kind": "webpush", "address": address}); err != nil {
+			return err
+		}
+		return tx.Insert("devices", mockserver.Row{"id": s.devices, "customer_id": customer, "kind": "webpush", "address": address})
+	})
+}
+
+// Unsubscribe has a browser be nobody's device.
+func (s *Shop) Unsubscribe(address string) error {
+	_, err := s.server.Delete("devices", mockserver.Row{"kind": "webpush", "address": address})
+	return err
 }
 
 func (s *Shop) isLocked(customer int) bool { return time.Now().Before(s.locked[customer]) }
@@ -150,7 +251,7 @@ func (s *Shop) Run(ctx context.Context, rate float64, change func(*Shop) error) 
 	for {
 		select {
 		case <-tick.C:
-			if err := change(s); err != nil {
+			if err := s.Do(change); err != nil {
 				return err
 			}
 		case <-ctx.Done():

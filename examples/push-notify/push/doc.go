@@ -16,4 +16,8 @@
 // The customer and their devices come from two caches, which cost no request. The
 // consumer remembers in a file what was sent to which device, so that a restart
 // goes on where the last run stopped.
+//
+// Without a project there is a demo: customers who order things, and a Page on
+// which a browser becomes a device. What it needs of a push service, where the
+// browser reaches none, is in package relay.
 package push

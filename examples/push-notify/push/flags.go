@@ -15,6 +15,7 @@ type Settings struct {
 	MaxAge  time.Duration
 	Settle  time.Duration
 	Rate    float64
+	Addr    string  // of the demo's page
 	Ntfy    Ntfy    // without a URL: there is none
 	WebPush WebPush // without keys: there is none
 	Check   bool
@@ -24,7 +25,8 @@ type Settings struct {
 const usage = `push-notify tells people of changes to their orders, by way of Supabase Realtime.
 
 Without -url it starts a project of its own in this process, in which customers
-order things. From the environment it reads
+order things, and a page on which a browser subscribes to what they are told.
+From the environment it reads
   PUSH_NOTIFY_KEY         the project's secret API key
   PUSH_NOTIFY_NTFY_TOKEN  the token for the ntfy server, if it wants one
   PUSH_NOTIFY_VAPID_PUBLIC, PUSH_NOTIFY_VAPID_PRIVATE  the keys for Web Push
@@ -45,6 +47,7 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	f.DurationVar(&s.MaxAge, "max-age", 5*time.Minute, "how `old` an event may be for somebody to want to hear of it")
 	f.DurationVar(&s.Settle, "settle", 10*time.Second, "how `long` a transaction may take from its beginning until the REST API shows it")
 	f.Float64Var(&s.Rate, "rate", 0.5, "changes a second that the demo makes")
+	f.StringVar(&s.Addr, "addr", "127.0.0.1:8898", "the `address` of the demo's page")
 	f.StringVar(&s.Ntfy.URL, "ntfy", "", "the `address` of an ntfy server, for devices of the kind ntfy")
 	f.StringVar(&s.WebPush.Contact, "contact", "", "the mail `address` that push services may write to; needed for Web Push")
 	f.BoolVar(&s.Check, "check", false, "break the demo in every way, see that everybody is told once and in order, and exit")
@@ -54,11 +57,16 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	if err := f.Parse(args); err != nil {
 		return s, err
 	}
+	addr := false
+	f.Visit(func(f *flag.Flag) { addr = addr || f.Name == "addr" })
 	s.Project.Key = getenv("PUSH_NOTIFY_KEY")
 	s.Ntfy.Token, s.Ntfy.Client = getenv("PUSH_NOTIFY_NTFY_TOKEN"), http.DefaultClient
 	s.WebPush.PublicKey, s.WebPush.PrivateKey = getenv("PUSH_NOTIFY_VAPID_PUBLIC"), getenv("PUSH_NOTIFY_VAPID_PRIVATE")
 	s.WebPush.Client = http.DefaultClient
-	if err = s.verify(f.Args()); err != nil {
+	if err = s.verify(f.Args()); err == nil && addr && s.Project.URL != "" {
+		err = fmt.Errorf("-addr is of the demo's page: give no -url")
+	}
+	if err != nil {
 		fmt.Fprintf(errOut, "push-notify: %v; see -h\n", err)
 	}
 	return s, err

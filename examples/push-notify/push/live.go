@@ -102,7 +102,9 @@ func (l *Live) tell(ctx context.Context, e enrich.Joined[live, Customer]) (struc
 		cancel()
 		if err != nil {
 			l.Log.Warn("an arrival was not told", "device", d.ID, "error", fmt.Sprint(err))
+			continue
 		}
+		l.Notifier.Counters.Sent.Add(1)
 	}
 	return struct{}{}, nil
 }

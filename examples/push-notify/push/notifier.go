@@ -60,6 +60,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 		Position: func(e enriched) string { return strconv.FormatInt(e.Left.Settled, 10) },
 		Retry:    deliver.Retry{Min: retryMin, Max: retryMax, Temporary: temporary},
 		Failed: func(e enriched, attempt int, err error, buried bool) {
+			if buried {
+				n.Counters.Buried.Add(1)
+			}
 			n.Log.Debug("will try again", "event", e.Left.ID, "error", err, "buried", buried)
 		},
 	}
@@ -174,7 +177,11 @@ func (n *Notifier) judge(ctx context.Context, d Device, key string, err error) e
 	case errors.Is(err, ErrRefused):
 		n.Counters.Refused.Add(1)
 		n.Log.Warn("a notification was refused", "device", d.ID, "key", key, "error", err)
-		return n.Store.Bury(ctx, deliver.Letter{Key: key, Reason: err.Error(), Attempts: 1, At: time.Now().UTC()})
+		err := n.Store.Bury(ctx, deliver.Letter{Key: key, Reason: err.Error(), Attempts: 1, At: time.Now().UTC()})
+		if err == nil {
+			n.Counters.Buried.Add(1)
+		}
+		return err
 	}
 	n.Counters.Retried.Add(1)
 	return err

@@ -175,6 +175,7 @@ func TestWhatIsRefusedIsBuried(t *testing.T) {
 		w.order(7)
 		require.Empty(t, w.phone.all())
 		require.EqualValues(t, 2, w.service.Notifier.Counters.Refused.Load(), "for pigeons there is no sender")
+		require.EqualValues(t, 1, w.service.Notifier.Counters.Buried.Load())
 		letters := w.store.Letters()
 		require.Len(t, letters, 1)
 		require.Equal(t, "event-1/1", letters[0].Key)

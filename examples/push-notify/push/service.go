@@ -169,6 +169,12 @@ func (s *Service) Run(ctx context.Context) error {
 	})...)
 }
 
+// Status is where the caches are that a Service rests on.
+type Status struct{ Customers, Devices cache.Status }
+
+// Status returns the present one.
+func (s *Service) Status() Status { return Status{s.customers.Status(), s.devices.Status()} }
+
 // Close ends the connection. Run must have returned.
 func (s *Service) Close() error { return s.client.Close(context.Background()) }
 
