@@ -44,10 +44,10 @@ func TestNothingGrowsWithTime(t *testing.T) {
 	for n := range 200_000 {
 		now := moment(n) * time.Millisecond
 		c.apply(now, event[int, string]{op: cdc.Insert, key: n, old: n, row: "a"}, true)
-		f.add(c.net)
+		f.add(pointers(c.net))
 		c.told()
 		c.apply(now, event[int, string]{op: cdc.Delete, key: n, old: n}, true)
-		f.add(c.net)
+		f.add(pointers(c.net))
 		c.told()
 		largest = max(largest, len(c.gone.at), len(c.gone.queue), len(f.keys), len(f.sums))
 	}
@@ -64,6 +64,14 @@ func TestNothingGrowsWithTime(t *testing.T) {
 	require.LessOrEqual(t, len(c.gone.at), 1)
 	c.request(moment(300_001) * time.Millisecond)
 	require.Len(t, c.reads, 1)
+}
+
+func pointers[V any](list []V) (out []*V) {
+	for i := range list {
+		v := list[i]
+		out = append(out, &v)
+	}
+	return out
 }
 
 func TestTheClockFindsASuspendedProcess(t *testing.T) {

@@ -50,7 +50,7 @@ func Buffered(n int, full Overflow) FeedOption {
 }
 
 // feed is what waits for one consumer. The Table adds to it, in the order of
-// the changes; the consumer's own goroutine takes.
+// the changes, which all feeds share; the consumer's own goroutine takes.
 type feed[K comparable, T any] struct {
 	equal   func(a, b T) bool
 	limit   int // 0: conflate
@@ -59,20 +59,20 @@ type feed[K comparable, T any] struct {
 	touched bool
 
 	mu    sync.Mutex
-	queue []Change[K, T] // with a limit
-	keys  []K            // without: in the order of their first change
-	sums  map[K]Change[K, T]
+	queue []*Change[K, T] // with a limit
+	keys  []K             // without: in the order of their first change
+	sums  map[K]*Change[K, T]
 	phase *Change[K, T] // the last one that was not told
 	err   error
 	ready chan struct{} // capacity 1
 }
 
 func newFeed[K comparable, T any](equal func(a, b T) bool, o feedOptions) *feed[K, T] {
-	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, sums: map[K]Change[K, T]{}, ready: make(chan struct{}, 1)}
+	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, sums: map[K]*Change[K, T]{}, ready: make(chan struct{}, 1)}
 }
 
 // add adds changes, and reports whether the feed is still wanted.
-func (f *feed[K, T]) add(changes []Change[K, T]) bool {
+func (f *feed[K, T]) add(changes []*Change[K, T]) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -93,21 +93,21 @@ func (f *feed[K, T]) add(changes []Change[K, T]) bool {
 	return f.err == nil
 }
 
-func (f *feed[K, T]) conflateAll(changes []Change[K, T]) {
+func (f *feed[K, T]) conflateAll(changes []*Change[K, T]) {
 	for _, c := range changes {
 		f.conflate(c)
 	}
 }
 
-func (f *feed[K, T]) conflate(c Change[K, T]) {
+func (f *feed[K, T]) conflate(c *Change[K, T]) {
 	first, waits := f.sums[c.Key]
 	if !waits {
 		f.sums[c.Key] = c
 		f.keys = append(f.keys, c.Key)
 		return
 	}
-	if sum, any := fold(first, c, f.equal); any || f.touched {
-		f.sums[c.Key] = sum
+	if sum, any := fold(*first, *c, f.equal); any || f.touched {
+		f.sums[c.Key] = &sum
 	} else {
 		delete(f.sums, c.Key) // its place in keys is passed over, and bounded by compact
 		f.compact()
@@ -130,7 +130,7 @@ func (f *feed[K, T]) compact() {
 }
 
 // take returns what waits, and the error that the feed has ended with.
-func (f *feed[K, T]) take() ([]Change[K, T], error) {
+func (f *feed[K, T]) take() ([]*Change[K, T], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := f.queue
@@ -141,7 +141,7 @@ func (f *feed[K, T]) take() ([]Change[K, T], error) {
 		}
 	}
 	if f.phase != nil {
-		out = append(out, *f.phase)
+		out = append(out, f.phase)
 	}
 	f.queue, f.keys, f.phase = nil, nil, nil
 	return out, f.err
@@ -191,7 +191,7 @@ func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2
 		for {
 			changes, err := f.take()
 			for _, c := range changes {
-				if !yield(c, nil) {
+				if !yield(*c, nil) {
 					return
 				}
 			}

@@ -210,8 +210,16 @@ func (t *Table[K, T]) publishIn(p Phase) {
 // tell gives changes to the feeds, and the phase behind them if it has moved. It
 // is called under mu.
 func (t *Table[K, T]) tell(net []Change[K, T], moved bool) {
+	if len(t.feeds) == 0 {
+		return
+	}
+	shared := make([]*Change[K, T], len(net)) // each by itself: one that waits for long holds no other
+	for i := range net {
+		c := net[i]
+		shared[i] = &c
+	}
 	for f := range t.feeds {
-		if !f.add(net) {
+		if !f.add(shared) {
 			delete(t.feeds, f)
 		} else if moved {
 			f.move(t.status.Phase, t.core.pos)
