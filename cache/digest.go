@@ -97,7 +97,7 @@ func (s *source[K, T]) chunkOf(ctx context.Context, after []string, n int, mark 
 		return p, err
 	}
 	p.rows, p.keys, err = s.decode(raw)
-	p.last, p.total = got.Last, -1
+	p.last, p.total, p.asked, p.bytes = got.Last, -1, n, int64(len(got.Rows))
 	if got.Seq != nil {
 		p.seq = *got.Seq
 	}

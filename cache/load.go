@@ -98,11 +98,11 @@ func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *foun
 // readPages reads the pages of a load, one after the other: each begins behind
 // the last key of the one before.
 func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loadedPage[K, T]) error {
-	rows := 0
+	rows, size := 0, t.opts.pageSize
 	for after := []string(nil); ; {
 		var p page[K, T]
 		rd, err := t.reading(ctx, func() (err error) {
-			p, err = t.source.page(ctx, after, t.opts.pageSize, t.opts.marker.known())
+			p, err = t.source.page(ctx, after, size, t.opts.marker.known())
 			return err
 		})
 		if err != nil {
@@ -123,7 +123,7 @@ func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loade
 		case !whole && rows >= max.limit:
 			return nil
 		}
-		after = p.last
+		after, size = p.last, p.next(t.opts.pageSize)
 	}
 }
 

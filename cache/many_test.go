@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -142,6 +143,7 @@ type served struct {
 	to      http.RoundTripper
 	rows    int64
 	rest    string // of each row, behind its id
+	most    int64  // how many of them the database can read in time; 0: all
 	read    atomic.Int64
 	refused atomic.Int64
 }
@@ -161,10 +163,38 @@ func (s *served) RoundTrip(r *http.Request) (*http.Response, error) {
 	q := r.URL.Query()
 	after, _ := strconv.ParseInt(strings.TrimPrefix(q.Get("id"), "gt."), 10, 64)
 	limit, _ := strconv.ParseInt(q.Get("limit"), 10, 64)
+	if s.most > 0 && limit > s.most {
+		s.refused.Add(1)
+		return &http.Response{StatusCode: 500, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(strings.NewReader(`{"code":"57014","message":"canceling statement due to statement timeout"}`)), Request: r}, nil
+	}
 	body := s.page(after, limit)
 	s.read.Add(int64(len(body)))
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
+}
+
+// Large rows: a page that cannot be read is asked for again in smaller ones, and
+// so are not all that come behind it.
+func TestPagesThatAreTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := mockserver.Start(t, mockserver.Config{InMemory: true, Tables: []mockserver.Table{recordTable()}})
+		s := &served{to: server.HTTPClient().Transport, rows: 200, rest: "}", most: 10}
+		client, err := realtime.New(realtime.Options{URL: server.URL(), Key: server.AnonKey(), HTTPClient: &http.Client{Transport: s}})
+		require.NoError(t, err)
+		table, err := cache.New(client, "records", func(r record) int64 { return r.ID })
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = table.Run(ctx) }()
+		require.NoError(t, table.WaitSynced(ctx))
+		require.Equal(t, 200, table.Len())
+		stop()
+		<-ended
+		require.NoError(t, client.Close(context.Background()))
+		require.Positive(t, s.refused.Load())
+		require.Less(t, s.refused.Load(), int64(40))
+	})
 }
 
 // load loads a table once, and returns how long it took.

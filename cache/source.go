@@ -43,6 +43,21 @@ type page[K comparable, T any] struct {
 	last  []string // the key of the last row, as text; nil: the end
 	total int      // of the rows, in a first page; -1: unknown
 	seq   int64    // of the mark that was written with it; 0: none was
+	asked int      // how many rows were asked for
+	bytes int64    // that the rows took
+}
+
+// pageBytes is how large a page is to be at most, roughly.
+const pageBytes = 8 << 20
+
+// next is how many rows to ask for behind the page: as many as are about
+// pageBytes, but no more than most, and than twice as many as could be read.
+func (p *page[K, T]) next(most int) int {
+	n := min(2*p.asked, most)
+	if p.bytes > 0 {
+		n = min(n, int(pageBytes*int64(len(p.rows))/p.bytes))
+	}
+	return max(n, 1)
 }
 
 func newSource[K comparable, T any](client *realtime.Client, table string, o options, key func(T) K) (source[K, T], error) {
@@ -127,7 +142,7 @@ func (s *source[K, T]) page(ctx context.Context, after []string, n int, mark str
 		return page[K, T]{}, err
 	}
 	rows, keys, err := s.decode(p.Rows)
-	return page[K, T]{rows: rows, keys: keys, last: p.Last, total: p.Total}, err
+	return page[K, T]{rows: rows, keys: keys, last: p.Last, total: p.Total, asked: n, bytes: p.Bytes}, err
 }
 
 // byKeys reads rows by their keys. Those that are not there, or that the role
