@@ -197,6 +197,81 @@ func TestPagesThatAreTooLarge(t *testing.T) {
 	})
 }
 
+// A transaction of more changes than a channel has room for by itself is no gap,
+// though the loop is busy for as long as it comes.
+func TestALargeTransactionIsNoGap(t *testing.T) {
+	inWorld(t, itemsConfig(), func(w *world) {
+		var busy atomic.Bool
+		items, err := cache.New(w.client, "items", func(i item) int64 {
+			if busy.CompareAndSwap(true, false) {
+				time.Sleep(time.Hour)
+			}
+			return i.ID
+		})
+		require.NoError(t, err)
+		w.run(items.Run)
+		w.sync(items)
+		busy.Store(true)
+		const rows = 10_000
+		all := make([]mockserver.Row, rows)
+		for i := range all {
+			all[i] = row(int64(i), "a")
+		}
+		w.insert(all...)
+		time.Sleep(2 * time.Hour)
+		require.Equal(t, rows, items.Len())
+		require.EqualValues(t, 1, items.Status().Epoch, "no gap but the first")
+	})
+}
+
+// A consumer that takes nothing hinders neither the table nor the others, and no
+// more waits for it than one change of each row.
+func TestASlowConsumerHindersNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, do := edited(t, 10)
+		ctx, stop := context.WithCancel(t.Context())
+		var following sync.WaitGroup
+		following.Add(100)
+		var told atomic.Int64
+		awake := make(chan struct{})
+		slow := 0
+		for i := range 100 {
+			go func() {
+				defer following.Done()
+				for c, err := range table.Changes(ctx, cache.WithInitial()) {
+					switch {
+					case err != nil:
+						return
+					case c.InitialEnd && i == 0:
+						<-awake
+					case c.InitialEnd:
+					case i == 0 && c.Cause == cache.CauseStream:
+						slow++
+					case c.Cause == cache.CauseStream:
+						told.Add(1)
+					}
+				}
+			}()
+		}
+		synctest.Wait()
+		for n := range 1000 {
+			do(func(e *cache.Editor[int64, record]) {
+				r := recordOf(int64(n % 10))
+				r.Ver = int64(n + 2)
+				e.Put(r.ID, r, cache.CauseStream)
+				e.Publish(true)
+			})
+			synctest.Wait()
+			require.EqualValues(t, 99*(n+1), told.Load())
+		}
+		close(awake)
+		synctest.Wait()
+		require.Equal(t, 10, slow)
+		stop()
+		following.Wait()
+	})
+}
+
 // load loads a table once, and returns how long it took.
 func load[T any](b *testing.B, s *served, columns []mockserver.Column, key func(T) int64) time.Duration {
 	server := mockserver.Start(b, mockserver.Config{InMemory: true, Timing: mockserver.Fast(), Tables: []mockserver.Table{

@@ -38,7 +38,8 @@ type options struct {
 
 func defaults() options {
 	return options{schema: "public", pageSize: 1000, settle: 2 * time.Second,
-		canary: time.Hour, markTimeout: 10 * time.Second, saveEvery: time.Minute}
+		canary: time.Hour, markTimeout: 10 * time.Second, saveEvery: time.Minute,
+		channel: []channel.Option{channel.WithQueue(channel.Queue{Changes: 1 << 17})}}
 }
 
 // narrowed reports whether rows may come into the cache's part of the table, or
@@ -77,10 +78,11 @@ func WithFilter(f cdc.Filter) Option {
 // WithChannel names the topic of the channel that the changes come by, and says
 // how to join it, such as channel.Private. Every Table needs a topic of its
 // own. Default: a public channel with a topic of the table's name and some
-// random letters.
+// random letters. Up to 131,072 changes may wait, of 64 MiB, so that a large
+// transaction is no gap; channel.WithQueue sets another bound.
 func WithChannel(topic string, opts ...channel.Option) Option {
 	return func(o *options) error {
-		o.topic, o.channel = topic, opts
+		o.topic, o.channel = topic, append(o.channel, opts...)
 		return notEmpty("topic", topic)
 	}
 }

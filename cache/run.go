@@ -101,7 +101,7 @@ func notPublished(err error) error {
 // stream lives as long as one channel. Its error is errRejoin if another one is
 // needed.
 func (t *Table[K, T]) stream(ctx context.Context) error {
-	r := &runner[K, T]{Table: t, changes: make(chan cdc.Change), failed: make(chan error, 1),
+	r := &runner[K, T]{Table: t, changes: make(chan cdc.Change, maxBatch), failed: make(chan error, 1),
 		doubt: make(chan struct{}, 1), suspect: make(chan struct{}, 1), endEpoch: func() {}, previous: closed()}
 	if t.opts.marker != nil {
 		err := t.again(ctx, func() (err error) { r.markID, err = t.opts.marker.row(ctx); return err })
@@ -192,6 +192,11 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			return err
 		case err := <-streamed:
 			streamed <- err // stream waits for it, too
+			for len(r.changes) > 0 {
+				if err := r.takeBatch(ctx, <-r.changes); err != nil {
+					return err
+				}
+			}
 			return err
 		}
 	}
