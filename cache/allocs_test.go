@@ -43,7 +43,7 @@ func TestAllocations(t *testing.T) {
 	}
 	perChange := testing.AllocsPerRun(200, changes) / 10
 	t.Log(perChange)
-	require.LessOrEqual(t, perChange, 6.0)
+	require.LessOrEqual(t, perChange, 4.2)
 }
 
 // A row that is loaded is a row, its text, its key's text, and its part of the
@@ -68,5 +68,5 @@ func TestAllocationsOfALoad(t *testing.T) {
 	<-ended
 	require.NoError(t, client.Close(context.Background()))
 	t.Log(float64(after.Mallocs-before.Mallocs)/rows, float64(after.TotalAlloc-before.TotalAlloc)/rows)
-	require.LessOrEqual(t, float64(after.Mallocs-before.Mallocs)/rows, 6.3)
+	require.LessOrEqual(t, float64(after.Mallocs-before.Mallocs)/rows, 4.3)
 }
