@@ -229,10 +229,11 @@ func (q *queue) refill() error {
 	}
 	q.changes -= n
 	q.bytes -= size
-	n = max(n, 1)                                                     // a gap
-	if q.head == 0 && n == len(waiting) && cap(q.items) <= 2*atOnce { // not to keep two that have grown
+	n = max(n, 1) // a gap
+	switch {
+	case q.head == 0 && n == len(waiting) && cap(q.items) <= 2*atOnce: // so as not to keep two that have grown
 		q.hand, q.items = q.items, q.hand
-	} else {
+	default:
 		q.hand = append(q.hand, waiting[:n]...)
 		clear(waiting[:n])
 		q.head += n
