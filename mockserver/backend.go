@@ -189,7 +189,7 @@ func (rt *realtime) openBackendLog() *backendLog {
 // open opens the log, and closes it when the log's time is over.
 func (l *backendLog) open() {
 	defer l.rt.wg.Done()
-	l.log, l.err = l.rt.backend.OpenLog(l.ctx)
+	l.log, l.err = l.rt.backend.OpenLog(l.ctx, l.arrived)
 	close(l.opened)
 	l.rt.mu.Lock()
 	l.rt.wakePoller()
@@ -197,6 +197,15 @@ func (l *backendLog) open() {
 	<-l.ctx.Done()
 	if l.err == nil {
 		l.log.Close()
+	}
+}
+
+// arrived has the poller look at what has come, if it is not to be waited for.
+func (l *backendLog) arrived() {
+	if l.rt.timing.atOnce {
+		l.rt.mu.Lock()
+		defer l.rt.mu.Unlock()
+		l.rt.wakePoller()
 	}
 }
 
@@ -230,7 +239,7 @@ func (l *backendLog) next(int) (taken int, all []found, err error) {
 	if !l.ready() {
 		return 0, nil, nil
 	}
-	changes, err := l.log.Next(l.ctx, backendChanges, l.subscribers)
+	changes, err := l.log.Next(l.ctx, backendChanges, l.subscribers, func() bool { return l.rt.faults.changeTruncated(nil) })
 	for _, c := range changes {
 		if !l.rt.faults.changeDropped(nil) {
 			all = append(all, found{deliveries: deliveriesOf(c)})

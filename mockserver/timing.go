@@ -48,17 +48,20 @@ type Timing struct {
 	// subscribers; 10 min. A replication slot is opened for the first one after
 	// that.
 	SlotIdle time.Duration
+
+	atOnce bool // a look at the log of PostgreSQL follows a commit at once
 }
 
 // Fast returns the timing for tests that run in real time: nothing waits for
-// longer than a few milliseconds. Only the timeouts are the real ones.
+// longer than a few milliseconds, and on PostgreSQL a look at the log follows a
+// commit at once. Only the timeouts are the real ones.
 func Fast() Timing {
 	return Timing{
 		Poll: time.Millisecond, PollIdle: 2 * time.Millisecond,
 		RefuseDelay: time.Millisecond, JoinErrorDelay: time.Millisecond,
 		ResubscribeMin: time.Millisecond, ResubscribeMax: 3 * time.Millisecond,
 		RetryMin: 5 * time.Millisecond, RetryMax: 10 * time.Millisecond,
-		RateTick: 20 * time.Millisecond, Publication: 10 * time.Millisecond,
+		RateTick: 20 * time.Millisecond, Publication: 10 * time.Millisecond, atOnce: true,
 	}
 }
 

@@ -70,10 +70,12 @@ type Subscribers func(table uint32) []*Subscription
 // Log is a reader of what is committed, from when it was opened on.
 type Log interface {
 	// Next takes changes in commit order: whole transactions, up to and with
-	// the one in which about max changes are reached. It does not wait for
+	// the one in which about max changes are reached. TooLarge is asked once of
+	// each change that somebody is subscribed to, whether it is to be treated as
+	// one that is too large. It does not wait for
 	// changes, but for the database, which is asked who may see them. With an
 	// error all that the log has not given is lost, and it is of no more use.
-	Next(ctx context.Context, max int, subs Subscribers) ([]Change, error)
+	Next(ctx context.Context, max int, subs Subscribers, tooLarge func() bool) ([]Change, error)
 	// Close gives up what has not been read. Twice is fine.
 	Close()
 }
@@ -155,7 +157,8 @@ type Database interface {
 	// *Error where PostgreSQL refuses.
 	Subscribe(ctx context.Context, who Caller, b Binding) ([]*Subscription, error)
 	// OpenLog opens a log, which waits for the transactions that are under way.
-	OpenLog(ctx context.Context) (Log, error)
+	// Arrived is called whenever there is something to take, and must not block.
+	OpenLog(ctx context.Context, arrived func()) (Log, error)
 	// As runs f in a transaction as the caller, and commits it if f returns nil.
 	// The error is f's, or an *Error, such as that the role does not exist.
 	As(ctx context.Context, r Request, f func(Tx) error) error

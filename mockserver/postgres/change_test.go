@@ -157,7 +157,9 @@ func TestDatabaseThatFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pgtest.Need(t)
-			s := postgres.Start(t, postgres.Options{Schema: things, Config: mockserver.Config{Timing: mockserver.Fast()}})
+			timing := mockserver.Fast()
+			timing.Poll = 100 * time.Millisecond // by which it tries for longer than that takes
+			s := postgres.Start(t, postgres.Options{Schema: things, Config: mockserver.Config{Timing: timing}})
 			c := open(t, s)
 			c.subscribed("1", "realtime:a", thingsBinding, "")
 			write(t, s, "insert into things values (0, 'before')")
@@ -172,6 +174,46 @@ func TestDatabaseThatFails(t *testing.T) {
 			require.Contains(t, string(c.change().Data.Record), "after")
 		})
 	}
+}
+
+// With the fast timing a look follows a commit at once, whatever the pauses.
+func TestFastLooksAtOnce(t *testing.T) {
+	timing := mockserver.Fast()
+	timing.PollIdle = time.Hour
+	s := startProject(t, things, timing)
+	c := open(t, s)
+	c.subscribed("1", "realtime:a", thingsBinding, "")
+	for n := range 3 {
+		write(t, s, "insert into things values ($1, 'x')", n)
+		require.JSONEq(t, fmt.Sprintf(`{"id":%d,"name":"x","n":null}`, n), string(c.change().Data.Record))
+	}
+}
+
+func TestTruncateChanges(t *testing.T) {
+	s := startProject(t, things, mockserver.Fast())
+	c := open(t, s)
+	c.subscribed("1", "realtime:a", thingsBinding, "")
+	s.TruncateChanges(1)
+	long := strings.Repeat("x", 65)
+	write(t, s, "insert into things values (1, $1)", long)
+	cut := c.change()
+	require.Equal(t, []string{"Error 413: Payload Too Large"}, cut.Data.Errors)
+	require.JSONEq(t, `{"id":1}`, string(cut.Data.Record))
+	write(t, s, "insert into things values (2, $1)", long)
+	whole := c.change()
+	require.Empty(t, whole.Data.Errors)
+	require.JSONEq(t, `{"id":2,"name":"`+long+`","n":null}`, string(whole.Data.Record))
+}
+
+// Messages of more than three days ago are removed.
+func TestOldMessagesAreRemoved(t *testing.T) {
+	url := database(t)
+	first := postgres.Start(t, postgres.Options{DatabaseURL: url})
+	require.NoError(t, first.Apply(t.Context(), `insert into realtime.messages (topic, extension, inserted_at)
+		select 't', 'broadcast', now() at time zone 'utc' - make_interval(days => d) from generate_series(0, 9) d`))
+	postgres.Start(t, postgres.Options{DatabaseURL: url})
+	require.Eventually(t, func() bool { return ask(t, url, "select count(*)::text from realtime.messages") == "4" }, time.Minute, 10*time.Millisecond)
+	require.Equal(t, "0 1 2 3", ask(t, url, "select string_agg((now() at time zone 'utc')::date - inserted_at::date || '', ' ' order by inserted_at desc) from realtime.messages"))
 }
 
 // Rights are asked at the moment of delivery, as the subscriber.

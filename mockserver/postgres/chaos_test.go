@@ -29,7 +29,7 @@ import (
 func chaosTime(t *testing.T) time.Duration {
 	text := os.Getenv("GAPLESS_CHAOS")
 	if text == "" {
-		return 8 * time.Second
+		return 12 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	require.NoError(t, err)
@@ -38,7 +38,7 @@ func chaosTime(t *testing.T) time.Duration {
 
 // chaosRound is for how long writers write before they rest, and the caches are
 // held against the table.
-const chaosRound = 3 * time.Second
+const chaosRound = 5 * time.Second
 
 // ware is a row of the chaos: a key that may change, exact numbers, a value that
 // is stored out of line, and an owner that row level security looks at.
@@ -122,7 +122,7 @@ func (c *chaos) cache(token string) *cache.Table[int64, ware] {
 // run writes and breaks for a while, rests, compares, and begins anew: half of
 // the time of all chaos.
 func (c *chaos) run(faults []func(*chaos), silent bool) {
-	rounds := max(2, int(chaosTime(c.T)/2/chaosRound))
+	rounds := max(1, int(chaosTime(c.T)/2/chaosRound))
 	for round := range rounds {
 		ctx, rest := context.WithTimeout(c.Context(), chaosRound)
 		var writers sync.WaitGroup

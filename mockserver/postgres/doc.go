@@ -52,14 +52,14 @@
 //   - A transaction of more than 2000 changes, or 64 MB, is looked at in parts.
 //   - The size of a change for error 413 is an estimate.
 //   - There is no table realtime.subscription, and realtime.messages has no
-//     partitions: nothing is removed from it.
+//     partitions: rows of more than three days ago are deleted, every hour.
 //   - Of the REST API there is no embedding, and there are no aggregates, PUT or
 //     CSV; filters, columns and orders are all there. Sessions of the REST API are the superuser's, in the caller's role: a
 //     function that resets the role is the superuser.
 //   - Of the faults of mockserver.Server those about tables in memory find none:
-//     TruncateChanges, Publish, and those for rows. DropChanges, FailPolls,
-//     LoseSlot and all of the socket's work, and ExhaustConnections really takes
-//     them; RestartDatabase only pretends, while Cluster.Crash is real.
+//     Publish, and those for rows. All others work, those for changes without the
+//     name of a table. ExhaustConnections really takes them; RestartDatabase only
+//     pretends, while Cluster.Crash is real.
 //   - The pauses between attempts to read the log grow to 50 times Timing.Poll,
 //     and after the sixth the server gives up until somebody subscribes, as the
 //     real one does. With mockserver.Fast that is a fifth of a second.

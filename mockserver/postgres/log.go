@@ -27,8 +27,8 @@ type changeLog struct {
 }
 
 // OpenLog implements backend.Database.
-func (db *Database) OpenLog(ctx context.Context) (backend.Log, error) {
-	s, err := db.openStream(ctx, "supabase_realtime_replication_slot", publication)
+func (db *Database) OpenLog(ctx context.Context, arrived func()) (backend.Log, error) {
+	s, err := db.openStream(ctx, "supabase_realtime_replication_slot", publication, arrived)
 	if err != nil {
 		return nil, asError(err)
 	}
@@ -62,7 +62,7 @@ const closePatience = time.Second
 // values that only PostgreSQL can write, then filters, and then, as each of the
 // subscribers, which rows they see. Each is a message to PostgreSQL and back,
 // and mostly there is no more than the first.
-func (l *changeLog) Next(ctx context.Context, max int, subs backend.Subscribers) ([]backend.Change, error) {
+func (l *changeLog) Next(ctx context.Context, max int, subs backend.Subscribers, tooLarge func() bool) ([]backend.Change, error) {
 	taken, err := l.stream.take(max)
 	if err != nil || len(taken) == 0 {
 		return nil, err
@@ -70,7 +70,7 @@ func (l *changeLog) Next(ctx context.Context, max int, subs backend.Subscribers)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make([]backend.Change, len(taken))
-	p := &poll{db: l.db, conn: l.conn, all: make([]*matching, len(taken))}
+	p := &poll{db: l.db, conn: l.conn, all: make([]*matching, len(taken)), tooLarge: tooLarge}
 	return out, asError(p.run(ctx, taken, subs, out))
 }
 
@@ -80,6 +80,8 @@ type poll struct {
 	conn   *pgx.Conn
 	all    []*matching // by change; nil: of a table without subscribers
 	tables map[uint32]*table
+
+	tooLarge func() bool // asked of each change
 }
 
 // matching is a change and those who may get it.
@@ -103,6 +105,9 @@ func (p *poll) run(ctx context.Context, taken []change, subs backend.Subscribers
 	}
 	if err := p.db.images(ctx, p.conn, wanted); err != nil {
 		return err
+	}
+	for _, c := range wanted {
+		c.tooLarge = p.tooLarge() || c.tooLarge
 	}
 	if err := p.filter(ctx); err != nil {
 		return err

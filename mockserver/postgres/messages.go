@@ -22,12 +22,19 @@ const messagesPublication = "supabase_realtime_messages_publication"
 
 // Messages implements backend.Database.
 func (db *Database) Messages(ctx context.Context, ready func(), deliver func(backend.Message)) error {
-	s, err := db.openStream(ctx, "supabase_realtime_messages_replication_slot", messagesPublication)
+	s, err := db.openStream(ctx, "supabase_realtime_messages_replication_slot", messagesPublication, func() {})
 	if err != nil {
 		return asError(err)
 	}
 	defer s.close()
 	defer context.AfterFunc(ctx, func() { s.fail(errClosed) })()
+	sweeping, stop := context.WithCancel(ctx)
+	swept := make(chan struct{})
+	go func() { // ends with sweeping
+		defer close(swept)
+		db.sweep(sweeping)
+	}()
+	defer func() { stop(); <-swept }()
 	ready()
 	for {
 		taken, err := s.wait(math.MaxInt)
@@ -38,6 +45,25 @@ func (db *Database) Messages(ctx context.Context, ready func(), deliver func(bac
 			if m, ok := message(c); ok {
 				deliver(m)
 			}
+		}
+	}
+}
+
+// sweepEvery is how often old messages are removed. The real server drops the
+// partitions of days that are more than three days ago.
+const sweepEvery = time.Hour
+
+// sweep removes messages that nobody may have replayed any more, until ctx ends.
+func (db *Database) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		_, _ = db.pool.Exec(ctx, `delete from realtime.messages
+			where inserted_at < date_trunc('day', now() at time zone 'utc') - interval '3 days'`) // it is tried again
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -155,8 +155,7 @@ func TestDatabaseAway(t *testing.T) {
 	require.NoError(t, s.Cluster().Start(t.Context()))
 	run(t, s.DatabaseURL(), "insert into t values (1)")
 	heard(t, s, "2")
-	run(t, s.DatabaseURL(), "insert into t values (3)")
-	heard(t, s, "4")
+	heard(t, s, "3")
 	require.Equal(t, 2, c.count(), "the workers that start have forgotten who subscribed before")
 	c.join("2", "realtime:a", `{"postgres_changes":`+everything+`}`, s.AnonKey())
 	for message := ""; !strings.Contains(message, phoenix.MessageSubscribed); {

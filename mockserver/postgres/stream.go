@@ -35,8 +35,9 @@ type change struct {
 // full. The slot ends with the connection, with all that is in it, and so does
 // the stream.
 type stream struct {
-	conn net.Conn
-	done chan struct{} // closed when the reader has ended
+	conn    net.Conn
+	arrived func()
+	done    chan struct{} // closed when the reader has ended
 
 	mu    sync.Mutex
 	room  *sync.Cond // the queue has changed, or it is over
@@ -53,8 +54,9 @@ const maxQueue = 64 << 20
 var errClosed = errors.New("postgres: the replication stream is closed")
 
 // openStream opens a slot on a publication, for what is committed from now on.
-// It waits for the transactions that are under way.
-func (db *Database) openStream(ctx context.Context, name, publication string) (*stream, error) {
+// It waits for the transactions that are under way. Arrived is called whenever
+// there is something to take.
+func (db *Database) openStream(ctx context.Context, name, publication string, arrived func()) (*stream, error) {
 	cfg := db.pool.Config().ConnConfig.Config.Copy()
 	cfg.RuntimeParams = maps.Clone(cfg.RuntimeParams)
 	cfg.RuntimeParams["replication"] = "database"
@@ -69,7 +71,7 @@ func (db *Database) openStream(ctx context.Context, name, publication string) (*
 		_ = conn.Close(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("postgres: the log cannot be read: %w", err)
 	}
-	s := &stream{conn: raw.Conn, done: make(chan struct{})}
+	s := &stream{conn: raw.Conn, arrived: arrived, done: make(chan struct{})}
 	s.room = sync.NewCond(&s.mu)
 	go s.read(raw.Frontend)
 	return s, nil
@@ -150,8 +152,8 @@ func (s *stream) receive(d *decoder, data []byte) (end uint64, err error) {
 	if c != nil {
 		return 0, s.put(*c)
 	}
-	if end > 0 {
-		s.complete()
+	if end > 0 && s.complete() {
+		s.arrived()
 	}
 	return end, nil
 }
@@ -186,14 +188,18 @@ func (s *stream) put(c change) error {
 	return s.err
 }
 
-// complete says that a transaction is in the queue to its end.
-func (s *stream) complete() {
+// complete says that a transaction is in the queue to its end. It reports
+// whether there is something to take.
+func (s *stream) complete() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.whole = len(s.queue); s.whole > 0 {
-		s.queue[s.whole-1].last = true
-		s.room.Broadcast()
+	s.whole = len(s.queue)
+	if s.whole == 0 {
+		return false
 	}
+	s.queue[s.whole-1].last = true
+	s.room.Broadcast()
+	return true
 }
 
 // take takes changes: whole transactions, up to and with the one in which max
