@@ -47,6 +47,41 @@ func TestDedupRemembersOnlyAfterSuccess(t *testing.T) {
 	})
 }
 
+// While a value is dealt with it is not remembered, and its time begins behind that.
+func TestDedupRemembersWhenTheLoopComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var count enrich.Counters
+		in := newHandOf(1, 1, 2, 1)
+		broken := errors.New("broken")
+		var got []int
+		var end error
+		for n, err := range enrich.Dedup(in.stream, itself, time.Minute, 10, &count)(t.Context()) {
+			if end = err; err != nil {
+				break
+			}
+			require.EqualValues(t, len(got), count.Pending.Load())
+			got = append(got, n)
+			time.Sleep(40 * time.Second)
+			if n == 2 {
+				time.AfterFunc(time.Hour, func() { in.end <- broken })
+			}
+		}
+		require.ErrorIs(t, end, broken)
+		require.Equal(t, []int{1, 2}, got, "80 s behind its coming, 40 behind its end, 1 is known")
+	})
+}
+
+// A value without an id has nothing to do with one whose id is zero.
+func TestDedupOfValuesWithoutAnID(t *testing.T) {
+	id := func(n int) (int, bool) { return max(n, 0), n >= 0 }
+	var got []int
+	for n, err := range enrich.Dedup(enrich.Of(0, -1, 0, -1), id, time.Minute, 10, nil)(t.Context()) {
+		require.NoError(t, err)
+		got = append(got, n)
+	}
+	require.Equal(t, []int{0, -1, -1}, got)
+}
+
 func TestDedupForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var count enrich.Counters
@@ -72,6 +107,10 @@ func TestDedupForgets(t *testing.T) {
 		require.Equal(t, "4 1 3 ", give(4, 1, 3))
 		require.Equal(t, "", give(4, 1, 3))
 		require.Equal(t, "5 6 7 ", give(5, 6, 7))
+		require.EqualValues(t, 5, count.Overflowed.Load())
+		time.Sleep(time.Minute)
+		require.Equal(t, "8 ", give(8))
+		require.EqualValues(t, 5, count.Overflowed.Load(), "5 had had its time")
 	})
 }
 
