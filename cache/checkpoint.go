@@ -115,7 +115,7 @@ func (t *Table[K, T]) restore() (saved View[K, T]) {
 		return saved
 	}
 	for _, row := range rows {
-		t.core.put(t.core.key(row), &entry[T]{value: row}, CauseSnapshot)
+		t.core.put(t.core.key(row), &entry[K, T]{value: row}, CauseSnapshot)
 	}
 	t.step(restored)
 	return t.View()

@@ -38,7 +38,7 @@ func (e *Editor[K, T]) Get(k K) (row T, ok bool) {
 // Put sets a row. A row that is as it was makes no change.
 func (e *Editor[K, T]) Put(k K, row T, cause Cause) {
 	e.t.core.pos.Seq++
-	e.t.core.put(k, &entry[T]{value: row}, cause)
+	e.t.core.put(k, &entry[K, T]{value: row}, cause)
 }
 
 // Delete removes a row, if it is there.

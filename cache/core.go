@@ -21,7 +21,7 @@ type core[K comparable, T any] struct {
 	// stream, before a reader of the table sees it.
 	quarantine time.Duration
 
-	rows    store[K, *entry[T]]
+	rows    store[K, *entry[K, T]]
 	indexes []indexer[K, T]
 	history *history[K, T] // nil: none is kept
 	bound   bound[K]
@@ -29,6 +29,7 @@ type core[K comparable, T any] struct {
 	dirty   map[K]doubt        // keys to read from the table
 	reads   map[*read]struct{} // under way
 	net     []Change[K, T]     // what has changed and was not told yet
+	puts    []put[K, T]        // what was put and removed since latest had them
 	pos     Position           // of the last event
 	at      int64              // when what is put now was committed, in Unix milliseconds of the database; 0: unknown
 	wall    int64              // the time of this machine, in Unix milliseconds
@@ -45,7 +46,8 @@ type moment = time.Duration
 
 // entry is a row. Readers have its value without a lock, so that never changes;
 // all else is the core's own.
-type entry[T any] struct {
+type entry[K comparable, T any] struct {
+	key       K // never changes either
 	value     T
 	committed int64       // the commit of its last event, in Unix milliseconds; 0: it came by a read; never changes either
 	event     moment      // when that event came
@@ -168,7 +170,7 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 		e.row = before.value
 	}
 	overtaken := there && e.committed < before.committed-regression
-	c.put(e.key, &entry[T]{value: e.row, event: now, committed: e.committed, load: c.load}, CauseStream)
+	c.put(e.key, &entry[K, T]{value: e.row, event: now, committed: e.committed, load: c.load}, CauseStream)
 	switch {
 	case e.doubtful:
 		c.doubt(now, e.key)
@@ -184,7 +186,7 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 // confirmed reports whether a row is known to have been in the table in this
 // epoch. One from before the gap may have changed in it, so that an event which
 // leaves something out cannot be completed from it.
-func (c *core[K, T]) confirmed(e *entry[T]) bool {
+func (c *core[K, T]) confirmed(e *entry[K, T]) bool {
 	return c.whole || e.event >= c.epochAt || e.load > c.loads
 }
 
@@ -195,7 +197,7 @@ const regression = 1000 // ms
 
 // contradicts reports whether an event does not fit the row that is there. A
 // cache that holds a part of the table cannot tell.
-func (c *core[K, T]) contradicts(e event[K, T], before *entry[T], there bool) bool {
+func (c *core[K, T]) contradicts(e event[K, T], before *entry[K, T], there bool) bool {
 	if c.bound.evicts() {
 		return false
 	}
@@ -261,7 +263,7 @@ func (c *core[K, T]) merge(r *read, keys []K, rows []T, do how) (f found) {
 		delete(c.dirty, keys[i])
 		if d.any() {
 			c.repaired(do.cause)
-			c.put(keys[i], &entry[T]{value: rows[i], load: c.load}, do.cause)
+			c.put(keys[i], &entry[K, T]{value: rows[i], load: c.load}, do.cause)
 		}
 	}
 	return f
@@ -269,7 +271,7 @@ func (c *core[K, T]) merge(r *read, keys []K, rows []T, do how) (f found) {
 
 // compare says whether a read has shown a key to be other than the cache has
 // it; row is nil if the read asked for it and did not find it.
-func (c *core[K, T]) compare(r *read, k K, row *T, before *entry[T], there bool) found {
+func (c *core[K, T]) compare(r *read, k K, row *T, before *entry[K, T], there bool) found {
 	switch {
 	case c.touched(r, k, before, there):
 		return found{skipped: 1}
@@ -290,7 +292,7 @@ func (c *core[K, T]) repaired(cause Cause) {
 }
 
 // touched reports whether an event says more of a key than the read does.
-func (c *core[K, T]) touched(r *read, k K, e *entry[T], there bool) bool {
+func (c *core[K, T]) touched(r *read, k K, e *entry[K, T], there bool) bool {
 	if d, doubted := c.dirty[k]; doubted && d.last >= r.since {
 		return true
 	}
@@ -352,8 +354,10 @@ func (c *core[K, T]) unseen() (keys []K) {
 	return keys
 }
 
-func (c *core[K, T]) put(k K, e *entry[T], cause Cause) {
+func (c *core[K, T]) put(k K, e *entry[K, T], cause Cause) {
+	e.key = k
 	before, had := c.rows.Set(k, e)
+	c.tell(k, e)
 	switch {
 	case had && c.equal(before.value, e.value):
 	case had:
@@ -367,7 +371,16 @@ func (c *core[K, T]) put(k K, e *entry[T], cause Cause) {
 
 func (c *core[K, T]) remove(k K, cause Cause) {
 	if before, had := c.rows.Delete(k); had {
+		c.tell(k, nil)
 		c.note(Change[K, T]{Op: cdc.Delete, Key: k, Old: before.value, Cause: cause, Pos: c.pos}, before.committed)
+	}
+}
+
+// tell notes what latest has to be told. It is not asked for the rows of a cache
+// that evicts.
+func (c *core[K, T]) tell(k K, e *entry[K, T]) {
+	if !c.bound.evicts() {
+		c.puts = append(c.puts, put[K, T]{k, e})
 	}
 }
 
@@ -456,15 +469,14 @@ func (t *tombstones[K]) forget(oldest moment) {
 	}
 }
 
-// told forgets the net changes, but not their memory if that is usual: a page of
-// a load is about a thousand.
-func (c *core[K, T]) told() {
-	if cap(c.net) > 2048 {
-		c.net = nil
-		return
+// emptied forgets what is in a slice, but not its memory if that is usual: a page
+// of a load is about a thousand.
+func emptied[E any](s []E) []E {
+	if cap(s) > 2048 {
+		return nil
 	}
-	clear(c.net)
-	c.net = c.net[:0]
+	clear(s)
+	return s[:0]
 }
 
 // due returns keys in doubt that can be read by now, at most n. If there is

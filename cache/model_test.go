@@ -268,7 +268,7 @@ func (c shipped) play() *played {
 	p := &played{core: newCore[int, cell](nil, c.quarantine)}
 	for k, row := range c.start {
 		if row != 0 {
-			p.core.put(k, &entry[cell]{value: row}, CauseSnapshot)
+			p.core.put(k, &entry[int, cell]{value: row}, CauseSnapshot)
 		}
 	}
 	p.now++

@@ -50,7 +50,8 @@ type Table[K comparable, T any] struct {
 	eventsAtVerify        uint64
 	rejoining             *cdc.Gap // why the channel is being replaced; else nil
 
-	view atomic.Pointer[View[K, T]]
+	view   atomic.Pointer[View[K, T]]
+	latest latest[K, T] // the rows of that view
 
 	mu      sync.Mutex
 	feeds   map[*feed[K, T]]struct{}
@@ -111,7 +112,16 @@ func (t *Table[K, T]) now() moment { return time.Since(t.born) + 1 }
 func (t *Table[K, T]) View() View[K, T] { return *t.view.Load() }
 
 // Get returns a row of the present view. It takes no lock.
-func (t *Table[K, T]) Get(k K) (T, bool) { return t.view.Load().get(k) }
+func (t *Table[K, T]) Get(k K) (row T, ok bool) {
+	e, known := t.latest.get(k)
+	switch {
+	case !known || t.core.bound.evicts(): // then the view notes who was read
+		return t.view.Load().get(k)
+	case e == nil:
+		return row, false
+	}
+	return e.value, true
+}
 
 // All returns the rows of the present view, in no particular order. It goes on
 // to be of that view while the Table changes.
@@ -194,10 +204,16 @@ func (t *Table[K, T]) publishIn(p Phase) {
 	net := t.core.net
 	moved := p != t.status.Phase
 	t.status.Phase = p
-	if moved || len(net) > 0 || t.core.pos.Epoch != t.view.Load().pos.Epoch {
-		t.view.Store(t.core.publish(p))
+	fresh := moved || len(net) > 0 || t.core.pos.Epoch != t.view.Load().pos.Epoch
+	t.latest.change(t.core.puts, func() {
+		if fresh { // else all that was put is equal to what was there
+			t.view.Store(t.core.publish(p))
+		}
+	})
+	t.core.puts = emptied(t.core.puts)
+	if fresh {
 		t.tell(net, moved)
-		t.core.told()
+		t.core.net = emptied(net)
 	}
 	s := &t.status
 	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), len(t.core.dirty), t.core.pos.Epoch

@@ -6,7 +6,7 @@ import "iter"
 // nothing to keep but the memory of the rows that are not in the Table any
 // more. The zero View is empty.
 type View[K comparable, T any] struct {
-	rows    snapshot[K, *entry[T]]
+	rows    snapshot[K, *entry[K, T]]
 	indexes []any // a snapshot of each
 	past    snapshot[K, *past[T]]
 	since   int64 // from when on the past is whole, in Unix milliseconds
