@@ -62,7 +62,7 @@ type slot[K comparable, V any] struct {
 const (
 	wayBits    = 4
 	ways       = 1 << wayBits
-	bucketSize = 32
+	bucketSize = 16
 )
 
 // levels is for how many levels one hash has bits. Keys that agree in all of
