@@ -116,6 +116,18 @@ func (ch *channel) bindBackend(order int, p bindingParams) (subs []*subscription
 	return subs, nil
 }
 
+// forget ends subscriptions that are not in the server, or not any more.
+func (rt *realtime) forget(subs []*subscription) {
+	if rt.backend == nil || len(subs) == 0 {
+		return
+	}
+	bound := make([]*backend.Subscription, len(subs))
+	for i, s := range subs {
+		bound[i] = s.bound
+	}
+	rt.backend.Unsubscribe(bound)
+}
+
 // backendError returns the error of a backend as PostgreSQL's.
 func backendError(err error) *Error {
 	var pg *backend.Error

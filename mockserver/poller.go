@@ -43,7 +43,7 @@ func (rt *realtime) startPoller() {
 	p.reopen = time.Now().Add(rt.faults.lateSlot())
 	p.makeSlot()
 	rt.poller = p
-	clear(rt.subs)
+	rt.removeAll()
 	rt.wg.Add(1)
 	go p.run() // ends with p.ctx, when it gives up, or when there has been no subscription for a while
 }

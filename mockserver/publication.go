@@ -75,7 +75,7 @@ func (rt *realtime) unsubscribeAll() (channels []*channel) {
 			}
 		}
 	}
-	clear(rt.subs)
+	rt.removeAll()
 	rt.asleep = time.Now()
 	return channels
 }

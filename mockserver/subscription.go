@@ -157,6 +157,7 @@ func (ch *channel) subscribeNow() {
 		}
 	}
 	if message != "" {
+		rt.forget(subs)
 		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, message)
 		if !isParameterError(message) {
 			ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.RetryMin, rt.timing.RetryMax)))
@@ -164,6 +165,7 @@ func (ch *channel) subscribeNow() {
 		return
 	}
 	if !rt.awake() {
+		rt.forget(subs)
 		ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax)))
 		return
 	}
@@ -203,29 +205,27 @@ func isParameterError(message string) bool {
 
 // subscriptions makes the channel's subscriptions. The error is a bindingError:
 // of what cannot be read in any binding before what PostgreSQL refuses in one;
-// or backend.ErrUnavailable.
-func (ch *channel) subscriptions() ([]*subscription, error) {
+// or backend.ErrUnavailable. With one, the subscriptions are those made before.
+func (ch *channel) subscriptions() (all []*subscription, err error) {
 	params := make([]bindingParams, len(ch.config.bindings))
 	for i, b := range ch.config.bindings {
-		var err error
 		if params[i], err = b.params(); err != nil {
-			return nil, err
+			return all, err
 		}
 	}
-	var all []*subscription
 	for i, p := range params {
 		subs, err := ch.bind(i, p)
 		var refused *Error
 		if errors.As(err, &refused) {
-			return nil, bindingError(fmt.Sprintf(
+			return all, bindingError(fmt.Sprintf(
 				"Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: %v. Exception: ERROR %s (%s) %s",
 				p, refused.Code, conditionName(refused.Code), refused.Message))
 		}
 		if err != nil {
-			return nil, err
+			return all, err
 		}
 		if len(subs) == 0 {
-			return nil, bindingError("Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given connect parameters: " + p.String())
+			return all, bindingError("Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given connect parameters: " + p.String())
 		}
 		all = append(all, subs...)
 	}
@@ -324,6 +324,7 @@ func (rt *realtime) replace(ch *channel, subs []*subscription) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.closed {
+		rt.forget(subs)
 		return
 	}
 	rt.remove(ch)
@@ -349,16 +350,31 @@ func (rt *realtime) unsubscribe(ch *channel) {
 // remove is unsubscribe under mu. Lists are copied, since the poller reads
 // them without mu.
 func (rt *realtime) remove(ch *channel) {
+	var gone []*subscription
 	for t, subs := range rt.subs {
-		kept := slices.DeleteFunc(slices.Clone(subs), func(s *subscription) bool { return s.ch == ch })
+		kept := slices.DeleteFunc(slices.Clone(subs), func(s *subscription) bool {
+			if s.ch == ch {
+				gone = append(gone, s)
+			}
+			return s.ch == ch
+		})
 		rt.subs[t] = kept
 		if len(kept) == 0 {
 			delete(rt.subs, t)
 		}
 	}
+	rt.forget(gone)
 	if len(rt.subs) == 0 {
 		rt.asleep = time.Now()
 	}
+}
+
+// removeAll ends all subscriptions. The caller holds mu.
+func (rt *realtime) removeAll() {
+	for _, subs := range rt.subs {
+		rt.forget(subs)
+	}
+	clear(rt.subs)
 }
 
 // subscribed returns the subscriptions on a table.

@@ -156,6 +156,8 @@ type Database interface {
 	// table that its names fit, in the order of their names. The error is an
 	// *Error where PostgreSQL refuses.
 	Subscribe(ctx context.Context, who Caller, b Binding) ([]*Subscription, error)
+	// Unsubscribe ends subscriptions. It does not wait for the database.
+	Unsubscribe(subs []*Subscription)
 	// OpenLog opens a log, which waits for the transactions that are under way.
 	// Arrived is called whenever there is something to take, and must not block.
 	OpenLog(ctx context.Context, arrived func()) (Log, error)

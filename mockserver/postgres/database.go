@@ -22,8 +22,9 @@ const publication = "supabase_realtime"
 // Database is a project on a PostgreSQL: what the mock server's socket, REST
 // API and sign-in ask. It is safe for concurrent use. Close it in the end.
 type Database struct {
-	pool  *pgxpool.Pool
-	exact bool // values are not as the real server garbles them
+	pool   *pgxpool.Pool
+	exact  bool // values are not as the real server garbles them
+	ledger *ledger
 }
 
 // session is how our sessions write values: as those of the real server do.
@@ -49,7 +50,10 @@ func open(ctx context.Context, url string, exact bool) (*Database, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	db := &Database{pool: pool, exact: exact}
-	if err := db.prepare(ctx); err != nil {
+	if err = db.prepare(ctx); err == nil {
+		db.ledger, err = openLedger(ctx, pool)
+	}
+	if err != nil {
 		pool.Close()
 		return nil, err
 	}
@@ -81,7 +85,10 @@ func unavailable(err error) bool {
 func goesAway(code string) bool { return strings.HasPrefix(code, "57P0") }
 
 // Close ends the connections and waits for those who use one.
-func (db *Database) Close() { db.pool.Close() }
+func (db *Database) Close() {
+	db.ledger.close()
+	db.pool.Close()
+}
 
 // Publication implements backend.Database.
 func (db *Database) Publication(ctx context.Context) (tables string, err error) {

@@ -51,11 +51,15 @@
 //     is missing is left out.
 //   - A transaction of more than 2000 changes, or 64 MB, is looked at in parts.
 //   - The size of a change for error 413 is an estimate.
-//   - There is no table realtime.subscription, and realtime.messages has no
-//     partitions: rows of more than three days ago are deleted, every hour.
+//   - The table realtime.subscription tells who is subscribed, and nothing is read
+//     from it. Rows go as soon as a subscription ends. A server that starts deletes
+//     all of them. A table that was in the database before is left alone.
+//   - realtime.messages has no partitions: rows of more than three days ago are
+//     deleted, every hour.
 //   - Of the REST API there is no embedding, and there are no aggregates, PUT or
-//     CSV; filters, columns and orders are all there. Sessions of the REST API are the superuser's, in the caller's role: a
-//     function that resets the role is the superuser.
+//     CSV; filters, columns and orders are all there. Its sessions are the
+//     superuser's, in the caller's role: a function that resets the role is the
+//     superuser.
 //   - Of the faults of mockserver.Server those about tables in memory find none:
 //     Publish, and those for rows. All others work, those for changes without the
 //     name of a table. ExhaustConnections really takes them; RestartDatabase only

@@ -163,4 +163,5 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	run(t, s.DatabaseURL(), "insert into t values (5)")
 	require.JSONEq(t, `{"id":5}`, string(c.change().Data.Record))
+	rows(t, s, 3) // of those who were forgotten there is none
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless-go/gapless/internal/backend"
@@ -13,6 +14,7 @@ import (
 
 // subscribed is what the database keeps of a subscription.
 type subscribed struct {
+	id      string // of the binding, in realtime.subscription
 	filters []*filter
 	claims  string // JSON
 	asWhom  string // equal for those who see the same rows
@@ -23,18 +25,21 @@ func stateOf(s *backend.Subscription) *subscribed { return s.State.(*subscribed)
 // Subscribe implements backend.Database.
 func (db *Database) Subscribe(ctx context.Context, who backend.Caller, b backend.Binding) (subs []*backend.Subscription, err error) {
 	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		subs, err = subscribe(ctx, tx, who, b)
+		subs, err = db.subscribe(ctx, tx, who, b)
 		return err
 	})
 	return subs, asError(err)
 }
+
+// Unsubscribe implements backend.Database.
+func (db *Database) Unsubscribe(subs []*backend.Subscription) { db.ledger.leave(subs) }
 
 // raise is an exception that a trigger of the real server raises.
 func raise(format string, args ...any) error {
 	return &backend.Error{Code: "P0001", Message: fmt.Sprintf(format, args...)}
 }
 
-func subscribe(ctx context.Context, tx pgx.Tx, who backend.Caller, b backend.Binding) (subs []*backend.Subscription, err error) {
+func (db *Database) subscribe(ctx context.Context, tx pgx.Tx, who backend.Caller, b backend.Binding) (subs []*backend.Subscription, err error) {
 	oids, err := published(ctx, tx, b.Schema, b.Table)
 	if err != nil || len(oids) == 0 {
 		return nil, err
@@ -54,13 +59,12 @@ func subscribe(ctx context.Context, tx pgx.Tx, who backend.Caller, b backend.Bin
 	if err != nil {
 		return nil, err
 	}
+	oids = slices.DeleteFunc(oids, func(oid uint32) bool { return tables[oid] == nil })
+	id := uuid.NewString()
 	for _, oid := range oids {
 		t := tables[oid]
-		if t == nil {
-			continue
-		}
 		s := &backend.Subscription{Table: oid, Event: b.Event, Caller: who}
-		state := &subscribed{claims: string(claims), asWhom: who.Role + "\x00" + string(claims)}
+		state := &subscribed{id: id, claims: string(claims), asWhom: who.Role + "\x00" + string(claims)}
 		if state.filters, err = checkFilters(ctx, tx, t, who.Role, b.Filters); err != nil {
 			return nil, err
 		}
@@ -70,7 +74,7 @@ func subscribe(ctx context.Context, tx pgx.Tx, who backend.Caller, b backend.Bin
 		s.State = state
 		subs = append(subs, s)
 	}
-	return subs, nil
+	return subs, db.ledger.enter(ctx, tx, id, string(claims), b, oids)
 }
 
 // published returns the tables of the publication whose names fit. The names
