@@ -183,8 +183,14 @@ func (a *authAPI) refresh(w http.ResponseWriter, r *http.Request, req tokenReque
 	}
 }
 
-// failed answers where the users cannot be asked for.
+// failed answers where the users cannot be asked for, or with a value that the
+// database does not take, such as a text with a NUL.
 func (a *authAPI) failed(w http.ResponseWriter, err error) {
+	var refused *backend.Error
+	if errors.As(err, &refused) && strings.HasPrefix(refused.Code, "22") {
+		writeAuthError(w, http.StatusBadRequest, "validation_failed", refused.Message)
+		return
+	}
 	a.server.log.Warn("users cannot be read or written", "error", err)
 	writeAuthError(w, http.StatusInternalServerError, "unexpected_failure", "Database error querying schema")
 }
