@@ -51,25 +51,28 @@ func edited(tb testing.TB, rows int64) (table *cache.Table[int64, record], do fu
 }
 
 // BenchmarkApplyBySize changes random rows of a small table and of a large one,
-// in batches of ten.
+// in batches of ten and of as many as the cache takes at once when it has to keep
+// up.
 func BenchmarkApplyBySize(b *testing.B) {
-	for _, rows := range []int64{1000, benchRows} {
-		b.Run(fmt.Sprintf("%d rows", rows), func(b *testing.B) {
-			_, do := edited(b, rows)
-			r := rand.New(rand.NewPCG(1, 1))
-			b.ReportAllocs()
-			b.ResetTimer()
-			do(func(e *cache.Editor[int64, record]) {
-				for i := range b.N {
-					row := recordOf(r.Int64N(rows))
-					row.Total = int64(i)
-					e.Put(row.ID, row, cache.CauseStream)
-					if i%10 == 9 {
-						e.Publish(true)
+	for _, batch := range []int{10, 256} {
+		for _, rows := range []int64{1000, benchRows} {
+			b.Run(fmt.Sprintf("%d rows, %d at a time", rows, batch), func(b *testing.B) {
+				_, do := edited(b, rows)
+				r := rand.New(rand.NewPCG(1, 1))
+				b.ReportAllocs()
+				b.ResetTimer()
+				do(func(e *cache.Editor[int64, record]) {
+					for i := range b.N {
+						row := recordOf(r.Int64N(rows))
+						row.Total = int64(i)
+						e.Put(row.ID, row, cache.CauseStream)
+						if (i+1)%batch == 0 {
+							e.Publish(true)
+						}
 					}
-				}
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -13,14 +13,13 @@ import (
 // last publish nobody else has, so they are changed in place. One goroutine
 // changes it; a snapshot may be read by any.
 //
-//	root ─► node of 32 ways ─► … ─► bucket of up to 16 keys
+//	root ─► fork of 16 ways ─► … ─► bucket of up to 16 keys
 //
-// A reader that is in a bucket is almost there: the tags, a byte of each key's
-// hash, are beside each other and tell which key to look at. So a Get waits for
-// memory about as often as one of Go's map does. Several ways of a node may lead
-// to one bucket, as in extendible hashing: a bucket that is full becomes two,
-// of which each has half of the ways, and only one that has a single way becomes
-// a node. That keeps buckets two thirds full on average.
+// In a bucket, the tags, a byte of each key's hash, are beside each other and tell
+// which key to look at. Several ways of a fork may lead to one bucket, as in
+// extendible hashing: a bucket that is full becomes two, of which each has half of
+// the ways, and only one that has a single way becomes a fork. That keeps buckets
+// two thirds full on average, and a change copies small things only.
 type store[K comparable, V any] struct {
 	root *node
 	size int
@@ -33,8 +32,9 @@ type snapshot[K comparable, V any] struct {
 	size int
 }
 
-// node is the head of a fork or a bucket, which it is by leaf. A pointer to
-// either is a third of what an interface and its check would cost each reader.
+// node is the head of a fork or a bucket, which it is by leaf. A pointer to the head
+// stands for either: interfaces would make forks twice as large, of which each
+// change copies some.
 type node struct {
 	edit  uint64
 	leaf  bool
@@ -104,14 +104,11 @@ func (s *snapshot[K, V]) get(k K) (v V, ok bool) {
 	return v, false
 }
 
-// find returns where in the bucket a key is, or -1. It looks at eight tags at
-// once: a byte of x is zero where the tag is the key's, and m has the highest
-// bit of such a byte, and perhaps of one behind it.
+// find returns where in the bucket a key is, or -1.
 func (b *bucket[K, V]) find(k K, tag uint8) int {
-	const ones = 0x0101010101010101
 	for from := 0; from < int(b.n); from += 8 {
-		x := binary.LittleEndian.Uint64(b.tags[from:]) ^ ones*uint64(tag)
-		for m := (x - ones) &^ x & (ones << 7); m != 0; m &= m - 1 {
+		tags := binary.LittleEndian.Uint64(b.tags[from:])
+		for m := equalBytes(tags, tag); m != 0; m &= m - 1 {
 			if i := from + bits.TrailingZeros64(m)/8; i < int(b.n) && b.slots[i].key == k {
 				return i
 			}
