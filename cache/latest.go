@@ -20,8 +20,9 @@ type latest[K comparable, T any] struct {
 	taken int // slots that are not empty: those of the rows, and of removed ones
 }
 
-// group is eight slots, of which a table has a power of two. A tag tells of its slot that it is empty, or that its row
-// was removed, or else a part of the hash of its key.
+// group is eight slots; a table has a power of two of them. A tag tells of its slot
+// that it is empty, or that its row was removed, or else a part of the hash of its
+// key.
 type group[K comparable, T any] struct {
 	tags  atomic.Uint64 // a byte for each slot
 	slots [8]atomic.Pointer[entry[K, T]]
