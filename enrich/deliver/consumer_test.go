@@ -339,16 +339,28 @@ func TestAConsumerRefusesBadSettings(t *testing.T) {
 // ledger is a store whose positions are watched, and can be refused.
 type ledger struct {
 	*deliver.Memory
+	mu     sync.Mutex
 	saved  []string
 	refuse error
 }
 
 func (l *ledger) SavePosition(ctx context.Context, at string) error {
+	l.mu.Lock()
 	l.saved = append(l.saved, at)
-	if err := cmp.Or(l.refuse, ctx.Err()); err != nil {
+	err := l.refuse
+	l.mu.Unlock()
+	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return err
 	}
 	return l.Memory.SavePosition(ctx, at)
+}
+
+// taken returns what was saved since the last call. From now on err is the answer.
+func (l *ledger) taken(err error) (saved []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	saved, l.saved, l.refuse = l.saved, nil, err
+	return saved
 }
 
 // What ends well though Run is to end is behind the position, which is saved
@@ -365,12 +377,11 @@ func TestThePositionIsSavedInTheEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, c.Run(ctx, values(1, "a")), context.DeadlineExceeded)
-		require.Equal(t, []string{"1"}, store.saved)
+		require.Equal(t, []string{"1"}, store.taken(errFrail))
 		at, err := c.Resume(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "1", at)
 
-		store.refuse = errFrail
 		c = consumer(store, &journal{})
 		require.ErrorIs(t, c.Run(t.Context(), values(2, "a")), errFrail)
 	})
@@ -401,15 +412,12 @@ func TestThePositionIsSavedWhenItHasMoved(t *testing.T) {
 				}
 			})
 		}()
-		saved := func() (s []string) {
+		saved := func() []string {
 			time.Sleep(1500 * time.Millisecond)
-			synctest.Wait()
-			s, store.saved = store.saved, nil
-			return s
+			return store.taken(nil)
 		}
 		in <- value{1, "a"}
 		require.NotEmpty(t, saved())
-		store.refuse = nil
 		require.Equal(t, []string{"1"}, saved(), "it was refused")
 		require.Empty(t, saved())
 		in <- value{2, "nowhere"}
@@ -418,7 +426,7 @@ func TestThePositionIsSavedWhenItHasMoved(t *testing.T) {
 		require.Equal(t, []string{"3"}, saved())
 		close(in)
 		require.NoError(t, <-done)
-		require.Empty(t, store.saved)
+		require.Empty(t, store.taken(nil))
 	})
 }
 
