@@ -72,8 +72,15 @@ const stranger = "22222222-2222-4222-8222-222222222222"
 func TestChaosOnPostgreSQL(t *testing.T) {
 	noticed := []func(*chaos){(*chaos).killSockets, (*chaos).crashChannels, (*chaos).resubscribe, (*chaos).calm}
 	silent := append(slices.Clone(noticed), (*chaos).loseSlot, (*chaos).dropChanges, (*chaos).failPolls, (*chaos).killReplication, (*chaos).crash, (*chaos).exhaust)
-	t.Run("noticed", func(t *testing.T) { newChaos(t, 1).run(noticed, false) })
-	t.Run("silent", func(t *testing.T) { newChaos(t, 2).run(silent, true) })
+	// At once, as they wait for databases for most of the time.
+	t.Run("noticed", func(t *testing.T) {
+		t.Parallel()
+		newChaos(t, 1).run(noticed, false)
+	})
+	t.Run("silent", func(t *testing.T) {
+		t.Parallel()
+		newChaos(t, 2).run(silent, true)
+	})
 }
 
 type chaos struct {
