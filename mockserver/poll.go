@@ -212,7 +212,8 @@ func (t *table) selection(names []string) []bool {
 
 // send puts the change into the mailbox of each channel's socket: one message
 // a channel, with the ids of all of its bindings that match, the last one
-// first. One that comes late misses the channels that have ended meanwhile.
+// first. One that comes late misses the channels that have ended meanwhile, and
+// so do all behind it: what a client gets has no hole before the end.
 func (d delivery) send(late bool) {
 	var channels []*channel
 	bindings := map[*channel][]*subscription{}
@@ -235,9 +236,11 @@ func (d delivery) send(late bool) {
 		}
 		m := phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: payload}
 		ch.conn.post(len(payload), func() {
-			if !late || !ch.ended {
-				ch.conn.send(m)
+			if ch.ended && (late || ch.cut) {
+				ch.cut = true
+				return
 			}
+			ch.conn.send(m)
 		})
 	}
 }

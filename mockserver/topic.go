@@ -66,6 +66,7 @@ type channel struct {
 	calls       int             // about its presence, since callsFrom
 	callsFrom   time.Time
 	ended       bool
+	cut         bool        // a change has missed it since it ended, and all behind that do
 	fresh       bool        // begin has not run yet
 	told        bool        // the client was told that it is subscribed
 	lossy       bool        // the next subscriptions begin with what is committed after them
