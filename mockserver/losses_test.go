@@ -381,3 +381,28 @@ func TestLateChangesMissEndedChannels(t *testing.T) {
 		c.gets(2)
 	})
 }
+
+// A socket that was held up gets no change behind one that its channel has
+// missed, though it was on its way before the channel's end.
+func TestNothingComesBehindWhatAnEndedChannelMissed(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		s.BlockSockets(20 * time.Second)
+		s.CloseChannels("Too many messages per second")
+		insert(t, s, 1)
+		time.Sleep(2 * time.Second)
+		s.DelayChanges(2 * time.Second)
+		insert(t, s, 2) // late
+		time.Sleep(time.Second)
+		s.DelayChanges(0)
+		time.Sleep(5 * time.Second)
+		insert(t, s, 3)
+		time.Sleep(20 * time.Second)
+		got, _ := c.change()
+		require.Contains(t, string(got.Data.Record), `"id":1`)
+		require.Contains(t, c.next().Payload, "Too many messages per second")
+		require.Equal(t, phoenix.EventClose, c.next().Event)
+		c.silent(time.Second)
+	})
+}
