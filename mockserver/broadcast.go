@@ -120,7 +120,7 @@ func (ch *channel) hear(id string, frame []byte, binary, ok bool) {
 	}
 	events := &ch.conn.rt.events
 	events.add(1)
-	if events.exceeded() && !ch.ended {
+	if events.exceeded() && !ch.ended.Load() {
 		ch.shutdown("Too many messages per second")
 	}
 }

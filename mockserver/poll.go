@@ -212,12 +212,14 @@ func (t *table) selection(names []string) []bool {
 
 // send puts the change into the mailbox of each channel's socket: one message
 // a channel, with the ids of all of its bindings that match, the last one
-// first. One that comes late misses the channels that have ended meanwhile, and
-// so do all behind it: what a client gets has no hole before the end.
+// first. One that is late misses the channels that have ended by now.
 func (d delivery) send(late bool) {
 	var channels []*channel
 	bindings := map[*channel][]*subscription{}
 	for _, s := range d.subs {
+		if late && s.ch.ended.Load() {
+			continue
+		}
 		if _, ok := bindings[s.ch]; !ok {
 			channels = append(channels, s.ch)
 		}
@@ -235,12 +237,6 @@ func (d delivery) send(late bool) {
 			payload, its = appendPayload(d.data, ids), ids
 		}
 		m := phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: payload}
-		ch.conn.post(len(payload), func() {
-			if ch.ended && (late || ch.cut) {
-				ch.cut = true
-				return
-			}
-			ch.conn.send(m)
-		})
+		ch.conn.post(len(payload), func() { ch.conn.send(m) })
 	}
 }

@@ -38,7 +38,7 @@ func (rt *realtime) resubscribe() {
 	d := rt.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax)
 	for _, ch := range rt.unsubscribeAll() {
 		ch.conn.post(0, func() {
-			if !ch.ended {
+			if !ch.ended.Load() {
 				ch.loseUntil(d)
 			}
 		})

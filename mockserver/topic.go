@@ -3,6 +3,7 @@ package mockserver
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
@@ -65,8 +66,7 @@ type channel struct {
 	present     *presence       // nil: it is not
 	calls       int             // about its presence, since callsFrom
 	callsFrom   time.Time
-	ended       bool
-	cut         bool        // a change has missed it since it ended, and all behind that do
+	ended       atomic.Bool // any goroutine may read it
 	fresh       bool        // begin has not run yet
 	told        bool        // the client was told that it is subscribed
 	lossy       bool        // the next subscriptions begin with what is committed after them
@@ -81,7 +81,7 @@ func (ch *channel) world() world { return world{ch.name, ch.config.private} }
 func (ch *channel) after(d time.Duration, do func()) *time.Timer {
 	return time.AfterFunc(d, func() {
 		ch.conn.post(0, func() {
-			if !ch.ended {
+			if !ch.ended.Load() {
 				do()
 			}
 		})
@@ -140,7 +140,7 @@ func (ch *channel) push(event string, payload []byte) {
 
 // end takes the channel out of the server without a word.
 func (ch *channel) end() {
-	ch.ended = true
+	ch.ended.Store(true)
 	for _, t := range []*time.Timer{ch.subscribe, ch.expiry} {
 		if t != nil {
 			t.Stop()
