@@ -321,9 +321,7 @@ func BenchmarkInitialLoad(b *testing.B) {
 			ended := make(chan struct{})
 			start := time.Now()
 			go func() { defer close(ended); _ = table.Run(ctx) }()
-			for table.Len() < int(benchRows) {
-				time.Sleep(time.Millisecond)
-			}
+			require.NoError(b, table.WaitFor(ctx, benchRows, func(_ record, there bool) bool { return there })) // the last
 			b.ReportMetric(float64(benchRows)/time.Since(start).Seconds(), "rows/s")
 			b.ReportMetric(float64(heap()-before)/float64(benchRows), "B/row")
 			stop()
@@ -412,13 +410,13 @@ func BenchmarkResync(b *testing.B) {
 					_, err := server.Update("records", mockserver.Row{"ver": 2 + n}, mockserver.Row{"id": (i*997 + n) % int(rows)})
 					require.NoError(b, err)
 				}
-				time.Sleep(50 * time.Millisecond)
-				server.DropChanges(0)
 				read, start := table.Status().Received, time.Now()
-				server.KillSockets()
-				for s := table.Status(); s.Epoch == epoch || s.Phase != cache.Synced; s = table.Status() {
-					time.Sleep(time.Millisecond)
-				}
+				server.KillSockets() // what the server has not looked at by now is lost with them
+				server.DropChanges(0)
+				require.NoError(b, table.WaitFor(ctx, 0, func(record, bool) bool {
+					s := table.Status()
+					return s.Epoch != epoch && s.Phase == cache.Synced
+				}))
 				b.ReportMetric(float64(table.Status().Received-read), "bytes")
 				b.ReportMetric(time.Since(start).Seconds(), "s/heal")
 			}

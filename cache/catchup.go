@@ -94,5 +94,9 @@ func (t *Table[K, T]) CatchUp(ctx context.Context) error {
 
 // waitCertain waits until no row is in doubt that was at that moment.
 func (t *Table[K, T]) waitCertain(ctx context.Context, at moment) error {
-	return t.wait(ctx, func() bool { return t.doubted == 0 || t.doubted > at })
+	return t.wait(ctx, func() bool {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return t.doubted == 0 || t.doubted > at
+	})
 }

@@ -357,7 +357,7 @@ func (c *core[K, T]) unseen() (keys []K) {
 func (c *core[K, T]) put(k K, e *entry[K, T], cause Cause) {
 	e.key = k
 	before, had := c.rows.Set(k, e)
-	c.tell(k, e)
+	c.forLatest(k, e)
 	switch {
 	case had && c.equal(before.value, e.value):
 	case had:
@@ -371,14 +371,14 @@ func (c *core[K, T]) put(k K, e *entry[K, T], cause Cause) {
 
 func (c *core[K, T]) remove(k K, cause Cause) {
 	if before, had := c.rows.Delete(k); had {
-		c.tell(k, nil)
+		c.forLatest(k, nil)
 		c.note(Change[K, T]{Op: cdc.Delete, Key: k, Old: before.value, Cause: cause, Pos: c.pos}, before.committed)
 	}
 }
 
-// tell notes what latest has to be told. It is not asked for the rows of a cache
-// that evicts.
-func (c *core[K, T]) tell(k K, e *entry[K, T]) {
+// forLatest notes what latest has to be told. It is not asked for the rows of a
+// cache that evicts.
+func (c *core[K, T]) forLatest(k K, e *entry[K, T]) {
 	if !c.bound.evicts() {
 		c.puts = append(c.puts, put[K, T]{k, e})
 	}

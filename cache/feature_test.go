@@ -489,3 +489,15 @@ func TestACompositeKey(t *testing.T) {
 		})
 	}
 }
+
+// What WaitFor asks may ask the Table, which takes a lock for some answers.
+func TestWaitForCallsNobodyUnderALock(t *testing.T) {
+	inWorld(t, itemsConfig(), func(w *world) {
+		items := w.items()
+		w.sync(items)
+		w.insert(row(1, "a"))
+		require.NoError(t, items.WaitFor(w.ctx, 1, func(_ item, there bool) bool {
+			return there && items.Status().Phase == cache.Synced && items.Len() == 1
+		}))
+	})
+}

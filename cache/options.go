@@ -38,8 +38,7 @@ type options struct {
 
 func defaults() options {
 	return options{schema: "public", pageSize: 1000, settle: 2 * time.Second,
-		canary: time.Hour, markTimeout: 10 * time.Second, saveEvery: time.Minute,
-		channel: []channel.Option{channel.WithQueue(channel.Queue{Changes: 1 << 17})}}
+		canary: time.Hour, markTimeout: 10 * time.Second, saveEvery: time.Minute}
 }
 
 // narrowed reports whether rows may come into the cache's part of the table, or
@@ -82,7 +81,7 @@ func WithFilter(f cdc.Filter) Option {
 // transaction is no gap; channel.WithQueue sets another bound.
 func WithChannel(topic string, opts ...channel.Option) Option {
 	return func(o *options) error {
-		o.topic, o.channel = topic, append(o.channel, opts...)
+		o.topic, o.channel = topic, opts
 		return notEmpty("topic", topic)
 	}
 }

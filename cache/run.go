@@ -23,6 +23,10 @@ const (
 	requestTimeout = 60 * time.Second
 )
 
+// queue has room for a large transaction, which is no gap then. Of the bytes it
+// has what is usual.
+var queue = channel.Queue{Changes: 1 << 17}
+
 // runner is Run at work on one channel. The loop owns the core: it applies the
 // stream and does the jobs that others send it. All that waits for the network
 // is done by the keepers, one after the other: each belongs to an epoch and
@@ -109,7 +113,7 @@ func (t *Table[K, T]) stream(ctx context.Context) error {
 			return err
 		}
 	}
-	ch, err := t.client.Channel(t.opts.topic, t.opts.channel...)
+	ch, err := t.client.Channel(t.opts.topic, append([]channel.Option{channel.WithQueue(queue)}, t.opts.channel...)...)
 	if err != nil {
 		return err
 	}

@@ -149,29 +149,30 @@ func (t *Table[K, T]) Status() Status {
 // the table cannot be read at the moment, or the error that Run ended with. A
 // Table that nobody runs is never synced.
 func (t *Table[K, T]) WaitSynced(ctx context.Context) error {
-	return t.wait(ctx, func() bool { return t.status.Phase == Synced })
+	return t.wait(ctx, func() bool { return t.Phase() == Synced })
 }
 
 // WaitFor blocks until the row of a key is as wanted: ok is given the row, and
 // whether there is one, of each view in turn, though not of views that were
-// followed by another at once. It returns ctx's error, or the one that Run
+// followed by another at once. It is called by the caller's goroutine, and may
+// ask the Table anything. WaitFor returns ctx's error, or the one that Run
 // ended with.
 func (t *Table[K, T]) WaitFor(ctx context.Context, k K, ok func(row T, there bool) bool) error {
 	return t.wait(ctx, func() bool { return ok(t.Get(k)) })
 }
 
-// wait blocks until so, which is asked under mu after every change.
+// wait blocks until so, which is asked after every change.
 func (t *Table[K, T]) wait(ctx context.Context, so func() bool) error {
 	for {
 		t.mu.Lock()
-		done, ended, err, trouble := so(), t.ended, t.err, t.status.Trouble
+		ended, err, trouble := t.ended, t.err, t.status.Trouble
 		if t.changed == nil {
 			t.changed = make(chan struct{})
 		}
-		changed := t.changed
+		changed := t.changed // of what comes from now on
 		t.mu.Unlock()
 		switch {
-		case done:
+		case so():
 			return nil
 		case ended:
 			return err
