@@ -169,7 +169,8 @@ func (d direct) putList(p unsafe.Pointer, row []byte, i int, to *columnTarget, t
 	}
 	*(*[]struct{})(p) = unsafe.Slice((*struct{})(first), len(elements))
 	for k, at := range elements {
-		if d.op.put(unsafe.Add(first, uintptr(k)*size), row, at, to.elem, t) < 0 {
+		after := d.op.put(unsafe.Add(first, uintptr(k)*size), row, at, to.elem, t)
+		if after < 0 || row[after] != ',' && row[after] != ']' { // part of it is no value
 			return -1
 		}
 	}

@@ -305,3 +305,20 @@ func TestWordsForOpsAndReasons(t *testing.T) {
 	}
 	require.Equal(t, "gap: disconnected: EOF (open)", (&cdc.Gap{Reason: cdc.Disconnected, Err: io.EOF}).String())
 }
+
+func TestMalformedElementsAreNotTaken(t *testing.T) {
+	type row struct {
+		Flags []bool
+		Names []string
+		Sizes []int
+	}
+	for text, want := range map[string]string{
+		`{"flags":[truex,false]}`: "element 0: truex is not a boolean",
+		`{"flags":[true"a"]}`:     `element 0: true"a" is not a boolean`,
+		`{"names":["c","a"b]}`:    "element 1: malformed JSON",
+		`{"sizes":[1"a"]}`:        "element 0: ",
+	} {
+		_, err := cdc.As[row](cdc.Change{Op: cdc.Insert, Table: "t", Record: json.RawMessage(text)})
+		require.ErrorContains(t, err, want, text)
+	}
+}
