@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
@@ -320,5 +321,24 @@ func TestMalformedElementsAreNotTaken(t *testing.T) {
 	} {
 		_, err := cdc.As[row](cdc.Change{Op: cdc.Insert, Table: "t", Record: json.RawMessage(text)})
 		require.ErrorContains(t, err, want, text)
+	}
+}
+
+// Of two values for one field the later counts, whichever of them the quick way
+// takes.
+func TestTheLaterOfTwoValuesCounts(t *testing.T) {
+	type row struct{ N *int64 }
+	const least = "-9223372036854775808" // which the quick way does not take
+	for text, want := range map[string]int64{
+		`{"n":` + least + `,"n":5}`: 5,
+		`{"n":` + least + `,"N":5}`: 5,
+		`{"n":5,"n":` + least + `}`: math.MinInt64,
+		`{"N":5,"n":` + least + `}`: math.MinInt64,
+	} {
+		for _, columns := range [][]cdc.Column{nil, {{Name: "n", Type: "int8"}}} {
+			e, err := cdc.As[row](cdc.Change{Op: cdc.Insert, Table: "t", Columns: columns, Record: json.RawMessage(text)})
+			require.NoError(t, err, text)
+			require.Equal(t, &want, e.New.N, text)
+		}
 	}
 }

@@ -131,10 +131,10 @@ func (to *columnTarget) put(at unsafe.Pointer, row []byte, i int, t *rowText) (e
 	return to.direct.put(unsafe.Add(at, to.offset), row, i, to, t)
 }
 
-// leaves reports whether a value of the column is among cells.
+// leaves reports whether a value for the column's field is among cells.
 func leaves(cells []cell, to *columnTarget) bool {
 	for i := range cells {
-		if cells[i].to == to {
+		if cells[i].to.field == to.field {
 			return true
 		}
 	}
