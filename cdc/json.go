@@ -2,7 +2,6 @@ package cdc
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"unicode/utf8"
@@ -206,22 +205,7 @@ func unquote(raw []byte) ([]byte, error) {
 
 // isASCII reports whether the body of a JSON string is ASCII without escapes,
 // and so stands for itself.
-func isASCII(body []byte) bool {
-	i := 0
-	for ; i+8 <= len(body); i += 8 {
-		w := binary.LittleEndian.Uint64(body[i:])
-		slash := w ^ ones*'\\'
-		if (w|(slash-ones)&^slash)&highs != 0 {
-			return false
-		}
-	}
-	for ; i < len(body); i++ {
-		if body[i] == '\\' || body[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
+func isASCII(body []byte) bool { return plainEnd(body, 0) == len(body) }
 
 const null = "null"
 
