@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -155,18 +154,10 @@ type boundedReader struct {
 
 // all reads the body to its end; size is how long it is, if that is known.
 func (r *boundedReader) all(size int64) ([]byte, error) {
-	b := make([]byte, 0, min(max(size+1, 32<<10), r.left+1))
-	for {
-		n, err := r.Read(b[len(b):cap(b)])
-		switch b = b[:len(b)+n]; {
-		case err == io.EOF:
-			return b, nil
-		case err != nil:
-			return nil, err
-		case len(b) == cap(b):
-			b = slices.Grow(b, len(b))
-		}
-	}
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 32<<10), r.left)) + bytes.MinRead)
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 func (r *boundedReader) Read(p []byte) (int, error) {
