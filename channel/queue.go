@@ -106,10 +106,6 @@ func (q *queue) push(ctx context.Context, c *cdc.Change) fate {
 	}
 }
 
-// atOnce is how many changes a consumer takes at a time, so that the lock is not
-// taken for each, nor more than a sixteenth of what may wait.
-const atOnce = 64
-
 // flush wakes the consumer.
 func (q *queue) flush() { signal(q.ready) }
 
@@ -204,6 +200,10 @@ func (q *queue) take() (*cdc.Change, error) {
 	return &q.hand[q.next-1], nil
 }
 
+// atOnce is how many changes a consumer takes at a time, so that the lock is not
+// taken for each, nor more than a sixteenth of what may wait.
+const atOnce = 64
+
 // refill takes what comes next: a gap, or changes up to the next gap. A gap
 // that waits can still become a longer one.
 func (q *queue) refill() error {
@@ -230,10 +230,10 @@ func (q *queue) refill() error {
 	q.changes -= n
 	q.bytes -= size
 	n = max(n, 1) // a gap
-	switch {
-	case q.head == 0 && n == len(waiting) && cap(q.items) <= 2*atOnce: // so as not to keep two that have grown
+	// Two slices that have grown are not kept.
+	if q.head == 0 && n == len(waiting) && cap(q.items) <= 2*atOnce {
 		q.hand, q.items = q.items, q.hand
-	default:
+	} else {
 		q.hand = append(q.hand, waiting[:n]...)
 		clear(waiting[:n])
 		q.head += n
