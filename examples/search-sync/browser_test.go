@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/examples/internal/jobs"
 	"github.com/gapless-go/gapless/examples/internal/pagetest"
 	"github.com/gapless-go/gapless/examples/internal/site"
 	"github.com/gapless-go/gapless/mockserver"
@@ -42,7 +43,7 @@ func TestPageInABrowser(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 	running.Go(func() {
-		_ = together(ctx, f.Run, func(ctx context.Context) error { return page.Serve(ctx, l) })
+		_ = jobs.Together(ctx, f.Run, func(ctx context.Context) error { return page.Serve(ctx, l) })
 	})
 
 	b.Do(chromedp.Navigate("http://"+l.Addr().String()), chromedp.WaitVisible(chromedp.CSS("#query")))

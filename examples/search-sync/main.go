@@ -11,9 +11,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
+	"github.com/gapless-go/gapless/examples/internal/jobs"
 	"github.com/gapless-go/gapless/examples/internal/site"
 	"github.com/gapless-go/gapless/mockserver"
 )
@@ -49,7 +49,7 @@ func run(ctx context.Context, s settings, out io.Writer, log *slog.Logger) error
 	}
 	defer l.Close()
 	page := &Page{Log: log}
-	jobs := []func(context.Context) error{}
+	work := []func(context.Context) error{}
 	if s.project.URL == "" {
 		d, err := newDemo(mockserver.Config{}, s.maxRows)
 		if err != nil {
@@ -57,7 +57,7 @@ func run(ctx context.Context, s settings, out io.Writer, log *slog.Logger) error
 		}
 		defer d.server.Close()
 		s.project, s.settle, page.Demo = d.project(), 0, d
-		jobs = append(jobs, func(ctx context.Context) error { return d.newWriter().Run(ctx, s.rate) })
+		work = append(work, func(ctx context.Context) error { return d.newWriter().Run(ctx, s.rate) })
 	}
 	f, err := follow(ctx, s, nil, log)
 	if err != nil {
@@ -66,23 +66,7 @@ func run(ctx context.Context, s settings, out io.Writer, log *slog.Logger) error
 	defer f.Close()
 	page.Sync, page.Project = f.sync, s.project
 	fmt.Fprintf(out, "search-sync: open http://%s\n", l.Addr())
-	return together(ctx, append(jobs, f.Run,
+	return jobs.Together(ctx, append(work, f.Run,
 		func(ctx context.Context) error { return page.Serve(ctx, l) },
 		func(ctx context.Context) error { return showProgress(ctx, out, f.sync.Status) })...)
-}
-
-// together runs jobs until all have returned. The first error ends the others.
-func together(ctx context.Context, jobs ...func(context.Context) error) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	var running sync.WaitGroup
-	for _, job := range jobs {
-		running.Go(func() {
-			if err := job(ctx); err != nil {
-				fail(err)
-			}
-		})
-	}
-	running.Wait()
-	return context.Cause(ctx)
 }

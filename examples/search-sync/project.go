@@ -11,6 +11,7 @@ import (
 
 	"github.com/gapless-go/gapless/cache"
 	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/examples/internal/jobs"
 	"github.com/gapless-go/gapless/realtime"
 	"github.com/gapless-go/gapless/realtime/signin"
 )
@@ -113,7 +114,7 @@ func (s settings) cacheOptions(client *realtime.Client) ([]cache.Option, error) 
 const markPatience = 5 * time.Second
 
 // Run keeps the cache equal to the table, and the index equal to the cache.
-func (f *follower) Run(ctx context.Context) error { return together(ctx, f.table.Run, f.sync.Run) }
+func (f *follower) Run(ctx context.Context) error { return jobs.Together(ctx, f.table.Run, f.sync.Run) }
 
 // Close ends the connection and closes the index. Run must have returned.
 func (f *follower) Close() {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -68,17 +67,4 @@ func TestRunOfAnAddressThatIsTaken(t *testing.T) {
 	s, _, err := parse("-addr "+l.Addr().String(), nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, run(t.Context(), s, io.Discard, slog.New(slog.DiscardHandler)), "choose another one with -addr")
-}
-
-func TestTogetherEndsWithTheFirstError(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		ended := 0
-		err := together(t.Context(),
-			func(ctx context.Context) error { <-ctx.Done(); ended++; return ctx.Err() },
-			func(context.Context) error { return nil },
-			func(ctx context.Context) error { return errors.Join(sleep(ctx, time.Second), errors.New("broken")) })
-		require.EqualError(t, err, "broken")
-		require.Equal(t, 1, ended)
-		require.NoError(t, together(t.Context(), func(context.Context) error { return nil }))
-	})
 }

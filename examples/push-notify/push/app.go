@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/enrich/deliver"
+	"github.com/gapless-go/gapless/examples/internal/jobs"
 	"github.com/gapless-go/gapless/examples/internal/site"
 	"github.com/gapless-go/gapless/examples/push-notify/relay"
 	"github.com/gapless-go/gapless/mockserver"
@@ -79,12 +80,12 @@ func Run(ctx context.Context, s Settings, out io.Writer, more Senders, log *slog
 		return err
 	}
 	defer service.Close()
-	jobs := []func(context.Context) error{service.Run}
+	work := []func(context.Context) error{service.Run}
 	if demo != nil {
 		fmt.Fprintf(out, "push-notify: open %s\n", demo.page.Origin)
-		jobs = append(jobs, func(ctx context.Context) error { return demo.Run(ctx, service, s.Rate) })
+		work = append(work, func(ctx context.Context) error { return demo.Run(ctx, service, s.Rate) })
 	}
-	return Together(ctx, jobs...)
+	return jobs.Together(ctx, work...)
 }
 
 // shown is the demo with its page.
@@ -133,7 +134,7 @@ func show(s *Settings, log *slog.Logger) (d *shown, err error) {
 // Run serves the page and takes orders until ctx ends.
 func (d *shown) Run(ctx context.Context, service *Service, rate float64) error {
 	d.page.Service = service
-	return Together(ctx,
+	return jobs.Together(ctx,
 		func(ctx context.Context) error { return d.page.Shop.Run(ctx, rate, (*Shop).Trade) },
 		func(ctx context.Context) error { return d.page.Serve(ctx, d.listener) })
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/enrich/deliver"
+	"github.com/gapless-go/gapless/examples/internal/jobs"
 	"github.com/gapless-go/gapless/mockserver"
 )
 
@@ -114,7 +115,7 @@ func (c *checking) disturb(ctx context.Context, shop *Shop) error {
 	defer cancel()
 	n := 0
 	change := func(s *Shop) error { n++; return c.change(s, n) }
-	err := Together(writing,
+	err := jobs.Together(writing,
 		func(ctx context.Context) error { return shop.Run(ctx, checkRate, change) },
 		func(ctx context.Context) error { return c.demo.Server.Play(ctx, c.faults) })
 	c.demo.Server.Heal()

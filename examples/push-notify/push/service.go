@@ -4,12 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/cache"
 	"github.com/gapless-go/gapless/channel"
 	"github.com/gapless-go/gapless/enrich/deliver"
+	"github.com/gapless-go/gapless/examples/internal/jobs"
 	"github.com/gapless-go/gapless/realtime"
 )
 
@@ -133,7 +133,7 @@ func (s *Service) fresh(o Options) func(context.Context) error {
 	return func(ctx context.Context) error {
 		waiting, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		err := Together(waiting, s.customers.CatchUp, s.devices.CatchUp)
+		err := jobs.Together(waiting, s.customers.CatchUp, s.devices.CatchUp)
 		if waiting.Err() != nil && ctx.Err() == nil {
 			s.Notifier.Counters.Behind.Add(1)
 			o.Log.Warn("the caches are behind the events", "devices", s.devices.Phase(), "customers", s.customers.Phase())
@@ -156,11 +156,11 @@ func (s *Service) bell() (*channel.Subscription, error) {
 // Run notifies until ctx ends, or until the server refuses for good, and
 // returns the reason. A Service is run once.
 func (s *Service) Run(ctx context.Context) error {
-	jobs := []func(context.Context) error{s.customers.Run, s.devices.Run}
+	work := []func(context.Context) error{s.customers.Run, s.devices.Run}
 	if s.live != nil {
-		jobs = append(jobs, s.live.Run)
+		work = append(work, s.live.Run)
 	}
-	return Together(ctx, append(jobs, func(ctx context.Context) error {
+	return jobs.Together(ctx, append(work, func(ctx context.Context) error {
 		// Join waits for the customers, and nobody else for the devices.
 		if err := s.devices.WaitSynced(ctx); err != nil {
 			return err
@@ -177,19 +177,3 @@ func (s *Service) Status() Status { return Status{s.customers.Status(), s.device
 
 // Close ends the connection. Run must have returned.
 func (s *Service) Close() error { return s.client.Close(context.Background()) }
-
-// Together runs jobs until all have returned. The first error ends the others.
-func Together(ctx context.Context, jobs ...func(context.Context) error) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	var running sync.WaitGroup
-	for _, job := range jobs {
-		running.Go(func() {
-			if err := job(ctx); err != nil {
-				fail(err)
-			}
-		})
-	}
-	running.Wait()
-	return context.Cause(ctx)
-}
