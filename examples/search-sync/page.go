@@ -5,7 +5,6 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"fmt"
 	"html/template"
 	"log/slog"
 	"net"
@@ -36,8 +35,6 @@ const (
 
 	searchPatience = 5 * time.Second
 	verifyPatience = time.Minute
-	// writePatience is how long a browser may take to read an event.
-	writePatience = 10 * time.Second
 	// refresh is how often a browser is told what is new.
 	refresh = 250 * time.Millisecond
 	// recount is how often documents are counted for a browser.
@@ -69,14 +66,7 @@ func (p *Page) index(w http.ResponseWriter, _ *http.Request) {
 	if err != nil {
 		panic(err) // strings only
 	}
-	var html bytes.Buffer
-	if err := index.Execute(&html, map[string]any{
-		"Table": p.Project.Table, "Columns": string(columns), "Buttons": p.Demo != nil,
-	}); err != nil {
-		panic(err) // it is embedded
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(html.Bytes())
+	site.Show(w, index, map[string]any{"Table": p.Project.Table, "Columns": string(columns), "Buttons": p.Demo != nil})
 }
 
 // search answers with what matches the parameter q.
@@ -152,7 +142,6 @@ func (p *Page) events(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	counting.Go(func() { p.count(ctx, counted) })
 	defer counting.Wait()
 	defer cancel()
-	w.Header().Set("Content-Type", "text/event-stream")
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
 	var documents *int
@@ -183,12 +172,7 @@ func (p *Page) tell(w http.ResponseWriter, e event, last []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writePatience)) // a test's recorder has none
-	if _, err := fmt.Fprintf(w, "data: %s\n\n", stamped); err != nil {
-		return nil, err
-	}
-	return text, control.Flush()
+	return text, site.Tell(w, stamped)
 }
 
 // count counts the documents again and again until ctx ends. A count that fails

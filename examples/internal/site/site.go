@@ -2,9 +2,11 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
 	"net"
 	"net/http"
 	"time"
@@ -50,4 +52,32 @@ func Protect(h http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache")
 		own.ServeHTTP(w, r)
 	})
+}
+
+// Show answers with a page of the program's own: a template that fails is a bug.
+func Show(w http.ResponseWriter, page *template.Template, data any) {
+	var html bytes.Buffer
+	if err := page.Execute(&html, data); err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(html.Bytes()) // an error: the browser is gone
+}
+
+// tellPatience is how long a browser may take to read what it is told.
+const tellPatience = 10 * time.Second
+
+// Tell sends a browser server-sent events, which are to be lines of JSON. It
+// holds nothing back, so that a first call, with events or without, opens the
+// stream.
+func Tell(w http.ResponseWriter, events ...[]byte) error {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(tellPatience)) // a test's recorder has none
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, e := range events {
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", e); err != nil {
+			return err
+		}
+	}
+	return control.Flush()
 }

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"html/template"
 	"io"
 	"log/slog"
@@ -43,8 +42,6 @@ const (
 	maxAsked = 4096 // bytes
 	// refresh is how often a browser is told what is new.
 	refresh = 250 * time.Millisecond
-	// writePatience is how long a browser may take to read that.
-	writePatience = 10 * time.Second
 	// breakFor is how long Realtime is away when somebody breaks the connection.
 	breakFor = 4 * time.Second
 )
@@ -73,12 +70,7 @@ func (p *Page) Handler(ctx context.Context) http.Handler {
 }
 
 func (p *Page) index(w http.ResponseWriter, _ *http.Request) {
-	var html bytes.Buffer
-	if err := index.Execute(&html, map[string]any{"Key": p.PublicKey, "Statuses": strings.Join(statuses, " ")}); err != nil {
-		panic(err) // it is embedded
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(html.Bytes())
+	site.Show(w, index, map[string]any{"Key": p.PublicKey, "Statuses": strings.Join(statuses, " ")})
 }
 
 // asked is what a page posts.
@@ -224,8 +216,6 @@ func gaps(s cache.Status) uint64 { return s.Gaps - min(s.Gaps, 1) }
 // events tells a browser what is new, as server-sent events, until either side
 // is gone.
 func (p *Page) events(ctx context.Context, w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	control := http.NewResponseController(w)
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
 	var last []byte
@@ -235,8 +225,7 @@ func (p *Page) events(ctx context.Context, w http.ResponseWriter, r *http.Reques
 			return
 		}
 		if !bytes.Equal(text, last) {
-			_ = control.SetWriteDeadline(time.Now().Add(writePatience)) // a test's recorder has none
-			if _, err := fmt.Fprintf(w, "data: %s\n\n", text); err != nil || control.Flush() != nil {
+			if site.Tell(w, text) != nil {
 				return
 			}
 			last = text

@@ -5,19 +5,15 @@ import (
 	"crypto/ecdh"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/gapless-go/gapless/examples/internal/site"
 )
 
-const (
-	maxAsked = 1024 // bytes
-	// writePatience is how long a page may take to read a message.
-	writePatience = 10 * time.Second
-)
+const maxAsked = 1024 // bytes
 
 // subscribe makes a subscription for a page.
 func (s *Service) subscribe(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +100,6 @@ func (s *Service) receive(ctx context.Context, w http.ResponseWriter, r *http.Re
 		sub.streams--
 		s.mu.Unlock()
 	}()
-	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	given := uint64(0)
 	for {
@@ -132,8 +127,7 @@ func (s *Service) receive(ctx context.Context, w http.ResponseWriter, r *http.Re
 // give writes what is behind a message, and returns the last one's number. What
 // is written at once, messages or not, opens the stream for the page.
 func give(w http.ResponseWriter, waiting []message, given uint64) (uint64, error) {
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writePatience)) // a test's recorder has none
+	var fresh [][]byte
 	for _, m := range waiting {
 		if m.id <= given {
 			continue
@@ -142,10 +136,7 @@ func give(w http.ResponseWriter, waiting []message, given uint64) (uint64, error
 		if err != nil {
 			return given, err
 		}
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", text); err != nil {
-			return given, err
-		}
-		given = m.id
+		fresh, given = append(fresh, text), m.id
 	}
-	return given, control.Flush()
+	return given, site.Tell(w, fresh...)
 }
