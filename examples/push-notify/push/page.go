@@ -94,6 +94,21 @@ func (p *Page) read(w http.ResponseWriter, r *http.Request) (a asked, ok bool) {
 	return a, true
 }
 
+// device has a change made for a customer and the address of a browser, which a
+// page posts.
+func (p *Page) device(w http.ResponseWriter, r *http.Request, change func(s *Shop, customer int, address string) error) {
+	a, ok := p.read(w, r)
+	if !ok {
+		return
+	}
+	address, err := p.address(a)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	p.answer(w, p.Shop.Do(func(s *Shop) error { return change(s, a.Customer, address) }))
+}
+
 // address makes the address of a device of a subscription: the same for the same
 // one, and nothing in it but what is needed.
 func (p *Page) address(a asked) (string, error) {
@@ -128,30 +143,10 @@ func (p *Page) mayPushTo(endpoint string) bool {
 	return false
 }
 
-func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) {
-	a, ok := p.read(w, r)
-	if !ok {
-		return
-	}
-	address, err := p.address(a)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	p.answer(w, p.Shop.Do(func(s *Shop) error { return s.Subscribe(a.Customer, address) }))
-}
+func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) { p.device(w, r, (*Shop).Subscribe) }
 
 func (p *Page) unsubscribe(w http.ResponseWriter, r *http.Request) {
-	a, ok := p.read(w, r)
-	if !ok {
-		return
-	}
-	address, err := p.address(a)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	p.answer(w, p.Shop.Do(func(s *Shop) error { return s.Unsubscribe(address) }))
+	p.device(w, r, func(s *Shop, _ int, address string) error { return s.Unsubscribe(address) })
 }
 
 func (p *Page) advance(w http.ResponseWriter, r *http.Request) {
