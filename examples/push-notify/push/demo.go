@@ -80,13 +80,11 @@ type Shop struct {
 	mu        sync.Mutex
 	customers int
 	devices   int
-	open      []order
+	open      []*Order
 	orders    int
 	locked    map[int]time.Time // until when a customer's row is
-	recent    []Order           // the newest first
+	recent    []*Order          // the newest first; some are open
 }
-
-type order struct{ id, customer, step int }
 
 // Order is how far an order is.
 type Order struct {
@@ -111,7 +109,11 @@ func (s *Shop) Do(change func(*Shop) error) error {
 func (s *Shop) Recent() ([]Order, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.recent), s.customers
+	orders := make([]Order, len(s.recent))
+	for i, o := range s.recent {
+		orders[i] = *o
+	}
+	return orders, s.customers
 }
 
 // customerName is how a customer is called.
@@ -144,10 +146,11 @@ func (s *Shop) Welcome(devices int) error {
 
 func (s *Shop) order(tx *mockserver.Tx, customer int) error {
 	s.orders++
-	s.open = append(s.open, order{s.orders, customer, 0})
-	s.recent = slices.Insert(s.recent, 0, Order{s.orders, customer, statuses[0], 0})
+	o := &Order{s.orders, customer, statuses[0], 0}
+	s.open = append(s.open, o)
+	s.recent = slices.Insert(s.recent, 0, o)
 	s.recent = s.recent[:min(len(s.recent), kept)]
-	return tx.Insert("orders", mockserver.Row{"id": s.orders, "customer_id": customer, "status": statuses[0]})
+	return tx.Insert("orders", mockserver.Row{"id": o.ID, "customer_id": customer, "status": o.Status})
 }
 
 // Step brings one order forward, or takes another one, of a customer whose row is
@@ -167,7 +170,7 @@ func (s *Shop) step() (customer int, err error) {
 		return customer, s.server.Tx(func(tx *mockserver.Tx) error { return s.order(tx, customer) })
 	}
 	i := rand.IntN(len(s.open))
-	if customer = s.open[i].customer; s.isLocked(customer) {
+	if customer = s.open[i].Customer; s.isLocked(customer) {
 		return 0, nil
 	}
 	return customer, s.forward(i)
@@ -178,7 +181,7 @@ func (s *Shop) Advance(customer int) error {
 	if customer < 1 || customer > s.customers {
 		return errNoCustomer
 	}
-	if i := slices.IndexFunc(s.open, func(o order) bool { return o.customer == customer }); i >= 0 {
+	if i := slices.IndexFunc(s.open, func(o *Order) bool { return o.Customer == customer }); i >= 0 {
 		return s.forward(i)
 	}
 	return s.server.Tx(func(tx *mockserver.Tx) error { return s.order(tx, customer) })
@@ -186,18 +189,13 @@ func (s *Shop) Advance(customer int) error {
 
 // forward brings an open order to its next status.
 func (s *Shop) forward(i int) error {
-	o := &s.open[i]
-	o.step++
-	status, id := statuses[o.step], o.id
-	for j := range s.recent {
-		if s.recent[j].ID == id {
-			s.recent[j].Status, s.recent[j].Step = status, o.step
-		}
+	o := s.open[i]
+	o.Step++
+	o.Status = statuses[o.Step]
+	if o.Step == len(statuses)-1 {
+		s.open = slices.Delete(s.open, i, i+1)
 	}
-	if o.step == len(statuses)-1 {
-		s.open = append(s.open[:i], s.open[i+1:]...)
-	}
-	_, err := s.server.Update("orders", mockserver.Row{"status": status}, mockserver.Row{"id": id})
+	_, err := s.server.Update("orders", mockserver.Row{"status": o.Status}, mockserver.Row{"id": o.ID})
 	return err
 }
 
