@@ -1,38 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"regexp"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/examples/internal/pagetest"
 	"github.com/gapless-go/gapless/examples/internal/site"
 )
-
-// lines is an output that may be read while it is written to.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // The program starts with no flags, prints where its page is, serves it, and
 // ends when it is interrupted.
@@ -41,7 +22,7 @@ func TestRunDemo(t *testing.T) {
 	require.NoError(t, err)
 	s.maxRows = 500
 	ctx, interrupt := context.WithCancel(context.Background())
-	var out, log lines
+	var out, log pagetest.Output
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, s, &out, slog.New(slog.NewTextHandler(&log, nil))) }()
 	require.Eventually(t, func() bool {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,31 +16,13 @@ import (
 	"github.com/gapless-go/gapless/examples/internal/pagetest"
 )
 
-// lines is an output that may be read while it is written to.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // runDemo runs the program without a project until the test ends, and returns
 // where its page is. Orders change when the page wants it only.
-func runDemo(t *testing.T) (origin string, log *lines) {
+func runDemo(t *testing.T) (origin string, log *pagetest.Output) {
 	s, err := ParseFlags([]string{"-addr", "127.0.0.1:0", "-rate", "0.0001"}, func(string) string { return "" }, &bytes.Buffer{})
 	require.NoError(t, err)
-	var out lines
-	log = &lines{}
+	var out pagetest.Output
+	log = &pagetest.Output{}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, s, &out, nil, slog.New(slog.NewTextHandler(log, nil))) }()
