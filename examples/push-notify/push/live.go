@@ -3,7 +3,6 @@ package push
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"log/slog"
 	"time"
@@ -101,7 +100,7 @@ func (l *Live) tell(ctx context.Context, e enrich.Joined[live, Customer]) (struc
 		err := sender.Send(sending, d, what)
 		cancel()
 		if err != nil {
-			l.Log.Warn("an arrival was not told", "device", d.ID, "error", fmt.Sprint(err))
+			l.Log.Warn("an arrival was not told", "device", d.ID, "error", err)
 			continue
 		}
 		l.Notifier.Counters.Sent.Add(1)
