@@ -21,7 +21,7 @@ type hit struct {
 	At   time.Time
 }
 
-// hits are n events with random users, and one more for each b.N.
+// hits are b.N events of random users.
 func hits(b *testing.B, users int) enrich.Stream[hit] {
 	r := rand.New(rand.NewPCG(1, 2))
 	all := make([]hit, 1<<16)
