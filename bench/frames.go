@@ -1,86 +1,127 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gobwas/ws"
 )
 
-// Order is what every client that decodes decodes into: a table of twelve
-// columns, as many applications have it.
-type Order struct {
-	ID        int64           `json:"id"`
-	SentAt    int64           `json:"sent_at"` // Unix time in nanoseconds
-	Status    string          `json:"status"`
-	Total     json.Number     `json:"total"`
-	Currency  string          `json:"currency"`
-	Quantity  int32           `json:"quantity"`
-	Paid      bool            `json:"paid"`
-	Note      *string         `json:"note"`
-	Tags      []string        `json:"tags"`
-	Address   json.RawMessage `json:"address"`
-	CreatedAt time.Time       `json:"created_at"`
-	UpdatedAt time.Time       `json:"updated_at"`
-}
-
-const columns = `[{"name": "id", "type": "int8"}, {"name": "sent_at", "type": "int8"}, {"name": "status", "type": "text"}, {"name": "total", "type": "numeric"}, ` +
-	`{"name": "currency", "type": "text"}, {"name": "quantity", "type": "int4"}, {"name": "paid", "type": "bool"}, {"name": "note", "type": "text"}, ` +
-	`{"name": "tags", "type": "_text"}, {"name": "address", "type": "jsonb"}, {"name": "created_at", "type": "timestamptz"}, {"name": "updated_at", "type": "timestamptz"}]`
-
 const (
-	topic     = "realtime:orders"
-	bindingID = 106243155
+	topic     = "realtime:shop"
+	bindingID = 106243155        // of the first table; those of the others follow
 	firstID   = 9007199254740993 // the first integer that a float64 does not hold
 	firstSent = 1764028960877000001
 )
 
-// frame is a change as a server sends it: order and spacing are those of
-// recorded frames.
-func frame(i int) string {
-	note := "null"
-	if i%2 == 0 {
-		note = fmt.Sprintf(`"leave it with the neighbour, door %d"`, i%100)
-	}
-	return fmt.Sprintf(`[null,null,"`+topic+`","postgres_changes",{"data":{"columns":`+columns+
-		`,"commit_timestamp":"2025-11-19T00:22:40.%03dZ","errors":null,"old_record":{"id": %d},"record":`+
-		`{"id": %d, "note": %s, "paid": %t, "tags": ["new", "gift"], "total": %s, "status": "%s", `+
-		`"address": {"zip": "10115", "city": "Berlin"}, "sent_at": %d, "currency": "EUR", "quantity": %d, `+
-		`"created_at": "2025-11-18T21:02:11.123456+00:00", "updated_at": "2025-11-19T00:22:40.87+00:00"}`+
-		`,"schema":"public","table":"orders","type":"UPDATE"},"ids":[%d]}]`,
-		i%1000, firstID+i, firstID+i, note, i%3 == 0, total(i), [...]string{"shipped", "open", "returned"}[i%3],
-		firstSent+i, i%10, bindingID)
+// stream is the changes that a server sends, no two of them alike, each as it
+// goes over the socket.
+type stream struct {
+	wire   []byte
+	ends   []int // where in wire each frame ends
+	sentAt []int // where in wire the digits of sent_at are; 0: a DELETE has none
 }
+
+func newStream(events int) *stream {
+	s := &stream{}
+	for i := range events {
+		text, sent := changeAt(i).frame()
+		frame := ws.MustCompileFrame(ws.NewTextFrame([]byte(text)))
+		at := 0
+		if sent > 0 {
+			at = len(s.wire) + len(frame) - len(text) + sent
+		}
+		s.wire = append(s.wire, frame...)
+		s.ends = append(s.ends, len(s.wire))
+		s.sentAt = append(s.sentAt, at)
+	}
+	return s
+}
+
+// frame returns a frame with a time written into it: as many digits as stood
+// there.
+func (s *stream) frame(i int, now int64) []byte {
+	if at := s.sentAt[i]; at > 0 {
+		strconv.AppendInt(s.wire[at:at], now, 10)
+	}
+	if i == 0 {
+		return s.wire[:s.ends[0]]
+	}
+	return s.wire[s.ends[i-1]:s.ends[i]]
+}
+
+// change is one change of the stream. Everything in it follows from its number.
+type change struct {
+	n     int
+	table *table
+	op    string
+}
+
+// changeAt returns a change: of the three tables in the shares that a shop has,
+// most of them updates.
+func changeAt(i int) change {
+	c := change{n: i, op: "UPDATE"}
+	r := source(i, 1)
+	switch share := r.IntN(100); {
+	case share < 40:
+		c.table = &orders
+	case share < 75:
+		c.table = &payments
+	default:
+		c.table = &products
+	}
+	switch share := r.IntN(100); {
+	case share < 25:
+		c.op = "INSERT"
+	case share < 30:
+		c.op = "DELETE"
+	}
+	return c
+}
+
+func (c change) id() int64 { return int64(firstID + c.n) }
 
 // total has digits that a float64 does not hold.
-func total(i int) string { return fmt.Sprintf("90071992547409%05d.%02d", i, i%100) }
+func (c change) total() string { return fmt.Sprintf("90071992547%07d.%02d", c.n, c.n%100) }
 
-// ringSize is how many different frames there are; a stream repeats them.
-const ringSize = 1024
-
-// ring is the frames, each as it goes over the socket.
-type ring struct {
-	frames [][]byte
-	sentAt []int // where in each the digits of sent_at are
-}
-
-func newRing() (r ring) {
-	for i := range ringSize {
-		text := frame(i)
-		b := ws.MustCompileFrame(ws.NewTextFrame([]byte(text)))
-		r.frames = append(r.frames, b)
-		r.sentAt = append(r.sentAt, strings.Index(string(b), strconv.Itoa(firstSent+i)))
+// frame returns the change in the order and the spacing of recorded frames, and
+// where in it sent_at is, 0 if nowhere.
+func (c change) frame() (text string, sentAt int) {
+	var b strings.Builder
+	b.WriteString(`[null,null,"` + topic + `","postgres_changes",{"data":{"columns":` + c.table.columns +
+		fmt.Sprintf(`,"commit_timestamp":"2025-11-19T00:22:40.%03dZ","errors":null,`, c.n%1000))
+	if c.op != "INSERT" {
+		fmt.Fprintf(&b, `"old_record":{"id": %d},`, c.id())
 	}
-	return r
+	if c.op != "DELETE" {
+		b.WriteString(`"record":{`)
+		for i, column := range c.table.sent {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, `"%s": `, column.name)
+			if column.name == "sent_at" {
+				sentAt = b.Len()
+			}
+			b.WriteString(c.value(column))
+		}
+		b.WriteString(`},`)
+	}
+	fmt.Fprintf(&b, `"schema":"public","table":"%s","type":"%s"},"ids":[%d]}]`, c.table.name, c.op, c.table.binding)
+	return b.String(), sentAt
 }
 
-// stamp writes the time into a frame: as many digits as stood there.
-func (r ring) stamp(i int, now time.Time) []byte {
-	strconv.AppendInt(r.frames[i][r.sentAt[i]:r.sentAt[i]], now.UnixNano(), 10)
-	return r.frames[i]
+func (c change) value(column column) string {
+	switch column.name {
+	case "id":
+		return strconv.FormatInt(c.id(), 10)
+	case "sent_at":
+		return strconv.Itoa(firstSent + c.n)
+	case "total":
+		return c.total()
+	}
+	return column.value(source(c.n, column.salt))
 }
 
 // sums add up what must come through exactly. They wrap around.
@@ -90,13 +131,16 @@ type sums struct {
 }
 
 func (s *sums) add(id int64, total string) error {
+	s.IDs += uint64(id)
+	if total == "" { // a DELETE has the key alone
+		return nil
+	}
 	whole, cents, _ := strings.Cut(total, ".")
 	w, err := strconv.ParseUint(whole, 10, 64)
 	if err != nil {
 		return err
 	}
 	c, err := strconv.ParseUint(cents, 10, 64)
-	s.IDs += uint64(id)
 	s.Totals += w*100 + c
 	return err
 }
@@ -104,7 +148,12 @@ func (s *sums) add(id int64, total string) error {
 // expected is what a stream of so many changes adds up to.
 func expected(events int) (s sums) {
 	for i := range events {
-		_ = s.add(int64(firstID+i%ringSize), total(i%ringSize)) // digits that this package wrote
+		c := changeAt(i)
+		total := c.total()
+		if c.op == "DELETE" {
+			total = ""
+		}
+		_ = s.add(c.id(), total) // digits that this package wrote
 	}
 	return s
 }

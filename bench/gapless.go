@@ -18,11 +18,12 @@ func gaplessLoop(url string, m *meter) error {
 		return err
 	}
 	defer client.Close(context.Background())
-	orders, err := client.Channel("orders", channel.WithQueue(channel.Queue{Full: channel.Block}))
+	shop, err := client.Channel("shop", channel.WithQueue(channel.Queue{Full: channel.Block}))
 	if err != nil {
 		return err
 	}
-	subscription, err := orders.Subscribe(channel.Binding{Table: "orders"})
+	subscription, err := shop.Subscribe(
+		channel.Binding{Table: "payments"}, channel.Binding{Table: "orders"}, channel.Binding{Table: "products"})
 	if err != nil {
 		return err
 	}
@@ -33,11 +34,7 @@ func gaplessLoop(url string, m *meter) error {
 		if change.Gap != nil {
 			continue
 		}
-		e, err := cdc.As[Order](change)
-		if err != nil {
-			return err
-		}
-		if err := m.event(&e.New); err != nil {
+		if err := m.change(change); err != nil {
 			return err
 		}
 		if m.done() {
@@ -45,4 +42,38 @@ func gaplessLoop(url string, m *meter) error {
 		}
 	}
 	return nil
+}
+
+// change decodes a change into the struct of its table.
+func (m *meter) change(c cdc.Change) error {
+	switch c.Table {
+	case "payments":
+		e, err := cdc.As[Payment](c)
+		if err != nil {
+			return err
+		}
+		r := row(e)
+		return m.event(r.ID, r.SentAt, r.Total)
+	case "orders":
+		e, err := cdc.As[Order](c)
+		if err != nil {
+			return err
+		}
+		r := row(e)
+		return m.event(r.ID, r.SentAt, r.Total)
+	default:
+		e, err := cdc.As[Product](c)
+		if err != nil {
+			return err
+		}
+		r := row(e)
+		return m.event(r.ID, r.SentAt, r.Total)
+	}
+}
+
+func row[T any](e cdc.Event[T]) T {
+	if e.Op == cdc.Delete {
+		return e.Old
+	}
+	return e.New
 }

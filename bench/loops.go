@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strconv"
 
 	"github.com/coder/websocket"
 	"github.com/goccy/go-json"
@@ -73,33 +74,51 @@ func readerLoop(url string, m *meter) error {
 	return eachFrame(url, m, func([]byte) error { m.got++; return nil })
 }
 
-// goccyLoop is a careful loop by hand for one table, with no queue, no
-// reconnecting and no columns.
+// goccyLoop is a careful loop by hand for these three tables, with no queue, no
+// reconnecting and no columns. The end of a frame tells of which table it is.
 func goccyLoop(url string, m *meter) error {
 	m.decodes = true
-	type payload struct {
+	return eachFrame(url, m, func(text []byte) error {
+		i := bytes.LastIndexByte(text, '[')
+		binding, err := strconv.Atoi(string(bytes.TrimSuffix(text[i+1:], []byte("]}]"))))
+		switch {
+		case err != nil:
+			return err
+		case binding == payments.binding:
+			r, err := goccyRow[Payment](text)
+			return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
+		case binding == orders.binding:
+			r, err := goccyRow[Order](text)
+			return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
+		default:
+			r, err := goccyRow[Product](text)
+			return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
+		}
+	})
+}
+
+// goccyRow returns the row of a change: the new one, or that which is gone.
+func goccyRow[T any](text []byte) (row T, err error) {
+	body, ok := bytes.CutPrefix(text, []byte(`[null,null,"`+topic+`","postgres_changes",`))
+	if !ok {
+		return row, errors.New("a frame that is no change")
+	}
+	var p struct {
 		Data struct {
 			Type     string `json:"type"`
 			Schema   string `json:"schema"`
 			Table    string `json:"table"`
 			Commited string `json:"commit_timestamp"`
-			Record   Order  `json:"record"`
-			Old      Order  `json:"old_record"`
+			Record   T      `json:"record"`
+			Old      T      `json:"old_record"`
 		} `json:"data"`
 		IDs []int64 `json:"ids"`
 	}
-	prefix := []byte(`[null,null,"` + topic + `","postgres_changes",`)
-	return eachFrame(url, m, func(text []byte) error {
-		body, ok := bytes.CutPrefix(text, prefix)
-		if !ok {
-			return errors.New("a frame that is no change")
-		}
-		var p payload
-		if err := json.Unmarshal(body[:len(body)-1], &p); err != nil {
-			return err
-		}
-		return m.event(&p.Data.Record)
-	})
+	err = json.Unmarshal(body[:len(body)-1], &p)
+	if p.Data.Type == "DELETE" {
+		return p.Data.Old, err
+	}
+	return p.Data.Record, err
 }
 
 func eachFrame(url string, m *meter, take func(text []byte) error) error {

@@ -3,8 +3,9 @@
 //
 //	go run ./bench
 //
-// A push server in a process of its own sends changes of a table of twelve
-// columns over loopback. Each client is a process, too; a round runs each once,
+// A push server in a process of its own sends changes over loopback, no two of
+// them alike: of tables of 4, 12 and 40 columns, with the text, the numbers and
+// the documents that such tables hold. Each client is a process, too; a round runs each once,
 // so that what disturbs the machine disturbs all. It prints medians over the
 // rounds, and each client's ratio to the plain read loop of the same round.
 // The clients:

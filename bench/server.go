@@ -19,16 +19,17 @@ const chunk = 64 << 10
 // serve is the push server: it prints its address and serves until its process
 // is killed.
 func serve(events, perSecond int) error {
+	s := newStream(events) // before a client's time counts
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println(listener.Addr())
-	return http.Serve(listener, pusher(events, perSecond))
+	return http.Serve(listener, pusher(s, perSecond))
 }
 
 // pusher sends the stream to each client that joins.
-func pusher(events, perSecond int) http.HandlerFunc {
+func pusher(s *stream, perSecond int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, _, _, err := ws.UpgradeHTTP(r, w)
 		if err != nil {
@@ -36,7 +37,7 @@ func pusher(events, perSecond int) http.HandlerFunc {
 		}
 		defer conn.Close()
 		if accept(conn) == nil {
-			go push(conn, newRing(), events, perSecond)
+			go push(conn, s, perSecond)
 		}
 		for accept(conn) == nil { // heartbeats, until the client has enough
 		}
@@ -68,7 +69,7 @@ func accept(conn net.Conn) error {
 		return err
 	}
 	return send(conn, phoenix.Message{JoinRef: m.JoinRef, Topic: m.Topic, Event: phoenix.EventSystem,
-		Payload: []byte(`{"message":"Subscribed to PostgreSQL","status":"ok","extension":"postgres_changes","channel":"orders"}`)})
+		Payload: []byte(`{"message":"Subscribed to PostgreSQL","status":"ok","extension":"postgres_changes","channel":"shop"}`)})
 }
 
 // bindings returns the bindings of a join with ids.
@@ -82,7 +83,11 @@ func bindings(join []byte) ([]byte, error) {
 		return nil, err
 	}
 	for _, b := range payload.Config.Bindings {
-		b["id"] = bindingID
+		for _, t := range []table{payments, orders, products} {
+			if b["table"] == t.name {
+				b["id"] = t.binding
+			}
+		}
 	}
 	return json.Marshal(map[string]any{"postgres_changes": payload.Config.Bindings})
 }
@@ -96,31 +101,26 @@ func send(conn net.Conn, m phoenix.Message) error {
 }
 
 // push sends the stream: as fast as the socket takes it, or so many a second.
-func push(conn net.Conn, r ring, events, perSecond int) {
+func push(conn net.Conn, s *stream, perSecond int) {
 	if perSecond > 0 {
-		pace(conn, r, events, perSecond)
+		pace(conn, s, perSecond)
 		return
 	}
-	buf := make([]byte, 0, chunk)
-	for i := range events {
-		f := r.frames[i%ringSize]
-		if len(buf)+len(f) > chunk {
-			if _, err := conn.Write(buf); err != nil {
-				return
-			}
-			buf = buf[:0]
+	for rest := s.wire; len(rest) > 0; {
+		n := min(chunk, len(rest))
+		if _, err := conn.Write(rest[:n]); err != nil {
+			return // a client that is gone has nothing to complain of
 		}
-		buf = append(buf, f...)
+		rest = rest[n:]
 	}
-	_, _ = conn.Write(buf) // a client that is gone has nothing to complain of
 }
 
-func pace(conn net.Conn, r ring, events, perSecond int) {
+func pace(conn net.Conn, s *stream, perSecond int) {
 	ticker := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer ticker.Stop()
-	for i := range events {
+	for i := range s.ends {
 		<-ticker.C
-		if _, err := conn.Write(r.stamp(i%ringSize, time.Now())); err != nil {
+		if _, err := conn.Write(s.frame(i, time.Now().UnixNano())); err != nil {
 			return
 		}
 	}

@@ -12,14 +12,16 @@ let ids = 0n
 let totals = 0n
 
 const client = new RealtimeClient(url.replace('/websocket', ''), { transport: ws, params: { apikey: 'anon' } })
-client.channel('orders').on('postgres_changes', { event: '*', schema: 'public', table: 'orders' }, take).subscribe()
+const shop = client.channel('shop')
+for (const table of ['payments', 'orders', 'products']) shop.on('postgres_changes', { event: '*', schema: 'public', table }, take)
+shop.subscribe()
 
 function take(payload) {
-  const row = payload.new
+  const row = payload.eventType === 'DELETE' ? payload.old : payload.new
   events++
-  if (perSecond > 0) latencies.push((performance.timeOrigin + performance.now()) * 1000 - row.sent_at / 1000)
+  if (perSecond > 0 && row.sent_at) latencies.push((performance.timeOrigin + performance.now()) * 1000 - row.sent_at / 1000)
   ids += BigInt(row.id)
-  totals += BigInt(Math.round(row.total * 100))
+  totals += BigInt(Math.round((row.total ?? 0) * 100))
   if (events === wanted) finish()
 }
 
