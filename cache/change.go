@@ -22,8 +22,8 @@ type Change[K comparable, T any] struct {
 	Old, New T // Old is what this cache had, which may be older than what the database had
 	Cause    Cause
 	Pos      Position
-	// InitialEnd says that this value is no change: all rows that were there at
-	// the beginning of the feed have been told. See WithInitial.
+	// InitialEnd says that this value is no change: the feed has told every row of
+	// the table. See WithInitial.
 	InitialEnd bool
 	// Phase, when not nil, says that this value is no change: the Table has come
 	// to that phase, and what it published before has been told. See WithPhases.
@@ -67,7 +67,8 @@ func (c Cause) String() string {
 }
 
 // fold makes one change of two of one key, the second behind the first. It
-// reports false if nothing is left.
+// reports false if they come to nothing; what it returns for an Insert and a
+// Delete is no change then.
 func fold[K comparable, T any](first, second Change[K, T], equal func(a, b T) bool) (Change[K, T], bool) {
 	out := second
 	out.Old = first.Old

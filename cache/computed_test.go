@@ -78,7 +78,7 @@ func TestAComputedTableReadsLikeATable(t *testing.T) {
 		close(steps)
 		require.ErrorIs(t, <-ended, over)
 		require.ErrorIs(t, <-feed, over)
-		require.Equal(t, []string{"initial end", "joining", "INSERT >one snapshot", "synced",
+		require.Equal(t, []string{"joining", "INSERT >one snapshot", "initial end", "synced",
 			"INSERT >three stream", "stale", "synced", "stale"}, told)
 	})
 }

@@ -20,8 +20,11 @@ type feedOptions struct {
 }
 
 // WithInitial makes a feed begin with the rows that are there, as Inserts of
-// CauseSnapshot in no particular order, and a value with InitialEnd behind
-// them.
+// CauseSnapshot in no particular order, and gives a value with InitialEnd once
+// the feed has told the whole table: behind those rows if the Table is Synced,
+// and otherwise behind the changes by which it comes to be. What has not been
+// told by then, or was told as deleted, is not in the table. A Table that is never
+// Synced gives no InitialEnd.
 func WithInitial() FeedOption { return func(o *feedOptions) { o.initial = true } }
 
 // WithPhases makes a feed tell of the Table's phase, too: of the one that it
@@ -31,10 +34,10 @@ func WithInitial() FeedOption { return func(o *feedOptions) { o.initial = true }
 // Table has read again after a gap.
 func WithPhases() FeedOption { return func(o *feedOptions) { o.phases = true } }
 
-// WithTouched makes a feed tell of changes that come to nothing while they wait,
-// too: a row that was added and removed again as a Delete, one that is as it was
-// as an Update. Who looks at the Table itself when it is told something may have
-// seen what was in between, and needs to look again.
+// WithTouched makes a feed tell changes that come to nothing while they wait, too:
+// a row that was added and removed again as an Insert and a Delete, one that is as
+// it was as an Update. A consumer that reads the Table when it is told something
+// may have seen what was in between, and has to read again.
 func WithTouched() FeedOption { return func(o *feedOptions) { o.touched = true } }
 
 // Buffered makes a feed tell of every change, up to n of which may wait. What
@@ -57,18 +60,28 @@ type feed[K comparable, T any] struct {
 	full    Overflow
 	phases  bool
 	touched bool
+	initial bool // InitialEnd is to be told when the Table is Synced
 
 	mu    sync.Mutex
 	queue []*Change[K, T] // with a limit
 	keys  []K             // without: in the order of their first change
-	sums  map[K]*Change[K, T]
+	sums  map[K]sum[K, T]
+	whole *Change[K, T] // InitialEnd, if it was not told and is to be
 	phase *Change[K, T] // the last one that was not told
 	err   error
 	ready chan struct{} // capacity 1
 }
 
 func newFeed[K comparable, T any](equal func(a, b T) bool, o feedOptions) *feed[K, T] {
-	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, sums: map[K]*Change[K, T]{}, ready: make(chan struct{}, 1)}
+	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, initial: o.initial, sums: map[K]sum[K, T]{}, ready: make(chan struct{}, 1)}
+}
+
+// sum is what the changes of one key that wait come to.
+type sum[K comparable, T any] struct {
+	change *Change[K, T]
+	// removed, if not nil, is the Delete of the row that change inserts: together
+	// they come to nothing.
+	removed *Change[K, T]
 }
 
 // add adds changes, and reports whether the feed is still wanted.
@@ -100,15 +113,22 @@ func (f *feed[K, T]) conflateAll(changes []*Change[K, T]) {
 }
 
 func (f *feed[K, T]) conflate(c *Change[K, T]) {
-	first, waits := f.sums[c.Key]
-	if !waits {
-		f.sums[c.Key] = c
+	before, waits := f.sums[c.Key]
+	switch {
+	case !waits:
 		f.keys = append(f.keys, c.Key)
+		fallthrough
+	case before.removed != nil: // there was no row, and is one now
+		f.sums[c.Key] = sum[K, T]{change: c}
 		return
 	}
-	if sum, any := fold(*first, *c, f.equal); any || f.touched {
-		f.sums[c.Key] = &sum
-	} else {
+	after, any := fold(*before.change, *c, f.equal)
+	switch {
+	case any, f.touched && after.Op == cdc.Update:
+		f.sums[c.Key] = sum[K, T]{change: &after}
+	case f.touched:
+		f.sums[c.Key] = sum[K, T]{before.change, c}
+	default:
 		delete(f.sums, c.Key) // its place in keys is passed over, and bounded by compact
 		f.compact()
 	}
@@ -135,23 +155,34 @@ func (f *feed[K, T]) take() ([]*Change[K, T], error) {
 	defer f.mu.Unlock()
 	out := f.queue
 	for _, k := range f.keys {
-		if c, waits := f.sums[k]; waits {
-			out = append(out, c)
+		if s, waits := f.sums[k]; waits {
+			if out = append(out, s.change); s.removed != nil {
+				out = append(out, s.removed)
+			}
 			delete(f.sums, k)
 		}
 	}
-	if f.phase != nil {
-		out = append(out, f.phase)
+	for _, sign := range []*Change[K, T]{f.whole, f.phase} {
+		if sign != nil {
+			out = append(out, sign)
+		}
 	}
-	f.queue, f.keys, f.phase = nil, nil, nil
+	f.queue, f.keys, f.whole, f.phase = nil, nil, nil, nil
 	return out, f.err
 }
 
-// move notes a phase, behind what was added.
+// move notes a phase, behind what was added. The first Synced is InitialEnd.
 func (f *feed[K, T]) move(p Phase, pos Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.phases && f.err == nil {
+	if f.err != nil {
+		return
+	}
+	if f.initial && p == Synced {
+		f.initial, f.whole = false, &Change[K, T]{InitialEnd: true, Pos: pos}
+		signal(f.ready)
+	}
+	if f.phases {
 		f.phase = &Change[K, T]{Phase: &p, Pos: pos}
 		signal(f.ready)
 	}
@@ -218,7 +249,7 @@ func initial[K comparable, T any](view View[K, T], yield func(Change[K, T], erro
 			return false
 		}
 	}
-	return yield(Change[K, T]{InitialEnd: true, Pos: view.Pos()}, nil)
+	return true
 }
 
 func signal(c chan struct{}) {
