@@ -121,6 +121,8 @@ var lossFaults = []faultKind{
 	fault("restart-database", "has the database away for a while: the slot is lost, and REST answers 503", forParams{span(3 * time.Second)},
 		always(func(s *Server, p forParams) { s.RestartDatabase(time.Duration(p.For)) })).loses("L4").silently().
 		undoneBy(forParams{}).at(func(r *rand.Rand) any { return forParams{between(r, 0, 8*time.Second)} }),
+	fault("terminate-connections", "terminates the server's database connections: private joins and subscriptions that meet one are refused for good, and the slot is lost", timesParams{1},
+		always(func(s *Server, p timesParams) { s.TerminateConnections(p.Times) })).loses("L4").silently().undoneBy(timesParams{}),
 	fault("exhaust-connections", "takes all connections of the database for a while: the slot is lost, and REST answers 503", forParams{span(3 * time.Second)},
 		always(func(s *Server, p forParams) { s.ExhaustConnections(time.Duration(p.For)) })).loses("L4").silently().undoneBy(forParams{}),
 	fault("lose-slot", "drops the slot and makes another one after a while", forParams{}, always(func(s *Server, p forParams) { s.LoseSlot(time.Duration(p.For)) })).

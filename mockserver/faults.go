@@ -36,6 +36,8 @@ type faultState struct {
 	muted         bool
 	backlog       int // 0: the real server's
 
+	terminated terminated
+
 	down     time.Time // until when the database is
 	full     time.Time // until when the database has no connection left
 	draining time.Time // until when the server is

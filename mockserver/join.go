@@ -241,6 +241,9 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 	if err != nil {
 		return nil, err.joinReason()
 	}
+	if config.private && c.rt.faults.rightsTerminated() {
+		return nil, "Unauthorized: " + notPermitted + name
+	}
 	if out := c.rt.faults.outage(); out != nil {
 		return nil, out.join
 	}

@@ -44,11 +44,18 @@ func (s *Server) FailPolls(n int) {
 // Meanwhile the REST API answers 503, joins are refused as
 // UnableToConnectToProject, private channels are closed when another token
 // comes, and subscriptions fail and are tried again after Timing.RetryMin to
-// RetryMax. The methods of Server that write go on, as
-// if they had been right before.
+// RetryMax. The first join of a private channel and the first subscription
+// within that time, and a second behind it, fail as TerminateConnections says.
+// The methods of Server that write continue as if they had been called before.
 func (s *Server) RestartDatabase(d time.Duration) {
 	f := &s.realtime.faults
-	f.set(func() { f.down = time.Now().Add(d) })
+	f.set(func() {
+		f.down = time.Now().Add(d)
+		f.terminated = terminated{}
+		if d > 0 {
+			f.terminated.set(1, f.down.Add(time.Second))
+		}
+	})
 	s.realtime.loseSlot(0)
 }
 

@@ -147,17 +147,62 @@ func TestLossRestartDatabase(t *testing.T) {
 		require.NoError(t, answer.Body.Close())
 
 		c.send(1, 3, "realtime:a", "access_token", `{"access_token":"`+user+`"}`)
+		// The first of each kind meets a connection that was terminated.
 		c.send(2, 4, "realtime:private", "access_token", `{"access_token":"`+user+` "}`)
-		require.Contains(t, c.next().Payload, "Realtime was unable to connect to the project database")
+		require.Contains(t, c.next().Payload, "You do not have permissions to read from this Channel topic: private")
 		require.Equal(t, phoenix.EventClose, c.next().Event)
-		m := c.next() // the channel without privacy subscribes again 1 to 3 s later
-		require.Contains(t, m.Payload, "Too many database timeouts")
-		c.join(5, "realtime:c", `{}`, "")
+		// The channel without privacy subscribes again 1 to 3 s later.
+		require.Contains(t, c.next().Payload, "Exception: FATAL 57P01 (admin_shutdown) terminating connection due to administrator command")
+
+		s.RestartDatabase(9 * time.Second)
+		s.TerminateConnections(0)
+		c.join(5, "realtime:private", `{"private":true}`, user)
 		require.Contains(t, c.next().Payload, "UnableToConnectToProject: Realtime was unable to connect to the project database")
+		c.send(1, 6, "realtime:a", "access_token", `{"access_token":"`+user+` "}`)
+		require.Contains(t, c.next().Payload, "Too many database timeouts")
 		require.Contains(t, c.next().Payload, phoenix.MessageSubscribed)
 		time.Sleep(6 * time.Second)
 		insert(t, s, 3)
 		c.gets(3)
+	})
+}
+
+// A terminated connection refuses one private join and one subscription as if
+// they were not permitted, and nothing else.
+func TestTerminateConnections(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		user := s.Sign(mockserver.Claims{"role": "authenticated", "exp": time.Now().Add(time.Hour).Unix()})
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		require.NoError(t, s.Inject(mockserver.Fault{Name: "terminate-connections"}))
+
+		c.join(2, "realtime:private", `{"private":true}`, user)
+		require.Contains(t, c.next().Payload, `"reason":"Unauthorized: You do not have permissions to read from this Channel topic: private"`)
+		c.join(3, "realtime:private", `{"private":true}`, user)
+		require.Contains(t, c.next().Payload, `"status":"ok"`)
+
+		c.join(4, "realtime:b", `{"postgres_changes":`+ordersBinding+`}`, "")
+		require.Contains(t, c.next().Payload, `"status":"ok"`)
+		require.Contains(t, c.next().Payload, `Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: `+
+			`[event: *, schema: public, table: orders, filters: [], select: nil]. Exception: FATAL 57P01 (admin_shutdown) terminating connection due to administrator command`)
+		c.silent(20 * time.Second) // The server does not try again.
+		c.subscribed(5, "realtime:c", ordersBinding, "")
+		insert(t, s, 1)
+		c.change() // realtime:a
+		c.change() // realtime:c
+	})
+}
+
+// A pool has noticed some time after a restart that its connections are gone.
+func TestTerminatedConnections_Noticed(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		user := s.Sign(mockserver.Claims{"role": "authenticated", "exp": time.Now().Add(time.Hour).Unix()})
+		s.RestartDatabase(time.Second)
+		time.Sleep(3 * time.Second)
+		c.join(1, "realtime:private", `{"private":true}`, user)
+		require.Contains(t, c.next().Payload, `"status":"ok"`)
+		c.subscribed(2, "realtime:a", ordersBinding, "")
 	})
 }
 

@@ -146,9 +146,12 @@ func (ch *channel) subscribeNow() {
 	rt := ch.conn.rt
 	message := rt.faults.failedSubscription()
 	var subs []*subscription
-	if rt.faults.outage() != nil {
+	switch {
+	case rt.faults.subscriptionTerminated():
+		message = ch.terminatedSubscription()
+	case rt.faults.outage() != nil:
 		message = databaseTimeouts
-	} else if message == "" {
+	case message == "":
 		var err error
 		if subs, err = ch.subscriptions(); errors.Is(err, backend.ErrUnavailable) {
 			message = databaseTimeouts
@@ -179,6 +182,29 @@ func (ch *channel) subscribeNow() {
 	}
 	ch.told = true
 	ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusOK, phoenix.MessageSubscribed)
+}
+
+// terminatedSubscription returns the message about a subscription whose
+// connection was terminated: that of a binding that cannot be read, or the
+// connection's, which the server blames on the first binding.
+func (ch *channel) terminatedSubscription() string {
+	var first bindingParams
+	for i, b := range ch.config.bindings {
+		p, err := b.params()
+		if err != nil {
+			return err.Error()
+		}
+		if i == 0 {
+			first = p
+		}
+	}
+	return bindingException(first, connectionTerminated)
+}
+
+// bindingException is the message about an exception of PostgreSQL in one
+// binding.
+func bindingException(p bindingParams, exception string) string {
+	return fmt.Sprintf("Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: %v. Exception: %s", p, exception)
 }
 
 // databaseTimeouts is what the server says of a subscription for which the
@@ -217,9 +243,7 @@ func (ch *channel) subscriptions() (all []*subscription, err error) {
 		subs, err := ch.bind(i, p)
 		var refused *Error
 		if errors.As(err, &refused) {
-			return all, bindingError(fmt.Sprintf(
-				"Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: %v. Exception: ERROR %s (%s) %s",
-				p, refused.Code, conditionName(refused.Code), refused.Message))
+			return all, bindingError(bindingException(p, fmt.Sprintf("ERROR %s (%s) %s", refused.Code, conditionName(refused.Code), refused.Message)))
 		}
 		if err != nil {
 			return all, err

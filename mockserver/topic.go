@@ -205,6 +205,10 @@ func (ch *channel) accessToken(payload []byte) {
 		ch.shutdown(err.systemText())
 		return
 	}
+	if ch.config.private && rt.faults.rightsTerminated() {
+		ch.shutdown(notPermitted + ch.name)
+		return
+	}
 	if ch.config.private && rt.faults.outage() != nil {
 		ch.shutdown(noDatabase)
 		return
