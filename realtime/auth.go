@@ -11,6 +11,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/secret"
 )
 
 const (
@@ -210,6 +211,8 @@ func (a *auth) check(token string, expiry, now time.Time) error {
 	switch {
 	case token == "":
 		return errTokenEmpty
+	case secret.Check(token) != nil:
+		return fmt.Errorf("the token %w", secret.Check(token))
 	case !expiry.IsZero() && !now.Before(expiry.Add(-tokenLeeway)):
 		return ErrTokenExpired
 	case a.rejected && token == a.token:

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/text"
 )
 
 // Message is a broadcast over HTTP. Everybody who has joined the topic gets it,
@@ -46,16 +47,17 @@ type BroadcastError struct {
 }
 
 func (e *BroadcastError) Error() string {
-	text := e.Message
-	if text == "" {
-		text = http.StatusText(e.Status)
+	reason := e.Message
+	if reason == "" {
+		reason = http.StatusText(e.Status)
 	}
 	for i, faults := range e.Faults {
 		if len(faults) > 0 {
-			return fmt.Sprintf("realtime: broadcast: HTTP %d: message %d: %v", e.Status, i, faults)
+			reason = fmt.Sprintf("message %d: %s", i, text.Clean(fmt.Sprint(faults), maxErrorText))
+			break
 		}
 	}
-	return fmt.Sprintf("realtime: broadcast: HTTP %d: %s", e.Status, text)
+	return fmt.Sprintf("realtime: broadcast: HTTP %d: %s", e.Status, reason)
 }
 
 // Broadcast sends messages over HTTP, without a websocket and without joining
@@ -159,35 +161,64 @@ func (c *Client) postBroadcast(ctx context.Context, to *url.URL, contentType str
 	return broadcastError(resp)
 }
 
-// maxErrorBody is how much is read of an answer that says what was wrong.
-const maxErrorBody = 64 << 10
+const (
+	// maxErrorBody is how much is read of an answer that says what was wrong.
+	maxErrorBody = 64 << 10
+	// maxErrorText bounds each text in it.
+	maxErrorText = 300
+)
 
+// broadcastError reads a refusal, of which it takes no more than maxErrorBody.
 func broadcastError(resp *http.Response) error {
-	e := &BroadcastError{Status: resp.StatusCode}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
+	return parseBroadcastError(resp.StatusCode, body)
+}
+
+func parseBroadcastError(status int, body []byte) *BroadcastError {
+	e := &BroadcastError{Status: status}
 	var answer struct {
-		Message string                     `json:"message"`
-		Error   string                     `json:"error"`
+		Message any                        `json:"message"`
+		Error   any                        `json:"error"`
 		Errors  map[string]json.RawMessage `json:"errors"`
 	}
-	if json.NewDecoder(io.LimitReader(resp.Body, maxErrorBody)).Decode(&answer) != nil {
+	if json.Unmarshal(body, &answer) != nil {
 		return e
 	}
-	e.Message = answer.Message + answer.Error
+	e.Message = cleaned(answer.Message) + cleaned(answer.Error)
 	var messages []json.RawMessage
 	if json.Unmarshal(answer.Errors["messages"], &messages) != nil && len(answer.Errors) > 0 {
-		text, _ := json.Marshal(answer.Errors) // JSON that has been read
-		e.Message = string(text)
+		all, _ := json.Marshal(answer.Errors) // JSON that has been read
+		e.Message = cleaned(string(all))
 	}
 	for _, raw := range messages {
 		var faults map[string][]string
 		if json.Unmarshal(raw, &faults) != nil { // a text about all of them
-			_ = json.Unmarshal(raw, &e.Message)
+			var about any
+			_ = json.Unmarshal(raw, &about)
+			e.Message = cleaned(about)
 			continue
 		}
-		if len(faults) == 0 {
-			faults = nil
-		}
-		e.Faults = append(e.Faults, faults)
+		e.Faults = append(e.Faults, cleanFaults(faults))
 	}
 	return e
+}
+
+func cleanFaults(faults map[string][]string) map[string][]string {
+	var clean map[string][]string // nil where there are none
+	for field, texts := range faults {
+		for i, t := range texts {
+			texts[i] = cleaned(t)
+		}
+		if clean == nil {
+			clean = map[string][]string{}
+		}
+		clean[cleaned(field)] = texts
+	}
+	return clean
+}
+
+// cleaned is a text that the server sent, empty if it is none.
+func cleaned(v any) string {
+	s, _ := v.(string)
+	return text.Clean(s, maxErrorText)
 }

@@ -4,9 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/gapless-go/gapless/internal/origin"
+	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/internal/secret"
 )
 
 var (
@@ -16,17 +22,13 @@ var (
 	// ErrForeignURL is the error of Do for a URL that is not of the project. The
 	// key and the token go nowhere else.
 	ErrForeignURL = Permanent(errors.New("realtime: the request's URL is not of the project"))
-
-	errNotShown = errors.New("the request failed; the error is not shown as it holds what is secret")
 )
-
-// maxRedirects is how many redirects a request follows, as with net/http.
-const maxRedirects = 10
 
 // Do makes a request to one of the project's other APIs (REST, Auth,
 // Functions) as whom the channels act: with the header apikey, and with the
 // present token in the header Authorization. Both replace what r has. An sb_…
-// key goes into apikey alone, as it is no token.
+// key goes into apikey alone, as it is no token. Of Options.Header it has what r
+// does not set itself.
 //
 // The URL is relative to the project, such as "/rest/v1/orders?select=*", or
 // an absolute one of the project's own scheme, host and port; any other is
@@ -38,14 +40,22 @@ const maxRedirects = 10
 // Do blocks until the head of the answer is there, or r's context ends. While
 // Options.Token is asked for a new token it waits for that, too, and returns
 // its error. After Close it returns ErrClosed; Close ends no request that is
-// under way. Errors hold neither the key nor a token nor the URL's query. A
-// nil error comes with an answer of any status, whose body the caller closes.
-// Nothing is tried again.
+// under way. Errors hold neither the key nor a token nor the URL's query; a
+// panic of the HTTPClient's is a [PanicError]. A nil error comes with an answer
+// of any status, whose body the caller closes. Nothing is tried again.
 //
-// An answer 401 means that the token is not used any more: the next call, of
-// Do or Token, asks Options.Token for a new one. PostgREST's 401 for a role
-// that lacks a right, whose WWW-Authenticate is just "Bearer", says nothing
-// against the token and does not count.
+// An answer by which one of the project's own APIs refuses the token means that
+// it is not used any more: the next call, of Do or Token, asks Options.Token for
+// a new one. That is
+//
+//   - 401 with error="invalid_token" in WWW-Authenticate, by /rest/v1 (code
+//     PGRST301 or PGRST303), /graphql/v1 and /storage/v1,
+//   - 401 or 403 with the header x-sb-error-code: bad_jwt, by /auth/v1,
+//   - 401 in JSON by Realtime's own API.
+//
+// Any other 401 says nothing against the token: that of an Edge Function, a
+// gateway's page, an API key that is not known, or PostgREST's for a role that
+// lacks a right.
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	to, err := c.endpoint.resolve(r.URL)
 	return c.do(r, to, err)
@@ -67,12 +77,23 @@ func (c *Client) do(r *http.Request, to *url.URL, err error) (*http.Response, er
 		return nil, err
 	}
 	sender := *c.opts.HTTPClient
-	sender.CheckRedirect = within(to, sender.CheckRedirect)
-	answer, err := sender.Do(out)
+	sender.CheckRedirect = origin.Within(to, sender.CheckRedirect)
+	var answer *http.Response
+	err = rescue.Do("Options.HTTPClient", func() (err error) {
+		answer, err = sender.Do(out)
+		return err
+	})
 	if err != nil {
-		return nil, requestError(out, err, c.opts.Key, token)
+		err = secret.Scrub(err, c.opts.Key, token, out.URL.RawQuery)
+		return nil, fmt.Errorf("realtime: %s %s: %w", out.Method, out.URL.EscapedPath(), err)
 	}
-	if answer.StatusCode == http.StatusUnauthorized && answer.Header.Get("WWW-Authenticate") != "Bearer" {
+	if answer.Header.Get("Age") == "" { // the Date of one from a store is old
+		c.router.readClock(answer)
+	}
+	if answer.Request != nil {
+		to = answer.Request.URL // where redirects led to
+	}
+	if c.endpoint.refusesToken(to, answer) {
 		c.auth.refuse(token)
 	}
 	return answer, nil
@@ -89,9 +110,11 @@ func (c *Client) authorize(r *http.Request, to *url.URL) (out *http.Request, tok
 	out = r.Clone(r.Context())
 	out.URL = to
 	out.Host = "" // that of the URL: a gateway may tell projects apart by it
+	out.Header = c.opts.Header.Clone()
 	if out.Header == nil {
 		out.Header = http.Header{}
 	}
+	maps.Copy(out.Header, r.Header)
 	out.Header.Set("apikey", c.opts.Key)
 	out.Header.Del("Authorization")
 	if token != "" {
@@ -109,32 +132,29 @@ func (c *Client) requestToken(ctx context.Context) (string, error) {
 	return sendable(token), err
 }
 
-// within keeps redirects where the request was meant to go: net/http would take
-// the header apikey to any host.
-func within(to *url.URL, check func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
-	return func(r *http.Request, via []*http.Request) error {
-		switch {
-		case origin(r.URL) != origin(to):
-			return http.ErrUseLastResponse
-		case check != nil:
-			return check(r, via)
-		case len(via) >= maxRedirects:
-			return fmt.Errorf("stopped after %d redirects", maxRedirects)
-		}
-		return nil
+// refusesToken reports whether an answer is that of one of the project's own
+// APIs which refuses the token: see Do.
+func (e endpoint) refusesToken(from *url.URL, answer *http.Response) bool {
+	unauthorized := answer.StatusCode == http.StatusUnauthorized
+	if !unauthorized && answer.StatusCode != http.StatusForbidden {
+		return false
 	}
-}
-
-// requestError names the request of an error of net/http without its query,
-// which may hold data.
-func requestError(r *http.Request, err error, secrets ...string) error {
-	err = redact(err)
-	for _, secret := range append(secrets, r.URL.RawQuery) {
-		if secret != "" && strings.Contains(err.Error(), secret) {
-			err = errNotShown // such as that of a Location which repeats the query
-		}
+	path := from.Path
+	if strings.HasPrefix(path, e.api().Path+"/") {
+		kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+		return unauthorized && kind == "application/json"
 	}
-	return fmt.Errorf("realtime: %s %s: %w", r.Method, r.URL.EscapedPath(), err)
+	if e.project == nil {
+		return false
+	}
+	service, _, _ := strings.Cut(strings.TrimPrefix(path, e.project.Path+"/"), "/v1/")
+	switch service {
+	case "rest", "graphql", "storage":
+		return unauthorized && strings.Contains(answer.Header.Get("WWW-Authenticate"), `error="invalid_token"`)
+	case "auth":
+		return answer.Header.Get("x-sb-error-code") == "bad_jwt"
+	}
+	return false
 }
 
 // resolve makes an absolute URL of the project.
@@ -145,7 +165,7 @@ func (e endpoint) resolve(u *url.URL) (*url.URL, error) {
 	case u == nil || u.Opaque != "" || u.User != nil:
 		return nil, ErrForeignURL
 	case u.Scheme != "" || u.Host != "":
-		if origin(u) != origin(e.project) {
+		if !origin.Same(u, e.project) {
 			return nil, ErrForeignURL
 		}
 		return u, nil
@@ -155,17 +175,4 @@ func (e endpoint) resolve(u *url.URL) (*url.URL, error) {
 	to.RawPath = e.project.EscapedPath() + "/" + strings.TrimLeft(u.EscapedPath(), "/")
 	to.RawQuery, to.ForceQuery = u.RawQuery, u.ForceQuery
 	return &to, nil
-}
-
-// origin is what must be equal of two URLs for the same server.
-func origin(u *url.URL) string {
-	port := u.Port()
-	switch {
-	case port != "":
-	case strings.EqualFold(u.Scheme, "http"):
-		port = "80"
-	case strings.EqualFold(u.Scheme, "https"):
-		port = "443"
-	}
-	return strings.ToLower(u.Scheme + "://" + u.Hostname() + ":" + port)
 }

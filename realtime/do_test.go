@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/realtime"
 )
 
@@ -208,7 +210,7 @@ func TestDoAsksForATokenAfter401(t *testing.T) {
 	w := &web{}
 	w.answer = func(r *http.Request) (*http.Response, error) {
 		switch {
-		case r.URL.Path == "/denied":
+		case r.URL.Path == "/rest/v1/denied":
 			return respond(http.StatusUnauthorized, "WWW-Authenticate", "Bearer"), nil
 		case r.Header.Get("Authorization") == "Bearer one":
 			return respond(http.StatusUnauthorized, "WWW-Authenticate", `Bearer error="invalid_token"`), nil
@@ -216,33 +218,129 @@ func TestDoAsksForATokenAfter401(t *testing.T) {
 		return respond(http.StatusOK), nil
 	}
 	c := onWeb(t, w, realtime.Options{Token: source})
-	answer, err := get(t, c, "/a")
+	answer, err := get(t, c, "/rest/v1/a")
 	require.NoError(t, err)
 	require.Equal(t, 401, answer.StatusCode, "there is no retry")
 	require.Equal(t, 1, calls)
 	for range 3 {
-		answer, err = get(t, c, "/a")
+		answer, err = get(t, c, "/rest/v1/a")
 		require.NoError(t, err)
 		require.Equal(t, 200, answer.StatusCode)
 		require.Equal(t, 2, calls)
 	}
-	_, err = get(t, c, "/denied")
+	_, err = get(t, c, "/rest/v1/denied")
 	require.NoError(t, err)
-	_, err = get(t, c, "/a")
+	_, err = get(t, c, "/rest/v1/a")
 	require.NoError(t, err)
 	require.Equal(t, 2, calls, "a right that the role lacks is not the token's fault")
 
 	// Any number of refusals leaves channels their chance; the source is asked
 	// each time, and a token that it returns again is an error.
-	w.answer = func(*http.Request) (*http.Response, error) { return respond(401), nil }
+	w.answer = func(*http.Request) (*http.Response, error) {
+		return respond(401, "WWW-Authenticate", `Bearer error="invalid_token"`), nil
+	}
 	for n := 3; n <= 4; n++ {
-		_, err = get(t, c, "/a")
+		_, err = get(t, c, "/rest/v1/a")
 		if n == 4 {
-			_, again := get(t, c, "/a")
+			_, again := get(t, c, "/rest/v1/a")
 			require.ErrorContains(t, again, "token source")
 		}
 		require.NoError(t, err)
 	}
+}
+
+// Only the project's own APIs can say that a token is of no use.
+func TestDo_WhoseRefusalOfATokenCounts(t *testing.T) {
+	const page, object = "text/html; charset=utf-8", "application/json; charset=utf-8"
+	invalid := []string{"WWW-Authenticate", `Bearer error="invalid_token", error_description="JWT expired"`}
+	for _, c := range []struct {
+		path    string
+		status  int
+		headers []string
+		counts  bool
+	}{
+		{"/rest/v1/orders", 401, invalid, true},
+		{"/rest/v1/rpc/f", 401, invalid, true},
+		{"/graphql/v1/", 401, invalid, true},
+		{"/storage/v1/object/a", 401, invalid, true},
+		{"/auth/v1/user", 403, []string{"x-sb-error-code", "bad_jwt"}, true},
+		{"/auth/v1/user", 401, []string{"x-sb-error-code", "bad_jwt"}, true},
+		{"/realtime/v1/api/broadcast", 401, []string{"Content-Type", object}, true},
+
+		{"/functions/v1/mine", 401, nil, false},
+		{"/functions/v1/mine", 401, invalid, false},
+		{"/functions/v1/mine", 401, []string{"Content-Type", object}, false},
+		{"/functions/v1/rest/v1/orders", 401, invalid, false},
+		{"/mine", 401, invalid, false},
+		{"/rest/v1/orders", 401, nil, false},
+		{"/rest/v1/orders", 401, []string{"WWW-Authenticate", "Bearer"}, false},
+		{"/rest/v1/orders", 401, []string{"WWW-Authenticate", `Key realm="kong"`}, false},
+		{"/rest/v1/orders", 401, []string{"Content-Type", page}, false},
+		{"/rest/v1/orders", 403, invalid, false},
+		{"/auth/v1/user", 403, nil, false},
+		{"/auth/v1/user", 403, []string{"x-sb-error-code", "user_banned"}, false},
+		{"/realtime/v1/api/broadcast", 401, []string{"Content-Type", page}, false},
+		{"/realtime/v1/api/broadcast", 403, []string{"Content-Type", object}, false},
+	} {
+		calls := 0
+		source := func(context.Context) (string, time.Time, error) {
+			calls++
+			return fmt.Sprint("token-", calls), time.Time{}, nil
+		}
+		client := onWeb(t, always(c.status, c.headers...), realtime.Options{Token: source})
+		_, err := get(t, client, c.path)
+		require.NoError(t, err)
+		_, err = client.Token(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, c.counts, calls == 2, "%s %d %v", c.path, c.status, c.headers)
+	}
+}
+
+func TestOptions_HeaderGoesWithEveryRequest(t *testing.T) {
+	w := always(202)
+	c := onWeb(t, w, realtime.Options{Header: http.Header{
+		"X-Tenant": {"t1"}, "Prefer": {"of the options"}, "Apikey": {"not this"}, "Authorization": {"nor this"}}})
+	r, err := http.NewRequest(http.MethodGet, "/rest/v1/a", nil)
+	require.NoError(t, err)
+	r.Header.Set("Prefer", "of the request")
+	_, err = c.Do(r)
+	require.NoError(t, err)
+	require.NoError(t, c.Broadcast(t.Context(), realtime.Message{Topic: "t", Event: "e", Payload: map[string]any{}}))
+	for i, prefer := range []string{"of the request", "of the options"} {
+		h := w.seen[i].Header
+		require.Equal(t, []string{"t1"}, h["X-Tenant"])
+		require.Equal(t, []string{prefer}, h["Prefer"])
+		require.Equal(t, []string{anonKey}, h["Apikey"])
+		require.Equal(t, []string{"Bearer " + anonKey}, h["Authorization"])
+	}
+	require.Len(t, r.Header, 1, "the caller's request is left alone")
+}
+
+func TestOptions_WhatNoRequestCanCarryIsRefused(t *testing.T) {
+	for name, o := range map[string]realtime.Options{
+		"Options.Key":    {Key: anonKey + "\n"},
+		"Options.Header": {Key: anonKey, Header: http.Header{"X-Tenant": {"one\r\nX-Other: two"}}},
+	} {
+		o.URL = projectURL
+		_, err := realtime.New(o)
+		require.ErrorContains(t, err, name)
+		require.NotContains(t, err.Error(), "\n")
+		require.NotContains(t, err.Error(), anonKey)
+	}
+	w := always(200)
+	c := onWeb(t, w, realtime.Options{Token: func(context.Context) (string, time.Time, error) { return "SECRET\n", time.Time{}, nil }})
+	_, err := get(t, c, "/rest/v1/a")
+	require.ErrorContains(t, err, "the token has a space, a line break")
+	require.NotContains(t, err.Error(), "SECRET")
+	require.Empty(t, w.seen)
+}
+
+func TestDo_APanicOfTheTransportIsAnError(t *testing.T) {
+	c := onWeb(t, &web{answer: func(*http.Request) (*http.Response, error) { panic("boom") }}, realtime.Options{})
+	_, err := get(t, c, "/rest/v1/a")
+	require.ErrorContains(t, err, "panic in Options.HTTPClient: boom")
+	var p *rescue.Error
+	require.ErrorAs(t, err, &p)
 }
 
 func TestDoErrors(t *testing.T) {

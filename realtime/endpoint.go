@@ -55,10 +55,23 @@ func parseEndpoint(raw, key string, v phoenix.Version) (endpoint, error) {
 	default:
 		path += "/realtime/v1/websocket"
 	}
-	q := u.Query()
-	q.Set("apikey", key)
-	q.Set("vsn", v.String())
-	return endpoint{url.URL{Scheme: u.Scheme, Host: u.Host, Path: path, RawQuery: q.Encode()}, project}, nil
+	query := withParameter(u.RawQuery, "apikey", key)
+	query = withParameter(query, "vsn", v.String())
+	return endpoint{url.URL{Scheme: u.Scheme, Host: u.Host, Path: path, RawQuery: query}, project}, nil
+}
+
+// withParameter returns a query with a parameter in the place of those of its
+// name, at the end. The others stay as they are and where they are.
+func withParameter(query, name, value string) string {
+	var parameters []string
+	for p := range strings.SplitSeq(query, "&") {
+		has, _, _ := strings.Cut(p, "=")
+		if plain, err := url.QueryUnescape(has); p != "" && (err != nil || plain != name) {
+			parameters = append(parameters, p)
+		}
+	}
+	value = strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
+	return strings.Join(append(parameters, name+"="+value), "&")
 }
 
 // projectOf returns the address of the project whose websocket is at u, nil

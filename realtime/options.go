@@ -11,6 +11,7 @@ import (
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/secret"
 )
 
 // Options says where the project is and how to talk to it. URL and Key are
@@ -41,7 +42,9 @@ type Options struct {
 	// read in large pieces; a transport of another kind, or with a DialTLSContext
 	// of its own, is used as it is, and costs more for each frame.
 	HTTPClient *http.Client
-	// Header is added to the upgrade request.
+	// Header is added to every request: the upgrade, and those of Do and
+	// Broadcast, as far as they do not set it themselves. apikey and
+	// Authorization are the client's own.
 	Header http.Header
 
 	// ConnectTimeout bounds one attempt to connect. Default 20 s.
@@ -99,6 +102,12 @@ type Hooks struct {
 func (o Options) withDefaults() (Options, error) {
 	if strings.TrimSpace(o.Key) == "" {
 		return o, errors.New("realtime: Options.Key is empty")
+	}
+	if err := secret.Check(o.Key); err != nil {
+		return o, fmt.Errorf("realtime: Options.Key %w", err)
+	}
+	if err := secret.CheckHeader(o.Header); err != nil {
+		return o, fmt.Errorf("realtime: Options.Header: %w", err)
 	}
 	if o.Vsn == "" {
 		o.Vsn = phoenix.V2.String()

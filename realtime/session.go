@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/secret"
 )
 
 // keepBuffer is the largest read buffer that is kept for the next frame.
@@ -73,7 +74,7 @@ func (c *Client) dial() (*websocket.Conn, *bigReader, error) {
 	case ctx.Err() != nil:
 		return nil, nil, context.Cause(ctx)
 	}
-	return nil, nil, redact(err)
+	return nil, nil, secret.Scrub(err, c.opts.Key)
 }
 
 // refusal returns the text of a refused upgrade, which the server gives as
