@@ -63,11 +63,7 @@ type adminUser struct {
 // admin lets only the service on to the handler.
 func (a *authAPI) admin(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		token, given := bearerToken(r)
-		if !given { // a secret key is no token, and comes as the API key alone
-			token = apiKey(r)
-		}
-		claims, err := a.server.keyClaims(token)
+		claims, _, err := a.server.callerClaims(r)
 		if err != nil || roleOf(claims) != "service_role" {
 			writeAuthError(w, http.StatusForbidden, "not_admin", "User not allowed")
 			return

@@ -229,6 +229,9 @@ func post(t *testing.T, s *mockserver.Server, path, contentType, content, token 
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+"/realtime/v1/api"+path, strings.NewReader(content))
 	require.NoError(t, err)
 	r.Header.Set("Content-Type", contentType)
+	if strings.HasPrefix(token, "sb_") {
+		r.Header.Set("apikey", token)
+	}
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -258,7 +261,8 @@ func TestC60REST(t *testing.T) {
 			{"/broadcast/open%2Fdoor/events/e%20v?private=true", "application/json", `[1, 2]`, user, 202, ""},
 			{"/broadcast/shut/events/e?private=true", "application/json", `{}`, user, 403, `{"message":"Unauthorized"}`},
 			{"/broadcast/shut/events/e", "application/json", `{}`, s.UserToken("u", -time.Hour), 401, `{"message":"Unauthorized"}`},
-			{"/broadcast/shut/events/e", "application/json", ``, "sb_publishable_x", 202, ""},
+			{"/broadcast/shut/events/e", "application/json", ``, s.PublishableKey(), 202, ""},
+			{"/broadcast/shut/events/e", "application/json", ``, "sb_secret_x", 401, `{"message":"Unauthorized"}`},
 			{"/broadcast", "application/json", `{"messages":"x"}`, user, 422, `{"errors":{"messages":["is invalid"]}}`},
 			{"/broadcast", "text/plain", `{"messages":[]}`, user, 422, `{"errors":{"messages":["can't be blank"]}}`},
 			{"/broadcast", "application/json", `{"messages":[{"topic":"","event":1,"payload":null,"private":"x"}]}`, user, 422, `{"errors":{"messages":[{"topic":["can't be blank"],"event":["is invalid"],"payload":["can't be blank"],"private":["is invalid"]}]}}`},

@@ -102,14 +102,14 @@ func (rt *realtime) limitBroadcasts(header http.Header) *httpRefusal {
 }
 
 // broadcaster returns the claims of a request: those of its bearer token, or
-// without one of its API key. An sb_ key counts in either place, as the gateway
-// exchanges it.
+// without one of its API key. See callerClaims.
 func (s *Server) broadcaster(r *http.Request) (Claims, bool) {
 	token, given := bearerToken(r)
-	if !given {
-		token = apiKey(r)
+	if !given || token == apiKey(r) {
+		who, err := s.realtime.connectionBearer(apiKey(r))
+		return who.claims, err == nil
 	}
-	who, err := s.realtime.connectionBearer(token)
+	who, err := s.realtime.bearer(token)
 	return who.claims, err == nil
 }
 

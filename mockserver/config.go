@@ -24,6 +24,12 @@ type Config struct {
 
 	// JWTSecret signs and verifies HS256 tokens; empty: DefaultSecret.
 	JWTSecret string
+	// PublishableKey and SecretKey are the project's keys that are no JWTs. They
+	// begin with sb_publishable_ and sb_secret_, stand for the roles anon and
+	// service_role, and are taken as API keys, and in Authorization where they
+	// equal the API key. Empty: keys that are derived from JWTSecret. See
+	// Server.PublishableKey and Server.SecretKey.
+	PublishableKey, SecretKey string
 	// Keys are further keys that tokens may be signed with.
 	Keys []VerificationKey
 	// TokenLifetime is that of access tokens given at sign-in and refresh;

@@ -167,13 +167,11 @@ func keyOf(r *http.Request) (string, bool) {
 	return query.Get("apikey"), query.Has("apikey")
 }
 
-// connectionBearer reads the key of a connection. Keys that begin with sb_ are
-// no tokens: the gateway before the real server exchanges them for one.
+// connectionBearer reads the key of a connection. The gateway before the real
+// server exchanges a publishable or secret key for a token.
 func (rt *realtime) connectionBearer(key string) (bearer, *tokenError) {
-	for prefix, role := range map[string]string{"sb_publishable_": "anon", "sb_secret_": "service_role"} {
-		if strings.HasPrefix(key, prefix) {
-			return bearer{token: key, claims: Claims{"role": role}}, nil
-		}
+	if role, ok := rt.verifier.keyRole(key); ok {
+		return bearer{token: key, claims: Claims{"role": role}}, nil
 	}
 	return rt.bearer(key)
 }

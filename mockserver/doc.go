@@ -40,8 +40,9 @@
 //
 // # Who may do what
 //
-// Server.AnonKey and Server.ServiceKey are the keys of the project, and keys
-// that begin with sb_publishable_ and sb_secret_ are taken, too.
+// Server.PublishableKey and Server.SecretKey are the keys of the project, and
+// Server.AnonKey and Server.ServiceKey the same as JWTs, as older projects have
+// them. No other key is accepted.
 // Server.UserToken and Server.Sign make tokens; Config.Users may sign in for
 // theirs at /auth/v1/token. What a role may read and write, Table.Grants says,
 // and under row level security the policies of the table, which are Go

@@ -1,6 +1,9 @@
 package mockserver
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -18,6 +21,29 @@ func (s *Server) AnonKey() string { return s.anonKey }
 // ServiceKey returns the project's secret API key, a JWT with the role
 // service_role, which no policy holds up.
 func (s *Server) ServiceKey() string { return s.service }
+
+// PublishableKey returns the project's publishable key, which stands for the role
+// anon: Config.PublishableKey, or one that is derived from the JWT secret.
+func (s *Server) PublishableKey() string { return s.verifier.publishable }
+
+// SecretKey returns the project's secret key, which stands for the role
+// service_role: Config.SecretKey, or one that is derived from the JWT secret.
+func (s *Server) SecretKey() string { return s.verifier.secretKey }
+
+// What keys begin with that are no JWTs.
+const (
+	publishablePrefix = "sb_publishable_"
+	secretPrefix      = "sb_secret_"
+)
+
+// derivedKey returns a key that begins with the prefix and is the same for every
+// project of one JWT secret.
+func derivedKey(secret, prefix string) string {
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write([]byte(prefix))
+	sum := h.Sum(nil)
+	return prefix + base64.RawURLEncoding.EncodeToString(sum[:16]) + "_" + base64.RawURLEncoding.EncodeToString(sum[16:22])
+}
 
 func (s *Server) projectKey(role string) string {
 	return s.Sign(Claims{"iss": "supabase", "role": role, "exp": farAway.Unix()})
@@ -61,8 +87,8 @@ func apiKey(r *http.Request) string {
 	return r.URL.Query().Get("apikey")
 }
 
-// checkAPIKey wants the API key of a project: a JWT of the role anon or
-// service_role, or a key that begins with sb_publishable_ or sb_secret_.
+// checkAPIKey wants a key of the project: its publishable or secret key, or a JWT
+// of the role anon or service_role that it has signed.
 func (s *Server) checkAPIKey(r *http.Request) *gatewayError {
 	key := apiKey(r)
 	if key == "" {
@@ -78,11 +104,8 @@ var errNoProjectKey = errors.New("mockserver: not a key of the project")
 
 // keyClaims returns the claims that an API key stands for.
 func (s *Server) keyClaims(key string) (Claims, error) {
-	switch {
-	case strings.HasPrefix(key, "sb_publishable_"):
-		return Claims{"role": "anon"}, nil
-	case strings.HasPrefix(key, "sb_secret_"):
-		return Claims{"role": "service_role"}, nil
+	if role, ok := s.verifier.keyRole(key); ok {
+		return Claims{"role": role}, nil
 	}
 	claims, _, err := s.verifier.verify(key)
 	if err != nil {
@@ -94,15 +117,24 @@ func (s *Server) keyClaims(key string) (Claims, error) {
 	return claims, nil
 }
 
-// authenticate returns the claims that a request to the REST API runs under:
-// those of its bearer token, or without one those of its API key. The error is
-// a *restError.
-func (s *Server) authenticate(r *http.Request) (Claims, error) {
+// callerClaims returns the claims that a request runs under: those of its bearer
+// token, or without one those of its API key. A key counts in Authorization only
+// where it equals the API key, since supabase-js sends it in both while nobody is
+// signed in. Token is what was read.
+func (s *Server) callerClaims(r *http.Request) (claims Claims, token string, err error) {
 	token, given := bearerToken(r)
-	if !given {
-		return s.keyClaims(apiKey(r))
+	if !given || token != "" && token == apiKey(r) {
+		token = apiKey(r)
+		claims, err = s.keyClaims(token)
+		return claims, token, err
 	}
-	claims, _, err := s.verifier.verify(token)
+	claims, _, err = s.verifier.verify(token)
+	return claims, token, err
+}
+
+// authenticate is callerClaims for the REST API. The error is a *restError.
+func (s *Server) authenticate(r *http.Request) (Claims, error) {
+	claims, token, err := s.callerClaims(r)
 	if err != nil {
 		e := refuse(http.StatusUnauthorized, "PGRST301", "%s", restTokenText(token, err))
 		e.challenge = `Bearer error="invalid_token", error_description="` + e.Message + `"`

@@ -95,7 +95,7 @@ func newServer(cfg Config, other backend.Database) (*Server, error) {
 	}
 	s := &Server{
 		db:        db,
-		verifier:  newVerifier(cfg.JWTSecret, cfg.Keys),
+		verifier:  newVerifier(cfg),
 		maxRows:   cfg.MaxRows,
 		functions: maps.Clone(cfg.Functions),
 		secret:    []byte(cfg.JWTSecret),
@@ -134,6 +134,11 @@ func (cfg Config) check() error {
 		return fmt.Errorf("mockserver: Config.MaxRows is %d", cfg.MaxRows)
 	case cfg.InMemory && cfg.Addr != "":
 		return errors.New("mockserver: Config.InMemory and Config.Addr are both set")
+	}
+	for name, key := range map[string][2]string{"PublishableKey": {cfg.PublishableKey, publishablePrefix}, "SecretKey": {cfg.SecretKey, secretPrefix}} {
+		if key[0] != "" && (!strings.HasPrefix(key[0], key[1]) || key[0] == key[1]) {
+			return fmt.Errorf("mockserver: Config.%s does not begin with %s", name, key[1])
+		}
 	}
 	if err := cfg.Limits.check(); err != nil {
 		return err

@@ -436,23 +436,25 @@ func TestC29DelayedSubscribed(t *testing.T) {
 	})
 }
 
-// C71: a gateway gives sb_ keys a role.
+// C71: a gateway gives the project's publishable and secret keys a role.
 func TestC71PublishableAndSecretKeys(t *testing.T) {
 	table := orders
 	table.RLS = true
 	bubble(t, mockserver.Config{Tables: []mockserver.Table{table}}, func(t *testing.T, s *mockserver.Server) {
 		sockets := map[string]*socket{}
-		for _, key := range []string{"sb_publishable_abc", "sb_secret_abc"} {
+		for _, key := range []string{s.PublishableKey(), s.SecretKey()} {
 			c, refused := dialSocket(t, s, "?vsn=2.0.0&apikey="+key, nil)
 			require.Nil(t, refused)
 			c.subscribed(1, "realtime:a", ordersBinding, key) // as a token it counts for nothing
 			sockets[key] = c
 		}
 		require.NoError(t, s.Insert("orders", mockserver.Row{"id": 1}))
-		sockets["sb_secret_abc"].change()
-		sockets["sb_publishable_abc"].silent(time.Second)
-		_, refused := dialSocket(t, s, "?apikey=sb_else", nil)
-		require.Equal(t, http.StatusUnauthorized, refused.StatusCode)
+		sockets[s.SecretKey()].change()
+		sockets[s.PublishableKey()].silent(time.Second)
+		for _, key := range []string{"sb_else", "sb_secret_abc", "sb_publishable_abc"} {
+			_, refused := dialSocket(t, s, "?apikey="+key, nil)
+			require.Equal(t, http.StatusUnauthorized, refused.StatusCode)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -93,10 +94,27 @@ type verifier struct {
 	secret []byte
 	keys   []VerificationKey
 	parser *jwt.Parser
+
+	publishable, secretKey string // the keys that are no tokens
 }
 
-func newVerifier(secret string, keys []VerificationKey) *verifier {
-	return &verifier{secret: []byte(secret), keys: keys, parser: jwt.NewParser(jwt.WithoutClaimsValidation())}
+func newVerifier(cfg Config) *verifier {
+	return &verifier{
+		secret: []byte(cfg.JWTSecret), keys: cfg.Keys, parser: jwt.NewParser(jwt.WithoutClaimsValidation()),
+		publishable: cmp.Or(cfg.PublishableKey, derivedKey(cfg.JWTSecret, publishablePrefix)),
+		secretKey:   cmp.Or(cfg.SecretKey, derivedKey(cfg.JWTSecret, secretPrefix)),
+	}
+}
+
+// keyRole returns the role that a publishable or secret key stands for.
+func (v *verifier) keyRole(key string) (role string, ok bool) {
+	switch key {
+	case v.publishable:
+		return "anon", true
+	case v.secretKey:
+		return "service_role", true
+	}
+	return "", false
 }
 
 // verify returns the claims of a token and when it expires. Whitespace in the

@@ -146,11 +146,13 @@ func load(path string) (mockserver.Config, error) {
 const tokenLifetime = 12 * time.Hour
 
 func announce(out io.Writer, s *mockserver.Server, users []mockserver.User) {
-	fmt.Fprintf(out, "project URL:   %s\n", s.URL())
-	fmt.Fprintf(out, "websocket URL: %s\n", s.WebsocketURL())
-	fmt.Fprintf(out, "inspector:     %s/inspect/\n", s.URL())
-	fmt.Fprintf(out, "anon key:      %s\n", s.AnonKey())
-	fmt.Fprintf(out, "service key:   %s\n", s.ServiceKey())
+	fmt.Fprintf(out, "project URL:     %s\n", s.URL())
+	fmt.Fprintf(out, "websocket URL:   %s\n", s.WebsocketURL())
+	fmt.Fprintf(out, "inspector:       %s/inspect/\n", s.URL())
+	fmt.Fprintf(out, "publishable key: %s\n", s.PublishableKey())
+	fmt.Fprintf(out, "secret key:      %s\n", s.SecretKey())
+	fmt.Fprintf(out, "anon key:        %s\n", s.AnonKey())
+	fmt.Fprintf(out, "service key:     %s\n", s.ServiceKey())
 	for _, u := range users {
 		name := u.Email
 		if name == "" {

@@ -65,16 +65,18 @@ func get(t *testing.T, url, key, token string) (int, string) {
 }
 
 func TestDemo(t *testing.T) {
-	lines, stop := start(t, 7)
-	require.Regexp(t, `^project URL:   http://127\.0\.0\.1:\d+$`, lines[0])
-	require.Regexp(t, `^websocket URL: ws://127\.0\.0\.1:\d+/realtime/v1/websocket$`, lines[1])
-	require.Regexp(t, `^inspector:     http://127\.0\.0\.1:\d+/inspect/$`, lines[2])
-	require.Regexp(t, `^anon key:      eyJ`, lines[3])
-	require.Regexp(t, `^service key:   eyJ`, lines[4])
-	require.Regexp(t, `^token of ann@example.com: eyJ`, lines[5])
-	require.Regexp(t, `^token of ben@example.com: eyJ`, lines[6])
+	lines, stop := start(t, 9)
+	require.Regexp(t, `^project URL:     http://127\.0\.0\.1:\d+$`, lines[0])
+	require.Regexp(t, `^websocket URL:   ws://127\.0\.0\.1:\d+/realtime/v1/websocket$`, lines[1])
+	require.Regexp(t, `^inspector:       http://127\.0\.0\.1:\d+/inspect/$`, lines[2])
+	require.Regexp(t, `^publishable key: sb_publishable_[\w-]{31}$`, lines[3])
+	require.Regexp(t, `^secret key:      sb_secret_[\w-]{31}$`, lines[4])
+	require.Regexp(t, `^anon key:        eyJ`, lines[5])
+	require.Regexp(t, `^service key:     eyJ`, lines[6])
+	require.Regexp(t, `^token of ann@example.com: eyJ`, lines[7])
+	require.Regexp(t, `^token of ben@example.com: eyJ`, lines[8])
 	last := func(line string) string { return regexp.MustCompile(`\S+$`).FindString(line) }
-	status, body := get(t, last(lines[0])+"/rest/v1/customers?select=name", last(lines[3]), last(lines[5]))
+	status, body := get(t, last(lines[0])+"/rest/v1/customers?select=name", last(lines[3]), last(lines[7]))
 	require.Equal(t, 200, status, body)
 	require.JSONEq(t, `[{"name":"Ann"},{"name":"Ben"}]`, body)
 	status, body = get(t, last(lines[0])+"/rest/v1/todos", last(lines[3]), "")
@@ -86,8 +88,8 @@ func TestDemo(t *testing.T) {
 func TestSchemaFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "schema.json")
 	require.NoError(t, os.WriteFile(path, []byte(`{"tables":[{"name":"t","columns":[{"name":"id","type":"int8"}],"rows":[{"id":1}]}],"users":[{"phone":"+4711","password":"p","role":"service_role"}]}`), 0o600))
-	lines, stop := start(t, 6, "-schema", path, "-secret", "a-secret-of-one's-own-that-is-long-enough")
-	require.Regexp(t, `^token of \+4711: eyJ`, lines[5])
+	lines, stop := start(t, 8, "-schema", path, "-secret", "a-secret-of-one's-own-that-is-long-enough")
+	require.Regexp(t, `^token of \+4711: eyJ`, lines[7])
 	require.Zero(t, stop())
 }
 
@@ -124,11 +126,11 @@ func TestErrors(t *testing.T) {
 func TestRecordAndPlay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session.jsonl")
 	last := func(line string) string { return regexp.MustCompile(`\S+$`).FindString(line) }
-	server, stopServer := start(t, 7)
+	server, stopServer := start(t, 9)
 	key := last(server[3])
 	proxy, stopProxy := start(t, 3, "-proxy", last(server[0]), "-record", path)
 	session := func(url string) string {
-		status, body := get(t, url+"/rest/v1/customers?select=name", key, last(server[5]))
+		status, body := get(t, url+"/rest/v1/customers?select=name", key, last(server[7]))
 		require.Equal(t, 200, status, body)
 		return body
 	}
@@ -138,6 +140,7 @@ func TestRecordAndPlay(t *testing.T) {
 	file, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.NotContains(t, string(file), "eyJ")
+	require.NotContains(t, string(file), key)
 
 	player, stopPlayer := start(t, 3, "-play", path)
 	require.Equal(t, recorded, session(last(player[0])))

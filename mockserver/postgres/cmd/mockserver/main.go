@@ -126,12 +126,14 @@ func serve(ctx context.Context, out io.Writer, set settings) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "project URL:   %s\n", server.URL())
-	fmt.Fprintf(out, "websocket URL: %s\n", server.WebsocketURL())
-	fmt.Fprintf(out, "inspector:     %s/inspect/\n", server.URL())
-	fmt.Fprintf(out, "database URL:  %s\n", server.DatabaseURL())
-	fmt.Fprintf(out, "anon key:      %s\n", server.AnonKey())
-	fmt.Fprintf(out, "service key:   %s\n", server.ServiceKey())
+	fmt.Fprintf(out, "project URL:     %s\n", server.URL())
+	fmt.Fprintf(out, "websocket URL:   %s\n", server.WebsocketURL())
+	fmt.Fprintf(out, "inspector:       %s/inspect/\n", server.URL())
+	fmt.Fprintf(out, "database URL:    %s\n", server.DatabaseURL())
+	fmt.Fprintf(out, "publishable key: %s\n", server.PublishableKey())
+	fmt.Fprintf(out, "secret key:      %s\n", server.SecretKey())
+	fmt.Fprintf(out, "anon key:        %s\n", server.AnonKey())
+	fmt.Fprintf(out, "service key:     %s\n", server.ServiceKey())
 	if user != "" {
 		fmt.Fprintf(out, "token of %s: %s\n", set.user, user)
 	}
