@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // maxFrame is the largest message that a client may send; a larger one closes
@@ -317,7 +318,10 @@ func (c *conn) workOff() {
 		if !ok {
 			return
 		}
-		do()
+		if err := rescue.Do("a socket", func() error { do(); return nil }); err != nil {
+			c.rt.log.Error("socket killed", "socket", c.id, "error", err)
+			c.kill()
+		}
 	}
 }
 

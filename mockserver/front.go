@@ -1,6 +1,8 @@
 package mockserver
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/memhttp"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // front is where clients reach a server: a listener, in memory or on a TCP
@@ -52,7 +55,7 @@ const maxHeader = 128 << 10
 func (f *front) serve(handler http.Handler, log *slog.Logger) {
 	f.served = make(chan struct{})
 	f.http = &http.Server{
-		Handler:           handler,
+		Handler:           recovered(handler, log),
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    maxHeader,
 		ConnState:         f.countConn,
@@ -63,6 +66,64 @@ func (f *front) serve(handler http.Handler, log *slog.Logger) {
 		_ = f.http.Serve(f.listener) // ErrServerClosed
 	}()
 }
+
+// recovered answers a request whose handler panics, which a policy or a trigger of
+// the user's may do, with status 500, and ends the connection where the answer has
+// begun.
+func recovered(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &watchedAnswer{ResponseWriter: w}
+		err := rescue.Do("a policy or trigger", func() error {
+			next.ServeHTTP(answer, r)
+			return nil
+		})
+		var panicked *rescue.Error
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, http.ErrAbortHandler):
+			panic(http.ErrAbortHandler)
+		case errors.As(err, &panicked):
+			log.Error("a request panicked", "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
+		}
+		if answer.status != 0 || answer.hijacked {
+			panic(http.ErrAbortHandler)
+		}
+		refuse(http.StatusInternalServerError, "XX000", "%v", err).write(w, r.Method != http.MethodHead)
+	})
+}
+
+// watchedAnswer knows the status that was answered.
+type watchedAnswer struct {
+	http.ResponseWriter
+	status   int // 0: none yet
+	hijacked bool
+}
+
+// WriteHeader notes the status.
+func (a *watchedAnswer) WriteHeader(status int) {
+	if a.status == 0 && status >= 200 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implies the status 200.
+func (a *watchedAnswer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Hijack is for websockets.
+func (a *watchedAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	a.hijacked = true
+	return http.NewResponseController(a.ResponseWriter).Hijack()
+}
+
+// Unwrap is for http.ResponseController.
+func (a *watchedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // countConn counts the connections that close waits for. Those of websockets
 // are their handlers'.

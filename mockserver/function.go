@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // Function is a function of the database, in the schema public, which
@@ -207,7 +209,8 @@ func (tx *Tx) updateAs(t *table, old entry, values map[int]any) (row, error) {
 func raised(err error) error {
 	var pg *Error
 	var rest *restError
-	if errors.As(err, &pg) || errors.As(err, &rest) {
+	var panicked *rescue.Error
+	if errors.As(err, &pg) || errors.As(err, &rest) || errors.As(err, &panicked) {
 		return err
 	}
 	return raise("%v", err)
@@ -256,23 +259,21 @@ func (r *restRequest) arguments() (map[string]json.RawMessage, error) {
 }
 
 // callInTx calls a function in a transaction of its own, and again where that
-// came in another one's way. A function that itself returns the error of that
-// is not called again.
+// conflicts with another one, up to maxLost times. A function that itself returns
+// the error of that is not called again.
 func (r *restRequest) callInTx(function Function, args map[string]json.RawMessage) (result []byte, err error) {
-	for {
+	for tries := 1; ; tries++ {
 		var last *Tx
-		var failed error
-		err = r.server.db.run(func(tx *Tx) error {
+		lost, err := r.server.db.attempt(func(tx *Tx) (err error) {
 			tx.caller, last = r.caller, tx
-			result, failed = callJSON(function, &FuncTx{tx}, args)
-			return failed
+			result, err = callJSON(function, &FuncTx{tx}, args)
+			return err
 		})
-		var refused *Error
 		switch {
 		case err == nil:
 			r.awaitVisible(last)
 			return result, nil
-		case failed != nil || !errors.As(err, &refused) || refused.Code != codeConflict:
+		case !lost || !isConflict(err) || tries >= maxLost:
 			return nil, err
 		}
 	}
@@ -284,7 +285,11 @@ type void struct{}
 
 // callJSON calls a function and writes its result.
 func callJSON(function Function, tx *FuncTx, args map[string]json.RawMessage) ([]byte, error) {
-	result, err := function(tx, maps.Clone(args))
+	var result any
+	err := rescue.Do("a function", func() (err error) {
+		result, err = function(tx, maps.Clone(args))
+		return err
+	})
 	if err != nil {
 		return nil, raised(err)
 	}

@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"fmt"
@@ -75,27 +76,13 @@ func (i *inspector) noted(next http.Handler) http.Handler {
 			return
 		}
 		began := time.Now()
-		answer := &watchedAnswer{ResponseWriter: w, status: http.StatusOK}
+		answer := &watchedAnswer{ResponseWriter: w}
 		defer func() { // it may panic, to end the connection
-			i.s.realtime.tap.note(0, "request", "%s %s %d in %d ms", r.Method, redact.URL(r.URL), answer.status, time.Since(began).Milliseconds())
+			i.s.realtime.tap.note(0, "request", "%s %s %d in %d ms", r.Method, redact.URL(r.URL), cmp.Or(answer.status, http.StatusOK), time.Since(began).Milliseconds())
 		}()
 		next.ServeHTTP(answer, r)
 	})
 }
-
-// watchedAnswer knows the status that was answered.
-type watchedAnswer struct {
-	http.ResponseWriter
-	status int
-}
-
-func (a *watchedAnswer) WriteHeader(status int) {
-	a.status = status
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (a *watchedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // frame answers with the whole text of a frame, if it is still there.
 func (i *inspector) frame(w http.ResponseWriter, r *http.Request) {

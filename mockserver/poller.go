@@ -3,6 +3,8 @@ package mockserver
 import (
 	"context"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // maxFailures is how many attempts to make a slot may fail in a row before the
@@ -125,7 +127,12 @@ func (p *poller) look() (wait time.Duration, more bool) {
 	if log == nil {
 		return wait, more
 	}
-	taken, all, err := log.next(maxChanges)
+	var taken int
+	var all []found
+	err := rescue.Do("a policy", func() (err error) {
+		taken, all, err = log.next(maxChanges)
+		return err
+	})
 	delivered := false
 	if err == nil {
 		delivered, err = p.deliverAll(all)

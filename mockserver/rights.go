@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // Extensions of realtime.messages, as its policies see them.
@@ -44,7 +45,7 @@ func (rt *realtime) mayWrite(name, extension string, claims Claims) bool {
 	return may && err == nil
 }
 
-// permits asks a policy. The error is the backend's.
+// permits asks a policy. The error is the backend's, or a panic of the policy.
 func (rt *realtime) permits(p MessagePolicy, name, extension string, write bool, claims Claims) (bool, error) {
 	role := roleOf(claims)
 	switch {
@@ -52,10 +53,22 @@ func (rt *realtime) permits(p MessagePolicy, name, extension string, write bool,
 		return rt.backendPermits(name, extension, write, claims)
 	case !rt.db.roleExists(role):
 		return false, nil
-	case p == nil:
-		return rt.policy(name, claims), nil
+	case p != nil && bypassesRLS(role):
+		return true, nil
 	}
-	return bypassesRLS(role) || p(name, extension, claims), nil
+	may := false
+	err := rescue.Do("a policy on realtime.messages", func() error {
+		if p != nil {
+			may = p(name, extension, claims)
+		} else {
+			may = rt.policy(name, claims)
+		}
+		return nil
+	})
+	if err != nil {
+		rt.log.Warn("a policy cannot be asked", "topic", name, "error", err)
+	}
+	return may, err
 }
 
 // rights are what the claims of a channel allow. What may be read has been

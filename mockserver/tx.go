@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // Tx is a transaction under way: it sees the content of the tables as it was
@@ -39,38 +41,59 @@ func (db *database) begin() *Tx {
 	return &Tx{db: db, caller: caller{role: "postgres"}, base: base, sets: slices.Clone(base), began: time.Now()}
 }
 
-// run makes a transaction of what f does.
+// run makes a transaction of what f does. A panic of f is an error.
 func (db *database) run(f func(*Tx) error) error {
+	_, err := db.attempt(f)
+	return err
+}
+
+// attempt is run. It reports whether f succeeded and the commit failed.
+func (db *database) attempt(f func(*Tx) error) (lost bool, err error) {
 	tx := db.begin()
-	err := f(tx)
+	err = rescue.Do("a function, trigger, policy or default", func() error { return f(tx) })
 	if err == nil {
 		err = tx.err
 	}
 	tx.err = errTxDone
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := db.commit(tx); err != nil {
-		return err
+		return true, err
 	}
 	if len(tx.messages) > 0 && db.sent != nil {
 		db.sent()
 	}
-	return nil
+	return false, nil
 }
 
-// runStatement is run for an f that may be called again: it is, for as long
-// as other transactions are in its way. Every such round is one in which
-// another one has committed.
+// How often a transaction is tried that fails with a serialization failure. One
+// that is lost at its commit meets others that have committed, one that raises
+// the failure by itself meets the same trigger again.
+const (
+	maxLost   = 1000
+	maxRaised = 10
+)
+
+// runStatement is run for an f that may be called again: it is where f fails with
+// a serialization failure, up to maxLost or maxRaised times.
 func (db *database) runStatement(f func(*Tx) error) error {
-	for {
-		err := db.run(f)
-		var refused *Error
-		if errors.As(err, &refused) && refused.Code == codeConflict {
-			continue
+	for tries := 1; ; tries++ {
+		lost, err := db.attempt(f)
+		most := maxRaised
+		if lost {
+			most = maxLost
 		}
-		return err
+		if !isConflict(err) || tries >= most {
+			return err
+		}
 	}
+}
+
+// isConflict reports whether an error is a serialization failure.
+func isConflict(err error) bool {
+	var refused *Error
+	return errors.As(err, &refused) && refused.Code == codeConflict
 }
 
 // Insert adds rows. A column that a row does not name gets its default. After
