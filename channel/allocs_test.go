@@ -45,7 +45,8 @@ func wideFrame(topic string, i, binding int) []byte {
 // pipe is a channel on a link without a server, and its one consumer.
 type pipe struct {
 	*link
-	sub *channel.Subscription
+	decoder phoenix.Decoder
+	sub     *channel.Subscription
 }
 
 func newPipe(t testing.TB) *pipe {
@@ -54,7 +55,7 @@ func newPipe(t testing.TB) *pipe {
 	require.NoError(t, err)
 	sub, err := ch.Subscribe(channel.Binding{Table: "orders"})
 	require.NoError(t, err)
-	p := &pipe{link: l, sub: sub}
+	p := &pipe{link: l, sub: sub, decoder: phoenix.Decoder{Version: phoenix.V2, From: phoenix.FromServer}}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, err := range sub.Changes(over) { // which attaches the channel
@@ -68,11 +69,10 @@ func newPipe(t testing.TB) *pipe {
 // pass brings frames to the channel, and changes to the loop of a user.
 func (p *pipe) pass(t testing.TB, frames ...[]byte) {
 	for _, frame := range frames {
-		_, payload, ok := phoenix.Cut(phoenix.V2, frame)
-		require.True(t, ok)
-		p.handler.Change(t.Context(), payload, frame)
+		m, err := p.decoder.Decode(false, frame)
+		require.NoError(t, err)
+		p.handler.Receive(t.Context(), m, time.Time{})
 	}
-	p.handler.Flush()
 	p.consume(t, len(frames))
 }
 

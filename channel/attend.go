@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -160,7 +161,7 @@ func (c *Channel) presenceAnswered(err error) {
 	a.ref = ""
 	a.settle(a.sent, err)
 	if err != nil {
-		c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
+		c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
 	}
 	c.tellPresence()
 }
@@ -225,7 +226,7 @@ func (c *Channel) presenceState(m phoenix.Message) {
 	}
 	state, err := readRoster(m.Payload)
 	if err != nil {
-		c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
+		c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
 		return
 	}
 	if a.roster == nil {
@@ -265,7 +266,7 @@ func (c *Channel) presenceDiff(m phoenix.Message) {
 	default:
 		a.early, err = []rosterDiff{d}, errEarlyDiffs
 	}
-	c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
+	c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
 }
 
 // changed adds to what the consumer has not taken.

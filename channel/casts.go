@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -115,7 +116,7 @@ func (c *Channel) castsLost(reason cdc.GapReason, since time.Time, err error) {
 	k.since = c.link.ServerTime(since).Add(-c.cfg.replayOverlap)
 	k.gap = &cdc.Gap{Since: since, Reason: reason, Err: err}
 	if len(c.bindings) == 0 && len(k.listeners) > 0 { // or else it has been told
-		c.notices = append(c.notices, Notice{Topic: c.topic, Gap: k.gap})
+		c.notices = append(c.notices, link.Notice{Topic: c.topic, Gap: k.gap})
 	}
 	for _, l := range k.listeners {
 		l.queue.gap(*k.gap, NoReplay)
@@ -147,7 +148,7 @@ func (c *Channel) broadcast(m phoenix.Message) {
 	}
 	b, vouched, err := readBroadcast(c.link.Version(), m, c.joined)
 	if err != nil {
-		c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
+		c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
 		return
 	}
 	if b.Replayed {
@@ -158,7 +159,7 @@ func (c *Channel) broadcast(m phoenix.Message) {
 	}
 	for _, l := range k.listeners {
 		if l.wants(b.Event) && !l.queue.push(b) {
-			c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: errCastOverflow})
+			c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: errCastOverflow})
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -27,14 +28,13 @@ const leaveTimeout = 10 * time.Second
 // safe for concurrent use.
 type Channel struct {
 	topic string // without the prefix
-	link  Link
+	link  link.Link
 	cfg   config
 	made  time.Time
 
 	// What the changes themselves need is theirs, and not under mu.
 	routes     atomic.Pointer[routes] // from the last reply to a join
-	lastChange atomic.Int64           // when the last came, counted from made
-	unflushed  []*Subscription        // the link's reader's
+	lastChange atomic.Int64           // until when the stream was whole when the last came, counted from made
 
 	mu       sync.Mutex
 	state    State
@@ -56,7 +56,7 @@ type Channel struct {
 	liveSince   time.Time // zero: not live
 	everLive    bool
 	inGap       bool
-	lastMessage time.Time // when the server last confirmed the subscription, see heard
+	lastMessage time.Time // until when the stream was whole when the server last confirmed the subscription, see heard
 	pushedAt    time.Time // when a token was pushed whose effect has not been confirmed
 
 	casts    casts                   // receives broadcasts
@@ -64,11 +64,12 @@ type Channel struct {
 	answers  map[phoenix.Ref]*answer // that somebody waits for
 
 	timer   *time.Timer
-	notices []Notice // to be told after mu is released
+	notices []link.Notice // to be told after mu is released
 }
 
-// New makes a channel on a link. Use realtime.Client.Channel.
-func New(link Link, topic string, opts ...Option) (*Channel, error) {
+// New makes a channel on a link, which users cannot have: use
+// realtime.Client.Channel.
+func New(l link.Link, topic string, opts ...Option) (*Channel, error) {
 	switch {
 	case topic == "":
 		return nil, errors.New("channel: empty topic")
@@ -77,7 +78,7 @@ func New(link Link, topic string, opts ...Option) (*Channel, error) {
 	case len(phoenix.TopicPrefix)+len(topic) > maxTopic:
 		return nil, fmt.Errorf("channel: topic of %d bytes, with its prefix it may have %d", len(topic), maxTopic)
 	}
-	c := &Channel{topic: topic, link: link, cfg: defaults(), made: time.Now(), changed: make(chan struct{})}
+	c := &Channel{topic: topic, link: l, cfg: defaults(), made: time.Now(), changed: make(chan struct{})}
 	for _, opt := range opts {
 		if err := opt(&c.cfg); err != nil {
 			return nil, err
@@ -242,7 +243,7 @@ func (c *Channel) close(err error) {
 	c.castsEnded(err)
 	c.presenceEnded()
 	c.unanswered(errEnded)
-	c.notices = append(c.notices, Notice{Topic: c.topic, Ended: err})
+	c.notices = append(c.notices, link.Notice{Topic: c.topic, Ended: err})
 }
 
 // after makes f run in d, under mu, unless another timer or a stop comes

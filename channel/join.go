@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -24,8 +25,8 @@ func (c *Channel) start() error {
 	if !first {
 		return nil
 	}
-	err := c.link.Attach(c.wireTopic(), Handler{
-		Up: c.up, Down: c.down, Receive: c.receive, Change: c.change, Flush: c.flush, Malformed: c.malformed,
+	err := c.link.Attach(c.wireTopic(), link.Handler{
+		Up: c.up, Down: c.down, Receive: c.receive, Malformed: c.malformed,
 		Join: c.join, JoinTimeout: c.joinTimeout, Waiting: c.waiting, Token: c.pushToken, Fail: c.fail,
 	})
 	c.mu.Lock()
@@ -143,7 +144,7 @@ func (c *Channel) joinTimeout() {
 }
 
 // accepted handles the ok to a join.
-func (c *Channel) accepted(response json.RawMessage) {
+func (c *Channel) accepted(response json.RawMessage, whole time.Time) {
 	c.joined, c.pending = c.pending, ""
 	ids, err := echoedIDs(c.bindings, response)
 	if err != nil {
@@ -153,14 +154,14 @@ func (c *Channel) accepted(response json.RawMessage) {
 	routes := newRoutes(c.subs, ids)
 	c.routes.Store(&routes)
 	c.step(accepted)
-	c.notices = append(c.notices, Notice{Topic: c.topic, Joined: true})
+	c.notices = append(c.notices, link.Notice{Topic: c.topic, Joined: true})
 	if c.fresh != c.token {
 		c.push(c.fresh)
 	}
 	c.castsJoined()
 	c.presenceJoined()
 	if len(c.bindings) == 0 {
-		c.subscribed()
+		c.subscribed(whole)
 		return
 	}
 	c.after(c.cfg.liveTimeout, func() { c.degrade(unanswered, errNotLive) })
@@ -245,7 +246,7 @@ func (c *Channel) push(token string) {
 			Event: phoenix.EventAccessToken, Payload: payload})
 	}
 	if err != nil {
-		c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
+		c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
 		return
 	}
 	c.token = token

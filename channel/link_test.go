@@ -13,17 +13,18 @@ import (
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/channel"
+	wire "github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
 // link is a socket without a server: the test is the server.
 type link struct {
 	t        testing.TB
-	handler  channel.Handler
+	handler  wire.Handler
 	mu       sync.Mutex // for Send, which timers call, too
 	requests []bool     // whether each request to join was of a failing channel
 	sent     []phoenix.Message
-	notices  []channel.Notice
+	notices  []wire.Notice
 	refs     uint64
 	attach   error
 	send     error
@@ -31,7 +32,7 @@ type link struct {
 	detached int
 }
 
-func (l *link) Attach(topic string, h channel.Handler) error {
+func (l *link) Attach(topic string, h wire.Handler) error {
 	if l.attach == nil {
 		require.Equal(l.t, "realtime:room", topic)
 		l.handler = h
@@ -44,7 +45,7 @@ func (l *link) RejectToken(string) bool            { return l.another }
 func (l *link) Version() phoenix.Version           { return phoenix.V2 }
 func (l *link) ServerTime(t time.Time) time.Time   { return t }
 func (l *link) NextRef() phoenix.Ref               { l.refs++; return phoenix.NewRef(l.refs) }
-func (l *link) Observe(n channel.Notice)           { l.notices = append(l.notices, n) }
+func (l *link) Observe(n wire.Notice)              { l.notices = append(l.notices, n) }
 func (l *link) Send(m phoenix.Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,8 +53,7 @@ func (l *link) Send(m phoenix.Message) error {
 	return l.send
 }
 func (l *link) receive(m phoenix.Message) {
-	l.handler.Receive(l.t.Context(), m)
-	l.handler.Flush()
+	l.handler.Receive(l.t.Context(), m, time.Now())
 }
 func (l *link) reply(to phoenix.Message, payload string) { l.receive(answer(to, payload)) }
 
@@ -245,7 +245,7 @@ func TestAnUnreadableFrameDoesNotCloseAnOpenGap(t *testing.T) {
 		s.requireGap(cdc.Started, false)
 		s.system(join, "postgres_changes", "error", `{:error, "Too many database timeouts"}`)
 		s.requireGap(cdc.SubscriptionFailed, true)
-		s.handler.Malformed(&phoenix.MalformedError{Err: errors.New("no JSON")})
+		s.handler.Malformed(&phoenix.MalformedError{Err: errors.New("no JSON")}, time.Now())
 		s.requireNothing()
 		s.subscribed(join)
 		s.requireGap(cdc.SubscriptionFailed, false)

@@ -35,6 +35,7 @@ type queue struct {
 	overflow bool // the queue keeps it open
 	told     bool // the consumer has, or will find in items, its open form
 	err      error
+	waiting  bool // the consumer waits for ready, or is about to
 
 	ready chan struct{} // capacity 1: something to take
 	room  chan struct{} // capacity 1: something was taken
@@ -55,14 +56,9 @@ const (
 	gone          // nobody wants it: the stream is over, or the connection
 )
 
-// wakeEvery is how many changes may wait before the consumer is woken though
-// flush has not been called.
-const wakeEvery = 32
-
 // push adds a change, or counts it as lost if there is no room and the policy
 // is to overflow. With the policy to block it waits for room until ctx ends;
-// then the change is lost with the connection, whose gap follows. The consumer
-// may not know of the change before flush.
+// then the change is lost with the connection, whose gap follows.
 func (q *queue) push(ctx context.Context, c *cdc.Change) fate {
 	size := sizeOf(c)
 	for {
@@ -79,11 +75,8 @@ func (q *queue) push(ctx context.Context, c *cdc.Change) fate {
 			q.items = append(q.items, *c)
 			q.changes++
 			q.bytes += size
-			full := q.changes >= min(wakeEvery, q.limit/2)
+			q.wake()
 			q.mu.Unlock()
-			if full {
-				q.flush()
-			}
 			return kept
 		case !q.block:
 			if !q.inGap {
@@ -92,12 +85,11 @@ func (q *queue) push(ctx context.Context, c *cdc.Change) fate {
 			}
 			q.overflow = true
 			q.gap.Lost++
+			q.wake()
 			q.mu.Unlock()
-			q.flush()
 			return overflow
 		}
 		q.mu.Unlock()
-		q.flush()
 		select {
 		case <-q.room:
 		case <-ctx.Done():
@@ -106,8 +98,13 @@ func (q *queue) push(ctx context.Context, c *cdc.Change) fate {
 	}
 }
 
-// flush wakes the consumer.
-func (q *queue) flush() { signal(q.ready) }
+// wake wakes the consumer if it waits. It is called under mu.
+func (q *queue) wake() {
+	if q.waiting {
+		q.waiting = false
+		signal(q.ready)
+	}
+}
 
 // open begins a gap, unless one is open. One that the consumer has not taken
 // yet, with no change behind it, opens again: so a connection that comes and
@@ -167,7 +164,7 @@ func (q *queue) end(err error) {
 	defer q.mu.Unlock()
 	if q.err == nil {
 		q.err = err
-		signal(q.ready)
+		q.wake()
 		signal(q.room)
 	}
 }
@@ -218,6 +215,7 @@ func (q *queue) refill() error {
 				return nil
 			}
 		}
+		q.waiting = q.err == nil
 		return q.err
 	}
 	waiting := q.items[q.head:]
@@ -263,7 +261,7 @@ func (q *queue) caughtUp() (cdc.Change, bool) {
 
 func (q *queue) addGap(g cdc.Gap) {
 	q.items = append(q.items, cdc.Change{Gap: &g})
-	signal(q.ready)
+	q.wake()
 }
 
 // compact moves the waiting items to the front when there are none, or when

@@ -13,12 +13,7 @@ import (
 	"github.com/gapless-go/gapless/cdc"
 )
 
-// push pushes a change and tells the consumer at once.
-func push(q *queue, ctx context.Context, c cdc.Change) fate {
-	f := q.push(ctx, &c)
-	q.flush()
-	return f
-}
+func push(q *queue, ctx context.Context, c cdc.Change) fate { return q.push(ctx, &c) }
 
 func take(q *queue) (c cdc.Change, ok bool, err error) {
 	taken, err := q.take()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -19,19 +20,19 @@ var errOverflow = errors.New("channel: change dropped: the subscription's queue 
 
 // receive takes one message of the channel's topic. Messages that are unknown,
 // or of an earlier join, are ignored.
-func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
+func (c *Channel) receive(ctx context.Context, m phoenix.Message, whole time.Time) {
 	if m.Event == phoenix.EventPostgresChanges {
-		c.change(ctx, m.Payload, nil)
+		c.change(ctx, m.Payload, whole)
 		return
 	}
 	c.mu.Lock()
 	defer c.unlock()
 	switch m.Event {
 	case phoenix.EventReply:
-		c.reply(m)
+		c.reply(m, whole)
 	case phoenix.EventSystem:
 		if m.JoinRef == "" || m.JoinRef == c.joined { // serializer 1.0.0 has no join_ref here
-			c.system(m.Payload)
+			c.system(m.Payload, whole)
 		}
 	case phoenix.EventBroadcast:
 		c.broadcast(m)
@@ -45,61 +46,31 @@ func (c *Channel) receive(ctx context.Context, m phoenix.Message) {
 			ref = m.Ref // where serializer 1.0.0 has it
 		}
 		if ref != "" && ref == c.current() { // after a second join of a topic, the first one's close comes late
-			c.ended(m)
+			c.ended(m, whole)
 		}
 	}
 }
 
 // change decodes the payload of a change and hands it to the subscriptions. It
 // may block, in a subscription that is to block, and so it runs outside mu.
-func (c *Channel) change(ctx context.Context, payload, frame []byte) {
+func (c *Channel) change(ctx context.Context, payload []byte, whole time.Time) {
 	routes := c.routes.Load()
 	if routes == nil || len(*routes) == 0 {
 		return // nobody asked for changes, or the reply to the join has not come
 	}
 	change, ids, err := cdc.Decode(payload)
-	if err != nil && frame != nil {
-		change, ids, err = decodeFrame(c.link.Version(), frame)
-	}
 	if err != nil {
-		c.undecodable(err)
+		c.malformed(&phoenix.MalformedError{Topic: c.wireTopic(), Event: phoenix.EventPostgresChanges, Err: err}, whole)
 		return
 	}
+	c.lastChange.Store(int64(whole.Sub(c.made)))
 	for _, r := range routes.of(ids) {
-		if r.sub.deliver(ctx, &change, r.binding) && !r.sub.unflushed {
-			r.sub.unflushed = true
-			c.unflushed = append(c.unflushed, r.sub)
-		}
+		r.sub.deliver(ctx, &change, r.binding)
 	}
 }
 
-// decodeFrame decodes the change of a frame that is none as it was cut: the
-// payload may have been cut out in the wrong place.
-func decodeFrame(v phoenix.Version, frame []byte) (change cdc.Change, ids []int64, err error) {
-	m, err := phoenix.Decode(v, phoenix.FromServer, false, frame)
-	if err != nil {
-		return change, nil, err
-	}
-	return cdc.Decode(m.Payload)
-}
-
-// flush wakes the consumers of what was delivered. The time is noted here, and
-// not for each change: it may be a little early for when the stream was whole,
-// never late.
-func (c *Channel) flush() {
-	if len(c.unflushed) == 0 {
-		return
-	}
-	c.lastChange.Store(int64(time.Since(c.made)))
-	for _, s := range c.unflushed {
-		s.unflushed = false
-		s.queue.flush()
-	}
-	c.unflushed = c.unflushed[:0]
-}
-
-// heard returns when the server last sent something for this topic that shows
-// that the subscription is in force.
+// heard returns until when the stream was surely whole when the server last sent
+// something for this topic that shows that the subscription is in force.
 func (c *Channel) heard() time.Time {
 	after := time.Duration(c.lastChange.Load())
 	if change := c.made.Add(after); after > 0 && change.After(c.lastMessage) {
@@ -109,16 +80,14 @@ func (c *Channel) heard() time.Time {
 }
 
 // malformed notes a frame that may have held a change and could not be read.
-func (c *Channel) malformed(err *phoenix.MalformedError) { c.undecodable(err) }
-
-func (c *Channel) undecodable(err error) {
+func (c *Channel) malformed(err *phoenix.MalformedError, whole time.Time) {
 	c.mu.Lock()
 	defer c.unlock()
-	c.notices = append(c.notices, Notice{Topic: c.topic, Dropped: err})
-	c.passingGap(cdc.Undecodable, c.heard(), err)
+	c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
+	c.passingGap(cdc.Undecodable, whole, err)
 }
 
-func (c *Channel) reply(m phoenix.Message) {
+func (c *Channel) reply(m phoenix.Message, whole time.Time) {
 	switch {
 	case m.Ref == "":
 	case m.Ref == c.pending:
@@ -130,7 +99,7 @@ func (c *Channel) reply(m phoenix.Message) {
 			c.pending = ""
 			c.degrade(refused, fmt.Errorf("channel: join %q: unreadable reply: %w", c.topic, err))
 		case r.Status == phoenix.StatusOK:
-			c.accepted(r.Response)
+			c.accepted(r.Response, whole)
 		default:
 			c.refused(r)
 		}
@@ -145,7 +114,7 @@ func (c *Channel) reply(m phoenix.Message) {
 }
 
 // system handles a system message of the current join.
-func (c *Channel) system(payload []byte) {
+func (c *Channel) system(payload []byte, whole time.Time) {
 	var s phoenix.System
 	if json.Unmarshal(payload, &s) != nil || c.joined == "" {
 		return
@@ -157,7 +126,7 @@ func (c *Channel) system(payload []byte) {
 		c.castsReady()
 	case s.Extension != phoenix.ExtensionPostgresChanges:
 	case s.Status == phoenix.StatusOK:
-		c.subscribed()
+		c.subscribed(whole)
 	case isParameterError(s.Message):
 		c.giveUp(&SubscribeError{Topic: c.topic, Message: s.Message})
 	default:
@@ -168,7 +137,7 @@ func (c *Channel) system(payload []byte) {
 // subscribed handles the server's confirmation that it delivers changes. It
 // comes after a join, after a push of a token, and, unasked, after the server
 // has deleted and made anew its subscriptions: then changes may be missing.
-func (c *Channel) subscribed() {
+func (c *Channel) subscribed(whole time.Time) {
 	now := time.Now()
 	switch {
 	case c.step(subscribed):
@@ -176,14 +145,14 @@ func (c *Channel) subscribed() {
 		c.reason = nil
 		c.liveSince = now
 		c.closeGap(now)
-		c.notices = append(c.notices, Notice{Topic: c.topic, Live: true})
+		c.notices = append(c.notices, link.Notice{Topic: c.topic, Live: true})
 	case c.state != Live:
 	case !c.pushedAt.IsZero() && now.Sub(c.pushedAt) < answerWindow:
 		c.pushedAt = time.Time{}
 	default:
 		c.passingGap(cdc.Resubscribed, c.heard(), nil)
 	}
-	c.lastMessage = now
+	c.lastMessage = whole
 }
 
 // subscribeFailed handles an error that the server says it will try again.
@@ -197,7 +166,7 @@ func (c *Channel) subscribeFailed(err error) {
 }
 
 // ended handles the end of the current join by the server.
-func (c *Channel) ended(m phoenix.Message) {
+func (c *Channel) ended(m phoenix.Message, whole time.Time) {
 	if c.state == Leaving {
 		c.close(ErrClosed)
 		return
@@ -210,18 +179,18 @@ func (c *Channel) ended(m phoenix.Message) {
 	case c.systemError != "":
 		v, err = judgeSystem(c.systemError), &JoinError{Topic: c.topic, Reason: c.systemError}
 	}
-	c.openGap(reason, time.Now(), err) // until then everything came, and in order
-	c.lost(reason, time.Now(), err)
+	c.openGap(reason, whole, err)
+	c.lost(reason, whole, err)
 	c.retryOrGiveUp(ended, v, err)
 }
 
 // down handles the loss of the socket.
-func (c *Channel) down(lastRead time.Time, err error) {
+func (c *Channel) down(whole time.Time, err error) {
 	c.mu.Lock()
 	defer c.unlock()
 	c.joined, c.pending = "", ""
-	c.openGap(cdc.Disconnected, lastRead, err)
-	c.lost(cdc.Disconnected, lastRead, err)
+	c.openGap(cdc.Disconnected, whole, err)
+	c.lost(cdc.Disconnected, whole, err)
 	if c.state == Leaving {
 		c.close(ErrClosed)
 		return
@@ -282,6 +251,6 @@ func (c *Channel) passingGap(reason cdc.GapReason, since time.Time, err error) {
 
 func (c *Channel) noticeGap(g cdc.Gap) {
 	if len(c.bindings) > 0 {
-		c.notices = append(c.notices, Notice{Topic: c.topic, Gap: &g})
+		c.notices = append(c.notices, link.Notice{Topic: c.topic, Gap: &g})
 	}
 }

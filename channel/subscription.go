@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/link"
 )
 
 // Subscription is one ordered stream of the changes that its bindings ask for.
@@ -18,8 +19,6 @@ type Subscription struct {
 	first    int // the index of bindings[0] among all bindings of the channel
 	queue    *queue
 	busy     atomic.Bool
-
-	unflushed bool // the link's reader has changes to tell of
 }
 
 // Changes joins the channel if that has not been done, and returns the stream.
@@ -70,19 +69,17 @@ func (s *Subscription) Changes(ctx context.Context) iter.Seq2[cdc.Change, error]
 func (s *Subscription) Bindings() []Binding { return slices.Clone(s.bindings) }
 
 // deliver queues a change for one of the bindings, unless the binding did not
-// ask for it. It reports whether the consumer has something to take; flush
-// tells it.
-func (s *Subscription) deliver(ctx context.Context, c *cdc.Change, binding int) bool {
+// ask for it.
+func (s *Subscription) deliver(ctx context.Context, c *cdc.Change, binding int) {
 	if !s.bindings[binding].matches(c) {
-		return false
+		return
 	}
 	c.Binding = binding
 	fate := s.queue.push(ctx, c)
 	if fate == overflow {
-		s.ch.link.Observe(Notice{Topic: s.ch.topic, Gap: &cdc.Gap{Since: time.Now(), Reason: cdc.Overflow}})
+		s.ch.link.Observe(link.Notice{Topic: s.ch.topic, Gap: &cdc.Gap{Since: time.Now(), Reason: cdc.Overflow}})
 	}
 	if fate == overflow || fate == dropped {
-		s.ch.link.Observe(Notice{Topic: s.ch.topic, Dropped: errOverflow})
+		s.ch.link.Observe(link.Notice{Topic: s.ch.topic, Dropped: errOverflow})
 	}
-	return fate == kept
 }

@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"errors"
-	"net/http"
 	"sync"
 	"time"
 
@@ -18,8 +17,6 @@ type Client struct {
 	endpoint endpoint
 	auth     *auth
 	router   *router
-	dialer   *http.Client // Options.HTTPClient, for the websocket
-	idle     func()       // closes what the dialer does not use
 
 	ctx    context.Context // the client's life; its cause is ErrClosed
 	cancel context.CancelCauseFunc
@@ -56,7 +53,6 @@ func New(o Options) (*Client, error) {
 		}
 	}
 	c := &Client{opts: o, endpoint: e, wakeup: make(chan struct{}, 1), done: make(chan struct{}), changed: make(chan struct{})}
-	c.dialer, c.idle = bigReads(o.HTTPClient)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.forced, c.force = context.WithCancel(context.Background())
 	c.router = &router{client: c, attached: map[string]*attachment{}}
@@ -150,7 +146,6 @@ func (c *Client) Close(ctx context.Context) error {
 		c.router.close()
 	}
 	c.auth.close()
-	c.idle()
 	if c.forced.Err() != nil {
 		return ctx.Err()
 	}

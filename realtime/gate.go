@@ -91,7 +91,11 @@ func (g *gate) overdue(now time.Time, timeout time.Duration) (topic string, ok b
 
 // hold restarts the wait for the join whose turn it is: until now nobody read
 // what the server sends.
-func (g *gate) hold(now time.Time) { g.since = now }
+func (g *gate) hold(now time.Time) {
+	if now.After(g.since) {
+		g.since = now
+	}
+}
 
 // busy reports whether a join is under way.
 func (g *gate) busy() bool { return len(g.sentOff) > 0 }

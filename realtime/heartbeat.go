@@ -37,7 +37,11 @@ func (h *heart) answered(ref phoenix.Ref, now time.Time) {
 
 // excuse restarts the wait for the answer: until now the server was busy with
 // a join, or this side did not read.
-func (h *heart) excuse(now time.Time) { h.since = now }
+func (h *heart) excuse(now time.Time) {
+	if now.After(h.since) {
+		h.since = now
+	}
+}
 
 // due says what to do at a time: send a heartbeat, give the socket up.
 // Heartbeats go out while an answer is awaited: the server closes a socket on

@@ -24,7 +24,7 @@ func many(b *testing.B, channels int) (*session, []*channel.Subscription) {
 	b.Cleanup(func() { _ = client.Close(context.Background()) })
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
-	s := &session{client: client, version: phoenix.V2}
+	s := &session{client: client, wire: newWire(nil), decoder: phoenix.Decoder{Version: phoenix.V2, From: phoenix.FromServer}}
 	var subscriptions []*channel.Subscription
 	for i := range channels {
 		room, err := client.Channel(fmt.Sprintf("room:%d", first+i))
@@ -33,7 +33,7 @@ func many(b *testing.B, channels int) (*session, []*channel.Subscription) {
 		require.NoError(b, err)
 		for range subscription.Changes(over) { // which attaches the channel
 		}
-		a, _ := client.router.handler(fmt.Sprintf("realtime:room:%d", first+i))
+		a := client.router.handler(fmt.Sprintf("realtime:room:%d", first+i))
 		join, ok := a.Join("")
 		require.True(b, ok)
 		for _, text := range []string{
@@ -42,7 +42,6 @@ func many(b *testing.B, channels int) (*session, []*channel.Subscription) {
 		} {
 			s.take(b.Context(), false, []byte(text))
 		}
-		s.flush()
 		takeOne(b, subscription) // the gap that a stream starts with
 		subscriptions = append(subscriptions, subscription)
 	}
@@ -81,7 +80,6 @@ func BenchmarkSubscriptions(b *testing.B) {
 					s.take(b.Context(), false, frame)
 					i++
 				}
-				s.flush()
 				for k := i - batch; k < i; k++ {
 					takeOne(b, subscriptions[k%n])
 				}

@@ -38,9 +38,6 @@ type Options struct {
 	Vsn string
 	// HTTPClient dials, and makes the requests of Do and Broadcast. Default
 	// http.DefaultClient; a Timeout bounds the dial, and each of those requests.
-	// The websocket is dialed by a copy of an http.Transport, so that it can be
-	// read in large pieces; a transport of another kind, or with a DialTLSContext
-	// of its own, is used as it is, and costs more for each frame.
 	HTTPClient *http.Client
 	// Header is added to every request: the upgrade, and those of Do and
 	// Broadcast, as far as they do not set it themselves. apikey and

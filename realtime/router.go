@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -25,17 +25,16 @@ type router struct {
 	closed   bool
 }
 
-var _ channel.Link = (*router)(nil)
+var _ link.Link = (*router)(nil)
 
 // attachment is a channel as the router has it.
 type attachment struct {
-	channel.Handler
-	topic     string
-	detached  atomic.Bool
-	unflushed bool // the session's reader is to flush it
+	link.Handler
+	topic    string
+	detached atomic.Bool
 }
 
-func (r *router) Attach(topic string, h channel.Handler) error {
+func (r *router) Attach(topic string, h link.Handler) error {
 	r.mu.Lock()
 	_, taken := r.attached[topic]
 	closed := r.closed
@@ -96,7 +95,7 @@ func (r *router) Send(m phoenix.Message) error {
 	return s.queue(m)
 }
 
-func (r *router) Observe(n channel.Notice) {
+func (r *router) Observe(n link.Notice) {
 	log, hooks := r.client.opts.Logger.With("topic", n.Topic), r.client.opts.Hooks
 	switch {
 	case n.Joined:
@@ -137,19 +136,11 @@ func (r *router) current() *session {
 	return r.session
 }
 
-func (r *router) handler(topic string) (*attachment, bool) {
+// handler returns the channel of a topic, nil if there is none.
+func (r *router) handler(topic string) *attachment {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h, ok := r.attached[topic]
-	return h, ok
-}
-
-// handlerOf is handler for a topic that is still part of a frame.
-func (r *router) handlerOf(topic []byte) (*attachment, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	h, ok := r.attached[string(topic)]
-	return h, ok
+	return r.attached[topic]
 }
 
 // all returns the handlers of the moment, to be called without the lock.
@@ -176,12 +167,12 @@ func (r *router) up(s *session) {
 }
 
 // down says that the socket is gone. Nothing is received any more.
-func (r *router) down(lastRead time.Time, err error) {
+func (r *router) down(whole time.Time, err error) {
 	r.mu.Lock()
 	r.session = nil
 	r.mu.Unlock()
 	for _, h := range r.all() {
-		h.Down(lastRead, err)
+		h.Down(whole, err)
 	}
 }
 
@@ -203,18 +194,18 @@ func (r *router) close() {
 // malformed tells the channels that may have lost a change by a frame that
 // could not be read: none, if it is known to have been something else; all, if
 // nothing is known of it.
-func (r *router) malformed(bad *phoenix.MalformedError) {
+func (r *router) malformed(bad *phoenix.MalformedError, whole time.Time) {
 	if bad.Event == "" || bad.Event == phoenix.EventPostgresChanges {
-		if h, ok := r.handler(bad.Topic); ok {
-			h.Malformed(bad)
+		if h := r.handler(bad.Topic); h != nil {
+			h.Malformed(bad, whole)
 			return
 		}
 		if bad.Topic == "" {
 			for _, h := range r.all() {
-				h.Malformed(bad)
+				h.Malformed(bad, whole)
 			}
 			return
 		}
 	}
-	r.Observe(channel.Notice{Topic: bad.Topic, Dropped: bad})
+	r.Observe(link.Notice{Topic: bad.Topic, Dropped: bad})
 }

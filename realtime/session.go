@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -26,49 +26,47 @@ const keepBuffer = 1 << 20
 type session struct {
 	client  *Client
 	conn    *websocket.Conn
+	wire    *wire // below conn
 	version phoenix.Version
 	out     chan phoenix.Message
 	woken   chan struct{} // capacity 1: tend has something to look at
 	told    string        // the token that the channels have been told; tend's
 
-	// The reader's, and read by others where they are atomic.
-	big       *bigReader // the connection under conn, nil if it is none
-	began     time.Time
-	lastRead  atomic.Int64  // when the last frame came, counted from began
-	stuck     atomic.Bool   // channels have the reader, and may let it wait for a consumer
-	unflushed []*attachment // they have changes that their consumers may not know of
-	last      *attachment   // for which the last change was
+	decoder phoenix.Decoder // the reader's
+	last    *attachment     // the reader's: of the message before
 
 	mu    sync.Mutex
 	gate  gate
 	heart heart
 }
 
-func newSession(c *Client, conn *websocket.Conn, big *bigReader) *session {
-	now := time.Now()
+func newSession(c *Client, conn *websocket.Conn, w *wire) *session {
+	v := c.opts.version()
 	s := &session{
-		client: c, conn: conn, version: c.opts.version(), big: big, began: now,
+		client: c, conn: conn, wire: w, version: v, decoder: phoenix.Decoder{Version: v, From: phoenix.FromServer},
 		out: make(chan phoenix.Message, c.opts.SendBuffer), woken: make(chan struct{}, 1),
 		heart: heart{every: c.opts.Heartbeat, timeout: c.opts.HeartbeatTimeout},
 	}
-	s.heart.start(now)
+	s.heart.start(time.Now())
 	conn.SetReadLimit(c.opts.ReadLimit)
 	return s
 }
 
-// dial opens a websocket, and returns the connection under it if that is a
-// bigReader.
-func (c *Client) dial() (*websocket.Conn, *bigReader, error) {
+// dial opens a websocket, and returns the connection below it.
+func (c *Client) dial() (*websocket.Conn, *wire, error) {
 	ctx, cancel := context.WithTimeoutCause(c.ctx, c.opts.ConnectTimeout, errDialTimeout)
 	defer cancel()
-	ctx, under := traceConn(ctx)
-	conn, resp, err := websocket.Dial(ctx, c.endpoint.dial(), &websocket.DialOptions{
-		HTTPClient: c.dialer, HTTPHeader: c.opts.Header,
-	})
+	client := *c.opts.HTTPClient
+	u := &upgrade{base: client.Transport}
+	if u.base == nil {
+		u.base = http.DefaultTransport
+	}
+	client.Transport = u
+	conn, resp, err := websocket.Dial(ctx, c.endpoint.dial(), &websocket.DialOptions{HTTPClient: &client, HTTPHeader: c.opts.Header})
 	switch {
 	case err == nil:
 		c.router.readClock(resp)
-		return conn, under(), nil
+		return conn, u.wire, nil
 	case resp != nil:
 		return nil, nil, &ConnectError{Endpoint: c.endpoint.String(), Status: resp.StatusCode, Reason: refusal(resp.Body)}
 	case ctx.Err() != nil:
@@ -116,14 +114,8 @@ func (s *session) hangUp(ctx context.Context) {
 
 // read hands every message to its channel, until the socket ends.
 func (s *session) read(ctx context.Context) error {
-	defer s.flush()
-	ahead := s.big.frames()
 	var buf bytes.Buffer
 	for {
-		if ahead {
-			s.readAhead(ctx)
-			s.big.letGo()
-		}
 		// A context that can end costs a timer and an allocation for each read;
 		// hangUp ends the loop.
 		kind, r, err := s.conn.Reader(context.Background())
@@ -137,144 +129,50 @@ func (s *session) read(ctx context.Context) error {
 		if _, err := buf.ReadFrom(r); err != nil {
 			return closeReason(err)
 		}
-		if ahead {
-			s.big.hold()
-		}
-		began := s.begin()
 		s.take(ctx, kind == websocket.MessageBinary, buf.Bytes())
-		s.end(began)
-		if !ahead {
-			s.flush()
-		}
 	}
 }
 
-// readAhead hands over the frames that need nothing of the library, and returns
-// when one does.
-func (s *session) readAhead(ctx context.Context) {
-	for {
-		s.handOverBuffered(ctx)
-		s.flush()
-		if !s.big.await() {
-			return
-		}
-	}
-}
-
-// handOverBuffered hands over the frames that have come. Nothing is waited for
-// but consumers.
-func (s *session) handOverBuffered(ctx context.Context) {
-	frame, ok := s.big.frame()
-	if !ok {
-		return
-	}
-	began := s.begin()
-	for ok {
-		s.take(ctx, false, frame)
-		frame, ok = s.big.frame()
-	}
-	s.end(began)
-}
-
-// begin notes that a frame, or several, have come and are handed over from now
-// on, and end that this is done.
-func (s *session) begin() (began time.Duration) {
-	began = time.Since(s.began)
-	s.lastRead.Store(int64(began))
-	s.stuck.Store(true)
-	return began
-}
-
-func (s *session) end(began time.Duration) {
-	s.stuck.Store(false)
-	s.excuse(time.Since(s.began) - began)
-}
-
-// excuse forgives a heartbeat if a frame took long: the answer may have come
-// while nobody read.
-func (s *session) excuse(took time.Duration) {
-	if took > time.Second {
-		s.mu.Lock()
-		s.heart.excuse(time.Now())
-		s.mu.Unlock()
-	}
-}
-
-// readAt returns when the last frame came.
-func (s *session) readAt() time.Time { return s.began.Add(time.Duration(s.lastRead.Load())) }
-
-// take decodes a frame and hands it over. Of a change, the channel decodes the
-// payload, and checks it.
+// take decodes a frame and hands it to its channel.
 func (s *session) take(ctx context.Context, binary bool, frame []byte) {
-	if topic, payload, ok := phoenix.Cut(s.version, frame); ok && !binary {
-		if a := s.attachmentOf(topic); a != nil {
-			a.Change(ctx, payload, frame)
-			s.flushLater(a)
-			return
-		}
-	}
-	m, err := phoenix.Decode(s.version, phoenix.FromServer, binary, frame)
+	m, err := s.decoder.Decode(binary, frame)
 	var bad *phoenix.MalformedError
 	switch {
 	case err == nil:
 		s.dispatch(ctx, m)
 	case errors.As(err, &bad):
-		s.client.router.malformed(bad)
+		s.client.router.malformed(bad, s.wire.proven())
 	default:
 		s.client.opts.Logger.Debug("frame ignored", "err", err)
 	}
 }
 
-// dispatch finds the channel of a message.
+// dispatch finds the channel of a message, which is often that of the one
+// before.
 func (s *session) dispatch(ctx context.Context, m phoenix.Message) {
 	if m.Event == phoenix.EventReply {
 		s.mu.Lock()
 		s.replied(m)
 		s.mu.Unlock()
 	}
-	if a, ok := s.client.router.handler(m.Topic); ok {
-		a.Receive(ctx, m)
-		s.flushLater(a)
+	a := s.last
+	if a == nil || a.topic != m.Topic || a.detached.Load() {
+		if a = s.client.router.handler(m.Topic); a == nil {
+			return
+		}
+		s.last = a
 	}
-}
-
-// attachmentOf returns the channel of a change, which is often that of the one
-// before; nil if there is none.
-func (s *session) attachmentOf(topic []byte) *attachment {
-	if a := s.last; a != nil && a.topic == string(topic) && !a.detached.Load() {
-		return a
-	}
-	s.last, _ = s.client.router.handlerOf(topic)
-	return s.last
-}
-
-// flushLater has a channel flushed when there is nothing left to read at once.
-func (s *session) flushLater(a *attachment) {
-	if !a.unflushed {
-		a.unflushed = true
-		s.unflushed = append(s.unflushed, a)
-	}
-}
-
-// flush has the channels wake those who wait for what they were given. Waking
-// costs more than a change does, so it is done when there is nothing left to
-// read at once.
-func (s *session) flush() {
-	for i, a := range s.unflushed {
-		a.unflushed = false
-		a.Flush()
-		s.unflushed[i] = nil
-	}
-	s.unflushed = s.unflushed[:0]
+	a.Receive(ctx, m, s.wire.proven())
 }
 
 // replied notes what a reply says about the server. It is called under mu.
 func (s *session) replied(m phoenix.Message) {
+	now := time.Now()
 	switch {
 	case m.Topic == phoenix.TopicPhoenix:
-		s.heart.answered(m.Ref, s.readAt())
-	case s.gate.answered(m.Ref, s.readAt()):
-		s.heart.excuse(s.readAt()) // it was busy with the join until now
+		s.heart.answered(m.Ref, now)
+	case s.gate.answered(m.Ref, now):
+		s.heart.excuse(now) // it was busy with the join until now
 		s.wake()
 	}
 }
@@ -305,7 +203,8 @@ func (s *session) write(ctx context.Context) error {
 func (s *session) tick(ctx context.Context) (next time.Time, err error) {
 	now := time.Now()
 	s.mu.Lock()
-	if s.gate.busy() || s.stuck.Load() {
+	s.heart.excuse(s.wire.held(now))
+	if s.gate.busy() {
 		s.heart.excuse(now)
 	}
 	beat, dead := s.heart.due(now)

@@ -44,11 +44,11 @@ func (c *Client) supervise() {
 // connectOnce lives through one socket. It returns whether there was one, and
 // why there is none any more.
 func (c *Client) connectOnce() (connected bool, err error) {
-	conn, big, err := c.dial()
+	conn, w, err := c.dial()
 	if err != nil {
 		return false, err
 	}
-	s := newSession(c, conn, big)
+	s := newSession(c, conn, w)
 	c.connected(true)
 	c.opts.Logger.Info("connected", "endpoint", c.endpoint)
 	if c.opts.Hooks.Connected != nil {
@@ -60,7 +60,7 @@ func (c *Client) connectOnce() (connected bool, err error) {
 		c.router.close()
 		return true, err
 	}
-	c.router.down(s.readAt(), err)
+	c.router.down(s.wire.proven(), err)
 	call(c.opts.Hooks.Lost, err)
 	return true, err
 }

@@ -50,18 +50,16 @@ func (s *session) untilNext() time.Duration {
 func (s *session) checkJoins() error {
 	now := time.Now()
 	s.mu.Lock()
-	if s.stuck.Load() { // the reply may be there, unread
-		s.gate.hold(now)
-	}
-	since, lastRead := s.gate.since, s.readAt()
+	s.gate.hold(s.wire.held(now)) // the reply may be there, unread
+	since, came := s.gate.since, s.wire.lastCame()
 	topic, overdue := s.gate.overdue(now, s.client.opts.JoinTimeout)
 	s.mu.Unlock()
 	switch {
 	case !overdue:
-	case !lastRead.After(since):
+	case !came.After(since):
 		return errJoinStalled
 	default:
-		if h, ok := s.client.router.handler(topic); ok {
+		if h := s.client.router.handler(topic); h != nil {
 			h.JoinTimeout()
 		}
 	}
@@ -109,8 +107,8 @@ func (s *session) startJoins(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		h, ok := s.client.router.handler(w.topic)
-		if !ok {
+		h := s.client.router.handler(w.topic)
+		if h == nil {
 			continue
 		}
 		m, ok := h.Join(sendable(token))
@@ -142,7 +140,7 @@ func (s *session) explain(err error) {
 	waiting := slices.Clone(s.gate.waiting)
 	s.mu.Unlock()
 	for _, w := range waiting {
-		if h, ok := s.client.router.handler(w.topic); ok {
+		if h := s.client.router.handler(w.topic); h != nil {
 			h.Waiting(err)
 		}
 	}

@@ -19,20 +19,46 @@ func (e *MalformedError) Error() string { return "phoenix: malformed frame: " + 
 
 func (e *MalformedError) Unwrap() error { return e.Err }
 
+// Decoder decodes the frames of one side of a connection. It remembers the last
+// topic, so that the frames of one topic do not allocate it each time. It is
+// not safe for concurrent use.
+type Decoder struct {
+	Version Version
+	From    Side
+
+	topic string // the last
+}
+
 // Decode decodes one frame. binary says which of the two types of websocket
-// message held it. The message's byte slices may point into frame. The error
-// is a *MalformedError, or ErrUnknownKind for a binary frame of another kind.
-func Decode(v Version, from Side, binary bool, frame []byte) (Message, error) {
+// message held it. The message's byte slices point into frame. The error is a
+// *MalformedError, or ErrUnknownKind for a binary frame of another kind.
+//
+// The payload is valid JSON, with one exception: that of EventPostgresChanges
+// from a server begins with { and ends with }, and what is between has not been
+// read, since whoever decodes the change reads it anyway.
+func (d *Decoder) Decode(binary bool, frame []byte) (Message, error) {
 	switch {
-	case binary && v == V2:
-		return decodeBinary(from, frame)
+	case binary && d.Version == V2:
+		return decodeBinary(d.From, frame)
 	case binary:
 		return Message{}, &MalformedError{Err: errors.New("binary frame in serializer 1.0.0")}
-	case v == V2:
+	case d.Version == V2:
+		if m, ok := d.cutArray(frame); ok {
+			return m, nil
+		}
 		return decodeArray(frame)
 	default:
+		if m, ok := d.cutChange(frame); ok {
+			return m, nil
+		}
 		return decodeObject(frame)
 	}
+}
+
+// Decode decodes one frame, as Decoder.Decode does.
+func Decode(v Version, from Side, binary bool, frame []byte) (Message, error) {
+	d := Decoder{Version: v, From: from}
+	return d.Decode(binary, frame)
 }
 
 // Append appends the wire form of m to dst and says whether it is a binary

@@ -1,52 +1,119 @@
 package phoenix
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/json"
+)
 
-// Cut takes a text frame of postgres_changes apart as the server writes them,
-// without looking into the payload, so that nothing reads it twice. It reports
-// false for every other frame, and for what it is not sure of: Decode is for
-// those.
-//
-// The cut is right if the payload is JSON. Whoever finds that it is not asks
-// Decode what the frame is.
-func Cut(v Version, frame []byte) (topic, payload []byte, ok bool) {
-	if v == V2 {
-		topic, payload, ok = cutArray(frame)
-	} else {
-		topic, payload, ok = cutObject(frame)
+// cutArray decodes a text frame of serializer 2.0.0 that is written as servers
+// write it: without spaces, and with plain strings. It reports false for every
+// other frame.
+func (d *Decoder) cutArray(frame []byte) (m Message, ok bool) {
+	rest, opened := bytes.CutPrefix(frame, []byte("["))
+	rest, closed := bytes.CutSuffix(rest, []byte("]"))
+	if !opened || !closed {
+		return m, false
 	}
-	return topic, payload, ok && isPlain(topic) && len(payload) > 1 && payload[0] == '{' && payload[len(payload)-1] == '}'
+	if m.JoinRef, rest, ok = cutRef(rest); !ok {
+		return m, false
+	}
+	if m.Ref, rest, ok = cutRef(rest); !ok {
+		return m, false
+	}
+	topic, rest, ok := cutString(rest)
+	if !ok {
+		return m, false
+	}
+	event, rest, ok := cutString(rest)
+	if !ok || d.From == FromServer && string(event) == EventPostgresChanges && !isObject(rest) {
+		return m, false
+	}
+	m.Topic, m.Event, m.Payload = d.topicOf(topic), eventOf(event), rest
+	return m, d.From == FromServer && m.Event == EventPostgresChanges || json.Valid(rest)
 }
 
-func cutArray(frame []byte) (topic, payload []byte, ok bool) {
-	rest, begun := bytes.CutPrefix(frame, []byte(`[null,null,"`))
-	end := bytes.IndexByte(rest, '"')
-	if !begun || end < 0 {
-		return nil, nil, false
-	}
-	topic, rest = rest[:end], rest[end:]
-	rest, event := bytes.CutPrefix(rest, []byte(`","postgres_changes",`))
-	payload, ended := bytes.CutSuffix(rest, []byte("]"))
-	return topic, payload, event && ended
-}
-
-func cutObject(frame []byte) (topic, payload []byte, ok bool) {
-	const between = `,"ref":null,"topic":"`
-	rest, begun := bytes.CutPrefix(frame, []byte(`{"event":"postgres_changes","payload":`))
-	rest, ended := bytes.CutSuffix(rest, []byte(`"}`))
+// cutChange decodes a change in serializer 1.0.0 that is written as servers
+// write it. It reports false for every other frame.
+func (d *Decoder) cutChange(frame []byte) (m Message, ok bool) {
+	const between = `,"ref":null,"topic":`
+	rest, begun := bytes.CutPrefix(frame, []byte(`{"event":"`+EventPostgresChanges+`","payload":`))
 	at := bytes.LastIndex(rest, []byte(between))
-	if !begun || !ended || at < 0 {
-		return nil, nil, false
+	if d.From != FromServer || !begun || at < 0 || !isObject(rest[:at]) {
+		return m, false
 	}
-	return rest[at+len(between):], rest[:at], true
+	topic, ok := bytes.CutSuffix(rest[at+len(between):], []byte("}"))
+	if !ok {
+		return m, false
+	}
+	if topic, ok = plain(topic); !ok {
+		return m, false
+	}
+	return Message{Topic: d.topicOf(topic), Event: EventPostgresChanges, Payload: rest[:at]}, true
 }
 
-// isPlain reports whether the body of a JSON string stands for itself.
-func isPlain(body []byte) bool {
+// cutRef cuts a ref and the comma behind it off.
+func cutRef(text []byte) (ref Ref, rest []byte, ok bool) {
+	if rest, ok = bytes.CutPrefix(text, []byte("null,")); ok {
+		return "", rest, true
+	}
+	body, rest, ok := cutString(text)
+	if !ok {
+		return "", nil, false
+	}
+	return Ref(text[:len(body)+2]), rest, true
+}
+
+// cutString cuts a plain string and the comma behind it off.
+func cutString(text []byte) (body, rest []byte, ok bool) {
+	if len(text) == 0 {
+		return nil, nil, false
+	}
+	end := bytes.IndexByte(text[1:], '"')
+	if end < 0 || len(text) < end+3 || text[end+2] != ',' {
+		return nil, nil, false
+	}
+	body, ok = plain(text[:end+2])
+	return body, text[end+3:], ok
+}
+
+// plain returns what is between the quotes of a JSON string that stands for
+// itself.
+func plain(text []byte) (body []byte, ok bool) {
+	if len(text) < 2 || text[0] != '"' || text[len(text)-1] != '"' {
+		return nil, false
+	}
+	body = text[1 : len(text)-1]
 	for _, c := range body {
 		if c < ' ' || c >= 0x80 || c == '"' || c == '\\' {
-			return false
+			return nil, false
 		}
 	}
-	return true
+	return body, true
+}
+
+// isObject reports whether text begins and ends as an object does.
+func isObject(text []byte) bool {
+	return len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}'
+}
+
+func (d *Decoder) topicOf(text []byte) string {
+	if d.topic != string(text) {
+		d.topic = string(text)
+	}
+	return d.topic
+}
+
+// eventOf makes a string without allocating those that come often.
+func eventOf(text []byte) string {
+	switch string(text) {
+	case EventPostgresChanges:
+		return EventPostgresChanges
+	case EventBroadcast:
+		return EventBroadcast
+	case EventPresenceDiff:
+		return EventPresenceDiff
+	case EventReply:
+		return EventReply
+	}
+	return string(text)
 }

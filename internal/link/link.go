@@ -1,4 +1,7 @@
-package channel
+// Package link is where a channel meets the socket that carries it: package
+// channel knows the socket by Link, and package realtime knows a channel by
+// Handler. Users can import neither.
+package link
 
 import (
 	"context"
@@ -8,11 +11,8 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
-// Link is all that a channel knows of the socket that carries it. It is
-// exported, as Handler and New are, for package realtime alone: its methods
-// name types that only this module can import.
-//
-// Every method is safe for concurrent use and none blocks.
+// Link is all that a channel knows of its socket. Every method is safe for
+// concurrent use and none blocks.
 type Link interface {
 	// Attach registers the handler of a topic and makes sure that there is a
 	// socket, or will be. From then on the handler is called.
@@ -34,23 +34,27 @@ type Link interface {
 	ServerTime(t time.Time) time.Time
 	// NextRef returns a ref that no other message has.
 	NextRef() phoenix.Ref
-	// Send queues a message. It fails when the socket is down or its queue full.
+	// Send queues a message. It fails when the socket is down, its queue is full
+	// or the message has no form on the wire.
 	Send(m phoenix.Message) error
-	// Observe tells the operator what happened.
+	// Observe reports an event to the logger and the hooks.
 	Observe(n Notice)
 }
 
-// Handler is what a Link calls. Receive, Change and Malformed are called by one
-// goroutine, in the order of the socket, between an Up and the Down after it,
-// and so is Flush, after one or more calls of the first two; the others by one
-// goroutine, too.
+// Handler is what a Link calls. Receive and Malformed are called by one
+// goroutine, in the order of the socket, between an Up and the Down after it;
+// the others by one goroutine, too.
+//
+// The argument whole is the last moment, by this machine's clock, at which the
+// socket's stream was surely complete: everything that the server had sent by
+// then has been received. It is earlier than now by as long as this program may
+// have read from buffers, and never decreases while a socket lives. A gap that
+// begins with the call begins at whole.
 type Handler struct {
 	Up        func()
-	Down      func(lastRead time.Time, err error) // no Receive is under way any more
-	Receive   func(ctx context.Context, m phoenix.Message)
-	Change    func(ctx context.Context, payload, frame []byte) // as phoenix.Cut has cut it
-	Flush     func()                                           // consumers are to know by now of what was received
-	Malformed func(err *phoenix.MalformedError)
+	Down      func(whole time.Time, err error) // no Receive is under way any more
+	Receive   func(ctx context.Context, m phoenix.Message, whole time.Time)
+	Malformed func(err *phoenix.MalformedError, whole time.Time)
 	// Join returns the join message, or false if the channel no longer wants it.
 	Join func(token string) (phoenix.Message, bool)
 	// JoinTimeout says that the server has not answered the join, though it is
@@ -64,8 +68,8 @@ type Handler struct {
 	Fail func(err error)
 }
 
-// Notice is something that a channel tells its operator. Exactly one of the
-// fields beside Topic is set.
+// Notice is an event that a channel reports. Exactly one of the fields beside
+// Topic is set.
 type Notice struct {
 	Topic   string
 	Joined  bool     // the server accepted the join
