@@ -27,6 +27,7 @@ var layers = [][]string{
 	{"internal/rescue", "internal/redact"},
 	{"internal/secret"},
 	{"cdc"},
+	{"internal/link"},
 	{"channel"},
 	{"realtime", "internal/postgrest", "cache/sql"},
 	{"realtime/signin"},
