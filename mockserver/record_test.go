@@ -36,7 +36,7 @@ const recordedPassword = "correct horse battery"
 func customers(t *testing.T, p project, key, vsn string) (seen []string) {
 	source, err := signin.New(signin.Options{URL: p.URL(), Key: key, Email: "ann@example.com", Password: recordedPassword, HTTPClient: p.HTTPClient()})
 	require.NoError(t, err)
-	client, err := realtime.New(realtime.Options{URL: p.URL(), Key: key, HTTPClient: p.HTTPClient(), Token: source.Token, Vsn: vsn})
+	client, err := realtime.New(realtime.Options{URL: p.URL(), Key: key, HTTPClient: p.HTTPClient(), Token: source.Token, ProtocolVersion: vsn})
 	require.NoError(t, err)
 	defer client.Close(context.Background())
 	room, err := client.Channel("customers", channel.Private())

@@ -15,9 +15,9 @@ import (
 	"github.com/gapless-go/gapless/internal/text"
 )
 
-// Message is a broadcast over HTTP. Everybody who has joined the topic gets it,
+// BroadcastMessage is a broadcast over HTTP. Everybody who has joined the topic gets it,
 // this client's own channels, too.
-type Message struct {
+type BroadcastMessage struct {
 	Topic string // without the prefix "realtime:"
 	Event string
 	// Payload is made JSON of by encoding/json. In a batch it must be an object.
@@ -68,7 +68,7 @@ func (e *BroadcastError) Error() string {
 // send is dropped and accepted all the same. BroadcastSingle tells. Nothing is
 // tried again; after an error that is no *BroadcastError the messages may or may
 // not have been sent. It blocks as Do does.
-func (c *Client) Broadcast(ctx context.Context, messages ...Message) error {
+func (c *Client) Broadcast(ctx context.Context, messages ...BroadcastMessage) error {
 	type wire struct {
 		Topic   string          `json:"topic"`
 		Event   string          `json:"event"`
@@ -107,7 +107,7 @@ func (c *Client) Broadcast(ctx context.Context, messages ...Message) error {
 // binary. JSON that is no object arrives as {"_json": payload}. Unlike with
 // Broadcast, a private message that no policy lets the role send is an error:
 // 403. It needs a server of 2026 or later: 404 before.
-func (c *Client) BroadcastSingle(ctx context.Context, m Message) error {
+func (c *Client) BroadcastSingle(ctx context.Context, m BroadcastMessage) error {
 	body, err := m.json()
 	if err != nil {
 		return fmt.Errorf("realtime: broadcast: %w", err)
@@ -130,7 +130,7 @@ func (c *Client) BroadcastSingle(ctx context.Context, m Message) error {
 const maxField = 255
 
 // json checks the message and returns its payload.
-func (m Message) json() ([]byte, error) {
+func (m BroadcastMessage) json() ([]byte, error) {
 	switch {
 	case m.Topic == "" || m.Event == "":
 		return nil, errors.New("a message needs a topic and an event")

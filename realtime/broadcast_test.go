@@ -35,7 +35,7 @@ func newProject(t *testing.T, cfg mockserver.Config) project {
 // user makes a client of that user.
 func (p project) user(sub, vsn string) *realtime.Client {
 	p.t.Helper()
-	return open(p.t, realtime.Options{URL: p.srv.URL(), Key: p.srv.AnonKey(), HTTPClient: p.srv.HTTPClient(), Vsn: vsn,
+	return open(p.t, realtime.Options{URL: p.srv.URL(), Key: p.srv.AnonKey(), HTTPClient: p.srv.HTTPClient(), ProtocolVersion: vsn,
 		Token: func(context.Context) (string, time.Time, error) {
 			return p.srv.UserToken(sub, time.Hour), time.Time{}, nil
 		},
@@ -378,36 +378,36 @@ func TestC60BroadcastOverHTTP(t *testing.T) {
 		public.gap(cdc.Started, false)
 		type object = map[string]int
 		require.NoError(t, a.Broadcast(t.Context(),
-			realtime.Message{Topic: "room", Event: "one", Payload: object{"n": 1}, Private: true, ID: "11111111-1111-4111-8111-111111111111"},
-			realtime.Message{Topic: "room", Event: "two", Payload: object{"n": 2}}))
+			realtime.BroadcastMessage{Topic: "room", Event: "one", Payload: object{"n": 1}, Private: true, ID: "11111111-1111-4111-8111-111111111111"},
+			realtime.BroadcastMessage{Topic: "room", Event: "two", Payload: object{"n": 2}}))
 		require.Equal(t, channel.Broadcast{Event: "one", Payload: json.RawMessage(`{"n":1}`), ID: "11111111-1111-4111-8111-111111111111"}, private.next())
 		require.Equal(t, channel.Broadcast{Event: "two", Payload: json.RawMessage(`{"n":2}`)}, public.next())
-		require.NoError(t, a.BroadcastSingle(t.Context(), realtime.Message{Topic: "room", Event: "a/b ü", Payload: []int{1}, Private: true}))
+		require.NoError(t, a.BroadcastSingle(t.Context(), realtime.BroadcastMessage{Topic: "room", Event: "a/b ü", Payload: []int{1}, Private: true}))
 		require.Equal(t, channel.Broadcast{Event: "a/b ü", Payload: json.RawMessage(`{"_json":[1]}`)}, private.next())
-		require.NoError(t, a.BroadcastSingle(t.Context(), realtime.Message{Topic: "room", Event: "bin", Binary: []byte{7}}))
+		require.NoError(t, a.BroadcastSingle(t.Context(), realtime.BroadcastMessage{Topic: "room", Event: "bin", Binary: []byte{7}}))
 		require.Equal(t, channel.Broadcast{Event: "bin", Binary: []byte{7}}, public.next())
 
-		require.NoError(t, b.Broadcast(t.Context(), realtime.Message{Topic: "room", Event: "e", Payload: object{}, Private: true}), "accepted, and dropped")
+		require.NoError(t, b.Broadcast(t.Context(), realtime.BroadcastMessage{Topic: "room", Event: "e", Payload: object{}, Private: true}), "accepted, and dropped")
 		private.nothing()
 		status := func(err error) *realtime.BroadcastError {
 			var refused *realtime.BroadcastError
 			require.ErrorAs(t, err, &refused)
 			return refused
 		}
-		require.Equal(t, 403, status(b.BroadcastSingle(t.Context(), realtime.Message{Topic: "room", Event: "e", Private: true, Payload: object{}})).Status)
+		require.Equal(t, 403, status(b.BroadcastSingle(t.Context(), realtime.BroadcastMessage{Topic: "room", Event: "e", Private: true, Payload: object{}})).Status)
 		large := strings.Repeat("x", 20_000)
-		refused := status(a.Broadcast(t.Context(), realtime.Message{Topic: "room", Event: "e", Payload: object{}}, realtime.Message{Topic: "room", Event: "e", Payload: map[string]string{"s": large}}))
+		refused := status(a.Broadcast(t.Context(), realtime.BroadcastMessage{Topic: "room", Event: "e", Payload: object{}}, realtime.BroadcastMessage{Topic: "room", Event: "e", Payload: map[string]string{"s": large}}))
 		require.Equal(t, 422, refused.Status)
 		require.Equal(t, []map[string][]string{nil, {"payload": {"Payload size exceeds tenant limit"}}}, refused.Faults)
 		require.ErrorContains(t, refused, "message 1")
-		refused = status(a.BroadcastSingle(t.Context(), realtime.Message{Topic: "room", Event: "e", Payload: large}))
+		refused = status(a.BroadcastSingle(t.Context(), realtime.BroadcastMessage{Topic: "room", Event: "e", Payload: large}))
 		require.ErrorContains(t, refused, "Payload size exceeds tenant limit")
-		refused = status(a.Broadcast(t.Context(), slices.Repeat([]realtime.Message{{Topic: "room", Event: "e", Payload: object{}}}, 4)...))
+		refused = status(a.Broadcast(t.Context(), slices.Repeat([]realtime.BroadcastMessage{{Topic: "room", Event: "e", Payload: object{}}}, 4)...))
 		require.Equal(t, 429, refused.Status)
 		require.ErrorContains(t, refused, "Too many messages to broadcast")
 
 		require.NoError(t, a.Broadcast(t.Context()))
-		for _, m := range []realtime.Message{
+		for _, m := range []realtime.BroadcastMessage{
 			{Event: "e", Payload: object{}}, {Topic: "room", Payload: object{}}, {Topic: "realtime:room", Event: "e", Payload: object{}},
 			{Topic: "room", Event: "e", Payload: 1}, {Topic: "room", Event: "e", Binary: []byte{1}}, {Topic: strings.Repeat("x", 250), Event: "e", Payload: object{}},
 			{Topic: "room", Event: "e", Payload: func() {}},
@@ -415,7 +415,7 @@ func TestC60BroadcastOverHTTP(t *testing.T) {
 			require.Error(t, a.Broadcast(t.Context(), m), "%v", m)
 		}
 		require.NoError(t, a.Close(t.Context()))
-		require.ErrorIs(t, a.Broadcast(t.Context(), realtime.Message{Topic: "room", Event: "e", Payload: object{}}), realtime.ErrClosed)
+		require.ErrorIs(t, a.Broadcast(t.Context(), realtime.BroadcastMessage{Topic: "room", Event: "e", Payload: object{}}), realtime.ErrClosed)
 	})
 }
 
@@ -434,7 +434,7 @@ func TestC60WhereBroadcastsGo(t *testing.T) {
 			return &http.Response{StatusCode: 202, Body: http.NoBody, Request: r}, nil
 		})}
 		c := open(t, realtime.Options{URL: url, Key: anonKey, HTTPClient: client})
-		require.NoError(t, c.Broadcast(t.Context(), realtime.Message{Topic: "t", Event: "e", Payload: struct{}{}}))
+		require.NoError(t, c.Broadcast(t.Context(), realtime.BroadcastMessage{Topic: "t", Event: "e", Payload: struct{}{}}))
 		require.Equal(t, want, got.URL.String())
 		require.Equal(t, anonKey, got.Header.Get("apikey"))
 	}

@@ -255,7 +255,7 @@ func TestC18OldJoinsAreIgnored(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			s := newScript(t)
 			o := s.options()
-			o.Vsn = vsn
+			o.ProtocolVersion = vsn
 			c := open(t, o)
 			sub := subscribe(t, c, "room")
 			conn := s.accept()

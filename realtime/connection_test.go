@@ -30,7 +30,7 @@ func TestNewChecksItsOptions(t *testing.T) {
 		"no host":             {func(o *realtime.Options) { o.URL = "https:///x" }, "without a host"},
 		"user":                {func(o *realtime.Options) { o.URL = "https://u:p@x" }, "with a user"},
 		"unparsable":          {func(o *realtime.Options) { o.URL = "https://x/%zz?apikey=secret" }, "cannot be parsed"},
-		"vsn":                 {func(o *realtime.Options) { o.Vsn = "3.0.0" }, `Vsn "3.0.0"`},
+		"vsn":                 {func(o *realtime.Options) { o.ProtocolVersion = "3.0.0" }, `ProtocolVersion "3.0.0"`},
 		"negative duration":   {func(o *realtime.Options) { o.JoinTimeout = -1 }, "JoinTimeout is negative"},
 		"backoff":             {func(o *realtime.Options) { o.ReconnectMin = time.Hour }, "ReconnectMax is less"},
 		"heartbeat":           {func(o *realtime.Options) { o.Heartbeat = time.Minute }, "every 30 s"},
@@ -83,7 +83,7 @@ func TestVsn1IsAskedFor(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newScript(t)
 		o := s.options()
-		o.Vsn = "1.0.0"
+		o.ProtocolVersion = "1.0.0"
 		o.Header = http.Header{"X-Trace": {"7"}}
 		c := open(t, o)
 		require.NoError(t, c.Connect(t.Context()))

@@ -305,7 +305,7 @@ func TestOptions_HeaderGoesWithEveryRequest(t *testing.T) {
 	r.Header.Set("Prefer", "of the request")
 	_, err = c.Do(r)
 	require.NoError(t, err)
-	require.NoError(t, c.Broadcast(t.Context(), realtime.Message{Topic: "t", Event: "e", Payload: map[string]any{}}))
+	require.NoError(t, c.Broadcast(t.Context(), realtime.BroadcastMessage{Topic: "t", Event: "e", Payload: map[string]any{}}))
 	for i, prefer := range []string{"of the request", "of the options"} {
 		h := w.seen[i].Header
 		require.Equal(t, []string{"t1"}, h["X-Tenant"])

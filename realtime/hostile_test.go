@@ -79,7 +79,7 @@ func TestHostileFrames(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				s := newScript(t)
 				o := s.options()
-				o.Vsn = vsn
+				o.ProtocolVersion = vsn
 				c := open(t, o)
 				sub := subscribe(t, c, "room:t_full")
 				topic := "realtime:room:t_full"

@@ -48,7 +48,7 @@ func anHour(t *testing.T, vsn string) {
 	source, err := signin.New(signin.Options{URL: srv.URL(), Key: srv.AnonKey(), Email: "alice@example.com", Password: password, HTTPClient: srv.HTTPClient()})
 	require.NoError(t, err)
 	var connected, hookGaps atomic.Int64
-	client := open(t, realtime.Options{URL: srv.URL(), Key: srv.AnonKey(), HTTPClient: srv.HTTPClient(), Token: source.Token, Vsn: vsn,
+	client := open(t, realtime.Options{URL: srv.URL(), Key: srv.AnonKey(), HTTPClient: srv.HTTPClient(), Token: source.Token, ProtocolVersion: vsn,
 		Hooks: realtime.Hooks{
 			Connected: func() { connected.Add(1) },
 			Gap:       func(string, cdc.Gap) { hookGaps.Add(1) },

@@ -33,9 +33,9 @@ type Options struct {
 	// rights of Key.
 	Token TokenSource
 
-	// Vsn is the version of the protocol, "2.0.0" (default, needs a server of
+	// ProtocolVersion is the version of the protocol, "2.0.0" (default, needs a server of
 	// November 2025 or later) or "1.0.0".
-	Vsn string
+	ProtocolVersion string
 	// HTTPClient dials, and makes the requests of Do and Broadcast. Default
 	// http.DefaultClient; a Timeout bounds the dial, and each of those requests.
 	HTTPClient *http.Client
@@ -106,11 +106,11 @@ func (o Options) withDefaults() (Options, error) {
 	if err := secret.CheckHeader(o.Header); err != nil {
 		return o, fmt.Errorf("realtime: Options.Header: %w", err)
 	}
-	if o.Vsn == "" {
-		o.Vsn = phoenix.V2.String()
+	if o.ProtocolVersion == "" {
+		o.ProtocolVersion = phoenix.V2.String()
 	}
-	if o.Vsn != phoenix.V1.String() && o.Vsn != phoenix.V2.String() {
-		return o, fmt.Errorf("realtime: Options.Vsn %q, want %q or %q", o.Vsn, phoenix.V2, phoenix.V1)
+	if o.ProtocolVersion != phoenix.V1.String() && o.ProtocolVersion != phoenix.V2.String() {
+		return o, fmt.Errorf("realtime: Options.ProtocolVersion %q, want %q or %q", o.ProtocolVersion, phoenix.V2, phoenix.V1)
 	}
 	for _, d := range []struct {
 		name     string
@@ -159,7 +159,7 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 func (o Options) version() phoenix.Version {
-	if o.Vsn == phoenix.V1.String() {
+	if o.ProtocolVersion == phoenix.V1.String() {
 		return phoenix.V1
 	}
 	return phoenix.V2

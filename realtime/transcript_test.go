@@ -99,7 +99,7 @@ func (r *replay) open(line transcript.Line, rest []transcript.Line) {
 	r.all = append(r.all, s)
 	r.sockets[line.Conn] = s
 	o := r.script.options()
-	o.Vsn = r.version(line.Conn).String()
+	o.ProtocolVersion = r.version(line.Conn).String()
 	var refused *struct {
 		Status int    `json:"status"`
 		Body   string `json:"body"`
