@@ -88,6 +88,26 @@ func (e *QueryError) Error() string {
 	return fmt.Sprintf("cdc: filter on column %q as a query: %s", clip(e.Column, maxName), e.Reason)
 }
 
+// ColumnError is a column whose type does not allow what was asked for: to be
+// a key ([Column.CheckKey]) or to be filtered on ([Filter.For]).
+type ColumnError struct {
+	Table, Column string
+	Type          string // the column's PostgreSQL type, empty if unknown
+	Reason        string
+}
+
+func (e *ColumnError) Error() string {
+	s := "cdc:"
+	if e.Table != "" {
+		s += " table " + clip(e.Table, maxName)
+	}
+	s += fmt.Sprintf(" column %q", clip(e.Column, maxName))
+	if e.Type != "" {
+		s += " (" + clip(e.Type, maxName) + ")"
+	}
+	return s + ": " + e.Reason
+}
+
 // An error may quote the server, a row, or somebody else's error that does.
 // These are the most bytes that are taken of each.
 const (
