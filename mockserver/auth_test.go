@@ -14,7 +14,6 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
-	"github.com/supabase-community/gotrue-go"
 
 	"github.com/gapless-go/gapless/mockserver"
 )
@@ -117,29 +116,6 @@ func TestSignIn(t *testing.T) {
 	require.Equal(t, benID, byPhone.User.ID)
 	require.Equal(t, map[string]any{"team": "red"}, claimsOf(t, byPhone.AccessToken)["app_metadata"])
 	restCall{path: "notes?select=id", header: "Authorization: Bearer " + byPhone.AccessToken, want: `[{"id":2}]`}.check(t, s)
-}
-
-// The community's client for the Auth API understands the answers.
-func TestSignInWithGotrueClient(t *testing.T) {
-	cfg := restConfig()
-	cfg.InMemory = false // the client has a transport of its own
-	s := mockserver.Start(t, cfg)
-	client := gotrue.New("", s.AnonKey()).WithCustomGoTrueURL(s.URL() + "/auth/v1").WithClient(*s.HTTPClient())
-	got, err := client.SignInWithEmailPassword("ann@example.com", "pass word")
-	require.NoError(t, err)
-	require.Equal(t, annID, got.User.ID.String())
-	require.NotZero(t, got.ExpiresAt)
-	again, err := client.RefreshToken(got.RefreshToken)
-	require.NoError(t, err)
-	require.NotEqual(t, got.AccessToken, again.AccessToken)
-	_, err = client.RefreshToken(got.RefreshToken)
-	require.ErrorContains(t, err, "Invalid Refresh Token: Already Used")
-	_, err = client.SignInWithEmailPassword("ann@example.com", "wrong")
-	require.ErrorContains(t, err, "Invalid login credentials")
-	user, err := client.WithToken(again.AccessToken).GetUser()
-	require.NoError(t, err)
-	require.Equal(t, "ann@example.com", user.Email)
-	require.NoError(t, client.WithToken(again.AccessToken).Logout())
 }
 
 func TestSignInIsRefused(t *testing.T) {

@@ -1,15 +1,22 @@
 package secret
 
 import (
+	"encoding/json"
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/text"
 )
 
-// maxError bounds the text of an error that may repeat what a server sent.
-const maxError = 300
+const (
+	// maxError bounds the text of an error that may repeat what a server sent.
+	maxError = 300
+	// minSecret is how long a secret must be to be looked for: a shorter one
+	// would be found in ordinary words.
+	minSecret = 4
+)
 
 // Scrub returns an error of net/http as one line without the URL of the
 // request and without the secrets, in which the queries of the request's URLs
@@ -24,10 +31,10 @@ func Scrub(err error, secrets ...string) error {
 	was := err.Error()
 	now := Plain(was)
 	for _, secret := range secrets {
-		if secret == "" {
+		if len(secret) < minSecret {
 			continue
 		}
-		for _, form := range []string{secret, url.QueryEscape(secret), strings.ReplaceAll(url.QueryEscape(secret), "+", "%20"), url.PathEscape(secret)} {
+		for _, form := range forms(secret) {
 			now = strings.ReplaceAll(now, form, Mark)
 		}
 	}
@@ -35,6 +42,19 @@ func Scrub(err error, secrets ...string) error {
 		return err
 	}
 	return &scrubbed{now, err}
+}
+
+// forms are a secret as it may stand in a text: in a URL, in JSON, in quotes of
+// Go, and in JSON in such quotes.
+func forms(secret string) []string {
+	inJSON, _ := json.Marshal(secret) // a string always encodes
+	query := url.QueryEscape(secret)
+	all := []string{secret, query, strings.ReplaceAll(query, "+", "%20"), url.PathEscape(secret)}
+	for _, quoted := range []string{string(inJSON), strconv.Quote(secret)} {
+		all = append(all, quoted[1:len(quoted)-1])
+	}
+	twice := strconv.Quote(all[len(all)-2])
+	return append(all, twice[1:len(twice)-1])
 }
 
 // scrubbed has its own text, and is err otherwise. It does not unwrap, so that

@@ -1,19 +1,22 @@
 // Package signin makes a realtime.TokenSource of a Supabase Auth account: it
-// signs in by email or phone, and refreshes the session from then on. It
-// stands apart from package realtime so that programs with a token source of
-// their own do not link it.
+// signs in by email or phone, and refreshes the session from then on. Package
+// supabasego, a module of its own, keeps a client of supabase-go in step with
+// such a source.
 package signin
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
+	"unicode"
 
-	"github.com/supabase-community/gotrue-go/types"
-	supabase "github.com/supabase-community/supabase-go"
-
+	"github.com/gapless-go/gapless/internal/patience"
+	"github.com/gapless-go/gapless/internal/secret"
 	"github.com/gapless-go/gapless/realtime"
 )
 
@@ -30,19 +33,27 @@ type Options struct {
 	// the session has come to an end; without one it ends there.
 	RefreshToken string
 
-	// HTTPClient makes the requests. Default http.DefaultClient.
+	// Header is added to the requests, such as a gateway wants it. apikey is the
+	// source's own.
+	Header http.Header
+	// HTTPClient makes the requests. Default http.DefaultClient. A redirect to
+	// another origin is not followed, whatever it says.
 	HTTPClient *http.Client
+	// FailFast takes every refusal for final, also that of a gateway where the
+	// account has worked before: see Token.
+	FailFast bool
 }
 
 // Source is a session of Supabase Auth. Its method Token is a
 // realtime.TokenSource. It is safe for concurrent use.
 type Source struct {
-	opts    Options
-	client  *supabase.Client
-	request *transport
-	turn    chan struct{} // capacity 1: one request at a time; a send takes the turn
+	opts Options
+	to   *url.URL      // of the requests, without their query
+	turn chan struct{} // capacity 1: one request at a time; a send takes the turn
 
-	refresh string // the refresh token; whoever has the turn may touch it
+	// Whoever has the turn may touch these.
+	refresh string            // the refresh token
+	account patience.Patience // whether requests for a token have been answered with one
 }
 
 // New makes a source. It makes no request: the first call of Token signs in.
@@ -57,27 +68,53 @@ func New(o Options) (*Source, error) {
 	case o.Password == "" && o.RefreshToken == "":
 		return nil, errors.New("signin: neither Password nor RefreshToken is set")
 	}
+	if err := secret.Check(o.Key); err != nil {
+		return nil, fmt.Errorf("signin: Options.Key %w", err)
+	}
+	if strings.ContainsFunc(o.RefreshToken, unicode.IsControl) {
+		return nil, errors.New("signin: Options.RefreshToken has a line break or another control character")
+	}
+	if err := secret.CheckHeader(o.Header); err != nil {
+		return nil, fmt.Errorf("signin: Options.Header: %w", err)
+	}
+	to, err := url.Parse(o.URL)
+	switch {
+	case err != nil: // which quotes its input
+		return nil, errors.New("signin: Options.URL cannot be parsed")
+	case to.Scheme != "http" && to.Scheme != "https":
+		return nil, fmt.Errorf("signin: Options.URL has the scheme %q, want http or https", to.Scheme)
+	case to.Host == "" || to.User != nil || to.RawQuery != "" || to.Fragment != "":
+		return nil, errors.New("signin: Options.URL is to have a host and perhaps a path, and no more")
+	}
+	to = &url.URL{Scheme: to.Scheme, Host: to.Host, Path: strings.TrimRight(to.Path, "/") + "/auth/v1/token"}
 	if o.HTTPClient == nil {
 		o.HTTPClient = http.DefaultClient
 	}
-	client, err := supabase.NewClient(o.URL, o.Key, nil)
-	if err != nil {
-		return nil, fmt.Errorf("signin: %w", err)
-	}
-	request := &transport{base: o.HTTPClient.Transport}
-	client.Auth = client.Auth.WithClient(http.Client{
-		Transport: request, Timeout: o.HTTPClient.Timeout, Jar: o.HTTPClient.Jar, CheckRedirect: o.HTTPClient.CheckRedirect,
-	})
-	return &Source{opts: o, client: client, request: request, turn: make(chan struct{}, 1), refresh: o.RefreshToken}, nil
+	o.Header = maps.Clone(o.Header)
+	return &Source{opts: o, to: to, turn: make(chan struct{}, 1), refresh: o.RefreshToken,
+		account: patience.Patience{Strict: o.FailFast}}, nil
 }
 
 // Token returns a fresh access token and its expiry by this machine's clock:
 // by signing in the first time, by refreshing the session afterwards, by
-// signing in again when the session is over. It blocks for the requests, until
-// ctx ends.
+// signing in again when the session is over. It blocks until ctx ends, and for
+// at most 30 s for each of the one or two requests. It reads at most 1 MiB of an
+// answer.
 //
-// Refused credentials are an error that realtime.IsPermanent knows. Other
-// errors pass: the network's, rate limits, and those of a server in trouble.
+// The error is one line without a key, password or token. It is one that
+// realtime.IsPermanent knows
+//
+//   - if Supabase Auth itself refuses the account, or, where there is no
+//     password, the session;
+//   - for any other answer that looks as if it would not change (a gateway's 401,
+//     403 or 404, a redirect to another origin) if no token has come before, and
+//     otherwise when there are nothing but such answers for minutes.
+//
+// All others pass: the network's, rate limits, and those of a server in trouble.
+// The session survives them. It also survives that the answer to a refresh is
+// lost: the next call sends the same refresh token, which Supabase Auth takes
+// again, as it is the one before the session's newest. (If the project has been
+// set up to forbid that, the session is over.)
 func (s *Source) Token(ctx context.Context) (token string, expiry time.Time, err error) {
 	select {
 	case s.turn <- struct{}{}:
@@ -86,77 +123,67 @@ func (s *Source) Token(ctx context.Context) (token string, expiry time.Time, err
 		return "", time.Time{}, ctx.Err()
 	}
 	if s.refresh != "" {
-		session, err := s.ask(ctx, func() (types.Session, error) { return s.client.RefreshToken(s.refresh) })
+		got, err := s.ask(ctx, "refresh_token", map[string]string{"refresh_token": s.refresh})
 		switch {
 		case err == nil:
-			return s.keep(session)
-		case !s.request.refused():
+			return s.keep(got)
+		case !s.final(err):
 			return "", time.Time{}, fmt.Errorf("signin: refresh: %w", err)
 		case s.opts.Password == "":
-			return "", time.Time{}, realtime.Permanent(fmt.Errorf("signin: the session is over: %w", err))
+			return "", time.Time{}, realtime.Permanent(fmt.Errorf("signin: the session is over, sign in again: %w", err))
 		}
 		s.refresh = ""
 	}
-	session, err := s.ask(ctx, s.signIn)
-	if err != nil {
-		err = fmt.Errorf("signin: %w", err)
-		if s.request.refused() {
-			err = realtime.Permanent(err)
-		}
-		return "", time.Time{}, err
-	}
-	return s.keep(session)
-}
-
-func (s *Source) signIn() (types.Session, error) {
+	who := map[string]string{"email": s.opts.Email, "password": s.opts.Password}
 	if s.opts.Phone != "" {
-		return s.client.SignInWithPhonePassword(s.opts.Phone, s.opts.Password)
+		who = map[string]string{"phone": s.opts.Phone, "password": s.opts.Password}
 	}
-	return s.client.SignInWithEmailPassword(s.opts.Email, s.opts.Password)
-}
-
-// ask makes one request of the library, which takes no context.
-func (s *Source) ask(ctx context.Context, f func() (types.Session, error)) (types.Session, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.request.ctx, s.request.status = ctx, 0
-	session, err := f()
-	if err == nil && session.AccessToken == "" {
-		err = errors.New("the answer has no access token")
-	}
-	return session, err
-}
-
-func (s *Source) keep(session types.Session) (string, time.Time, error) {
-	s.refresh = session.RefreshToken
-	return session.AccessToken, time.Now().Add(time.Duration(session.ExpiresIn) * time.Second), nil
-}
-
-// transport gives the library's requests a context, and notes the status of
-// the answer, which the library's errors have as text only. Whoever has the
-// source's turn may touch it.
-type transport struct {
-	base   http.RoundTripper
-	ctx    context.Context
-	status int
-}
-
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	base := t.base
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	ctx, cancel := context.WithCancel(r.Context()) // which has the client's timeout
-	context.AfterFunc(t.ctx, cancel)               // at the latest when ask returns
-	resp, err := base.RoundTrip(r.WithContext(ctx))
+	got, err := s.ask(ctx, "password", who)
 	if err == nil {
-		t.status = resp.StatusCode
+		return s.keep(got)
 	}
-	return resp, err
+	final := s.final(err)
+	if err = fmt.Errorf("signin: %w", err); final {
+		err = realtime.Permanent(err)
+	}
+	return "", time.Time{}, err
 }
 
-// refused reports whether the server took the request and said no, in a way
-// that trying again does not change.
-func (t *transport) refused() bool {
-	return t.status >= 400 && t.status < 500 && t.status != http.StatusTooManyRequests && t.status != http.StatusRequestTimeout
+// final reports whether asking again is of no use.
+func (s *Source) final(err error) bool {
+	var r *refusal
+	if !errors.As(err, &r) || r.passes() {
+		return false
+	}
+	return r.own() || s.account.Refused(time.Now())
 }
+
+// maxLifetime bounds what an answer says of how long its token is good.
+const maxLifetime = 10 * 365 * 24 * time.Hour
+
+// keep takes a session. Its refresh token is new, except where the server does
+// not rotate them.
+func (s *Source) keep(got session) (string, time.Time, error) {
+	s.account.Worked()
+	if got.RefreshToken != "" {
+		s.refresh = got.RefreshToken
+	}
+	var expiry time.Time // unknown: the token's own claim counts
+	if got.ExpiresIn != 0 {
+		lives := min(max(got.ExpiresIn, -1), maxLifetime.Seconds())
+		expiry = time.Now().Add(time.Duration(lives * float64(time.Second)))
+	}
+	return got.AccessToken, expiry, nil
+}
+
+// Format writes the options without what is secret, the same for every verb.
+func (o Options) Format(s fmt.State, _ rune) { secret.Format(s, o) }
+
+// MarshalText returns what Format writes, for loggers.
+func (o Options) MarshalText() ([]byte, error) { return []byte(secret.Text(o)), nil }
+
+// Format writes the options of the source without what is secret.
+func (s *Source) Format(to fmt.State, _ rune) { fmt.Fprintf(to, "signin.Source{%v}", s.opts) }
+
+// MarshalText returns what Format writes, for loggers.
+func (s *Source) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%v", s), nil }
