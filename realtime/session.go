@@ -136,15 +136,21 @@ func (s *session) read(ctx context.Context) error {
 // take decodes a frame and hands it to its channel.
 func (s *session) take(ctx context.Context, binary bool, frame []byte) {
 	m, err := s.decoder.Decode(binary, frame)
-	var bad *phoenix.MalformedError
-	switch {
-	case err == nil:
-		s.dispatch(ctx, m)
-	case errors.As(err, &bad):
-		s.client.router.malformed(bad, s.wire.proven())
-	default:
-		s.client.opts.Logger.Debug("frame ignored", "err", err)
+	if err != nil {
+		s.refuse(err)
+		return
 	}
+	s.dispatch(ctx, m)
+}
+
+// refuse notes a frame that cannot be decoded.
+func (s *session) refuse(err error) {
+	var bad *phoenix.MalformedError
+	if errors.As(err, &bad) {
+		s.client.router.malformed(bad, s.wire.proven())
+		return
+	}
+	s.client.opts.Logger.Debug("frame ignored", "err", err)
 }
 
 // dispatch finds the channel of a message, which is often that of the one
