@@ -227,12 +227,43 @@ func TestC13FailingJoinsAreSerialised(t *testing.T) {
 		for range 4 {
 			conn.refuseJoin(conn.expect(phoenix.EventJoin), "UnableToConnectToProject: x") // healthy so far: all at once
 		}
+		conn.setMute(true)           // the server answers nothing else while it works on a join
 		time.Sleep(20 * time.Second) // every one has been waited out
 		for range 10 {
 			join := conn.expect(phoenix.EventJoin)
 			conn.quiet(5 * time.Second)
 			conn.refuseJoin(join, "UnableToConnectToProject: x")
 		}
+	})
+}
+
+// A join that is never answered holds up the other channels for seconds, not
+// for Options.JoinTimeout.
+func TestJoins_OneWithoutAnAnswerHoldsUpTheOthersForSeconds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newScript(t)
+		c := open(t, s.options())
+		subs := map[string]*consumer{}
+		for _, topic := range []string{"silent", "a", "b", "c"} {
+			subs["realtime:"+topic] = subscribe(t, c, topic)
+		}
+		conn := s.accept()
+		for range 4 {
+			conn.refuseJoin(conn.expect(phoenix.EventJoin), "UnableToConnectToProject: x")
+		}
+		time.Sleep(20 * time.Second)
+		live := 0
+		for began := time.Now(); live < 3; {
+			join := conn.expect(phoenix.EventJoin)
+			require.Less(t, time.Since(began), 15*time.Second)
+			if join.Topic != "realtime:silent" {
+				conn.acceptJoin(join)
+				conn.subscribed(join)
+				requireStarted(t, subs[join.Topic])
+				live++
+			}
+		}
+		require.Equal(t, 1, s.dialed())
 	})
 }
 

@@ -29,17 +29,28 @@ func TestHeartbeatDecisions(t *testing.T) {
 		require.Equal(t, beat, b, "beat")
 		require.Equal(t, dead, d, "dead")
 	}
+	// wait looks at the heart as often as it wants, up to a time.
+	wait := func(h *heart, until float64) {
+		for next := h.next(); !next.After(at(until)); next = h.next() {
+			if beat, dead := h.due(next); beat || dead {
+				return
+			}
+		}
+	}
 	h := fresh()
 	require.Equal(t, at(25), h.next())
 	requireDue(h, 24, false, false)
 	requireDue(h, 25, true, false)
 
-	h.sent("1", at(25))
-	require.Equal(t, at(40), h.next(), "the answer is due before the next beat")
+	h.sent("1", 3, at(25))
+	require.Equal(t, at(26), h.next(), "the wait is looked at every second")
+	wait(&h, 39)
 	requireDue(h, 39, false, false)
 	requireDue(h, 40, false, true)
 
-	h.answered("1", at(26))
+	sent, last := h.answered("1", at(26))
+	require.True(t, last)
+	require.Equal(t, at(25), sent, "what the server had sent by then has come")
 	require.Equal(t, at(50), h.next())
 	requireDue(h, 40, false, false)
 	requireDue(h, 50, true, false)
@@ -47,23 +58,47 @@ func TestHeartbeatDecisions(t *testing.T) {
 	// Beats go on while an answer is awaited and excused; a later beat does
 	// not make the wait for the first begin anew.
 	h = fresh()
-	h.sent("1", at(25))
+	h.sent("1", 0, at(25))
 	h.excuse(at(48))
+	wait(&h, 50)
 	requireDue(h, 50, true, false)
-	h.sent("2", at(50))
-	require.Equal(t, at(63), h.next())
+	h.sent("2", 0, at(50))
+	wait(&h, 62)
+	requireDue(h, 62, false, false)
 	requireDue(h, 63, false, true)
 
 	// An answer to an earlier beat is a sign of life, and not the last answer.
-	h.answered("1", at(62))
+	_, last = h.answered("1", at(62))
+	require.False(t, last)
 	requireDue(h, 63, false, false)
-	requireDue(h, 77, true, true)
-	h.answered("2", at(76))
-	requireDue(h, 77, true, false)
+	wait(&h, 74)
+	_, dead := h.due(at(76))
+	require.False(t, dead)
+	_, dead = h.due(at(77))
+	require.True(t, dead)
+	h.answered("2", at(77))
+	requireDue(h, 78, true, false)
+}
+
+// A process that was stopped has not waited, and finds the answer in its
+// buffers.
+func TestHeartbeat_TimeInWhichTheProcessDidNotRunDoesNotCount(t *testing.T) {
+	h := heart{every: 25 * time.Second, timeout: 15 * time.Second}
+	h.start(at(0))
+	h.sent("1", 0, at(25))
+	h.due(at(26))
+	_, dead := h.due(at(100)) // stopped in between
+	require.False(t, dead)
+	for s := 101.0; s < 115; s++ {
+		_, dead = h.due(at(s))
+		require.False(t, dead, "%v", s)
+	}
+	_, dead = h.due(at(115))
+	require.True(t, dead, "the wait is bounded")
 }
 
 func TestGateDecisions(t *testing.T) {
-	var g gate
+	g := gate{probeAfter: probeAfter}
 	for n := range 20 {
 		g.request(fmt.Sprint(n), false)
 		g.request(fmt.Sprint(n), false) // in line once
@@ -87,24 +122,70 @@ func TestGateDecisions(t *testing.T) {
 	g.sent(w, phoenix.NewRef(8), at(6))
 
 	// The second one's turn began with the answer to the first.
+	require.Equal(t, at(45), g.due(40*time.Second))
 	_, ok = g.overdue(at(44), 40*time.Second)
 	require.False(t, ok)
-	topic, ok := g.overdue(at(45), 40*time.Second)
+	join, ok := g.overdue(at(45), 40*time.Second)
 	require.True(t, ok)
-	require.Equal(t, "1", topic)
+	require.Equal(t, "1", join.topic)
 	_, ok = g.overdue(at(84), 40*time.Second)
 	require.False(t, ok, "and the third one's with the end of the second")
 	g.hold(at(84))
 	_, ok = g.overdue(at(123), 40*time.Second)
 	require.False(t, ok)
-	topic, ok = g.overdue(at(124), 40*time.Second)
+	join, ok = g.overdue(at(124), 40*time.Second)
 	require.True(t, ok)
-	require.Equal(t, "2", topic)
+	require.Equal(t, "2", join.topic)
 
 	w, ok = g.next()
 	require.True(t, ok)
 	require.Equal(t, "10", w.topic, "9 has been forgotten")
 	require.True(t, g.busy())
+}
+
+// A join whose answer does not come holds up the others until the server has
+// answered something behind it, and may still be answered itself.
+func TestGate_AJoinThatTheServerHasPassedHoldsUpNothing(t *testing.T) {
+	const timeout = 40 * time.Second
+	send := func(g *gate, ref phoenix.Ref, now float64) {
+		w, ok := g.next()
+		require.True(t, ok)
+		g.sent(w, ref, at(now))
+		g.write(ref)
+	}
+	g := gate{probeAfter: probeAfter}
+	g.request("silent", true)
+	g.request("other", true)
+	send(&g, "1", 0)
+	_, ok := g.next()
+	require.False(t, ok, "failing joins go one at a time")
+	require.Equal(t, at(8), g.probe(0))
+	require.True(t, g.probe(1).IsZero(), "a heartbeat has gone out behind it")
+	g.pass(0, at(8))
+	require.True(t, g.busy(), "that heartbeat went out before it")
+	g.pass(1, at(9))
+	require.False(t, g.busy())
+	send(&g, "2", 9)
+	require.True(t, g.answered("2", at(10)))
+	join, ok := g.overdue(at(40), timeout)
+	require.True(t, ok)
+	require.Equal(t, "silent", join.topic)
+	require.True(t, join.passed, "which says nothing against the socket")
+
+	// The answer to a later join passes the earlier ones, too, but for those
+	// that have not been written.
+	g = gate{probeAfter: probeAfter}
+	g.request("a", false)
+	g.request("b", false)
+	g.request("c", false)
+	send(&g, "1", 0)
+	send(&g, "2", 0)
+	w, _ := g.next()
+	g.sent(w, "3", at(0))
+	g.answered("2", at(1))
+	require.True(t, g.busy())
+	require.Equal(t, []bool{true, false}, []bool{g.sentOff[0].passed, g.sentOff[1].passed})
+	require.True(t, g.answered("1", at(2)), "late")
 }
 
 func TestFailingJoinsGoOneAtATime(t *testing.T) {

@@ -46,6 +46,7 @@ func newSession(c *Client, conn *websocket.Conn, w *wire) *session {
 		client: c, conn: conn, wire: w, version: v, decoder: phoenix.Decoder{Version: v, From: phoenix.FromServer},
 		out: make(chan phoenix.Message, c.opts.SendBuffer), woken: make(chan struct{}, 1),
 		heart: heart{every: c.opts.Heartbeat, timeout: c.opts.HeartbeatTimeout},
+		gate:  gate{probeAfter: min(probeAfter, c.opts.JoinTimeout/2)},
 	}
 	s.heart.start(time.Now())
 	conn.SetReadLimit(c.opts.ReadLimit)
@@ -176,7 +177,11 @@ func (s *session) replied(m phoenix.Message) {
 	now := time.Now()
 	switch {
 	case m.Topic == phoenix.TopicPhoenix:
-		s.heart.answered(m.Ref, now)
+		if sent, last := s.heart.answered(m.Ref, now); last {
+			s.wire.prove(sent)
+			s.gate.pass(s.heart.joins, now)
+			s.wake()
+		}
 	case s.gate.answered(m.Ref, now):
 		s.heart.excuse(now) // it was busy with the join until now
 		s.wake()
@@ -185,19 +190,26 @@ func (s *session) replied(m phoenix.Message) {
 
 // write sends what is queued, and heartbeats, until the socket ends.
 func (s *session) write(ctx context.Context) error {
-	beat := time.NewTimer(s.client.opts.Heartbeat)
+	next := time.Now().Add(s.client.opts.Heartbeat)
+	beat := time.NewTimer(time.Until(next))
 	defer beat.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case m := <-s.out:
+			if m.Event == phoenix.EventJoin {
+				s.mu.Lock()
+				s.gate.write(m.Ref)
+				s.mu.Unlock()
+				beat.Reset(min(s.gate.probeAfter, time.Until(next)))
+			}
 			if err := s.writeMessage(ctx, m); err != nil {
 				return err
 			}
 		case <-beat.C:
-			next, err := s.tick(ctx)
-			if err != nil {
+			var err error
+			if next, err = s.tick(ctx); err != nil {
 				return err
 			}
 			beat.Reset(time.Until(next))
@@ -214,11 +226,17 @@ func (s *session) tick(ctx context.Context) (next time.Time, err error) {
 		s.heart.excuse(now)
 	}
 	beat, dead := s.heart.due(now)
+	if probe := s.gate.probe(s.heart.joins); !probe.IsZero() && !probe.After(now) {
+		beat = true
+	}
 	m := phoenix.Message{Ref: s.client.router.NextRef(), Topic: phoenix.TopicPhoenix, Event: phoenix.EventHeartbeat}
 	if beat {
-		s.heart.sent(m.Ref, now)
+		s.heart.sent(m.Ref, s.gate.written, now)
 	}
 	next = s.heart.next()
+	if probe := s.gate.probe(s.heart.joins); !probe.IsZero() && probe.Before(next) {
+		next = probe
+	}
 	s.mu.Unlock()
 	switch {
 	case dead:

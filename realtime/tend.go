@@ -39,27 +39,29 @@ func (s *session) untilNext() time.Duration {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at := s.gate.since.Add(s.client.opts.JoinTimeout); s.gate.busy() && at.Before(next) {
+	if at := s.gate.due(s.client.opts.JoinTimeout); !at.IsZero() && at.Before(next) {
 		next = at
 	}
 	return next.Sub(now)
 }
 
 // checkJoins gives up a join that the server does not answer: with the whole
-// socket, if nothing has come on it since, as then it is dead.
+// socket, if it has not answered the heartbeat behind the join either, or nothing
+// has come at all.
 func (s *session) checkJoins() error {
 	now := time.Now()
 	s.mu.Lock()
 	s.gate.hold(s.wire.held(now)) // the reply may be there, unread
 	since, came := s.gate.since, s.wire.lastCame()
-	topic, overdue := s.gate.overdue(now, s.client.opts.JoinTimeout)
+	join, overdue := s.gate.overdue(now, s.client.opts.JoinTimeout)
+	stalled := !join.passed && (join.order <= s.heart.joins || !came.After(since))
 	s.mu.Unlock()
 	switch {
 	case !overdue:
-	case !came.After(since):
+	case stalled:
 		return errJoinStalled
 	default:
-		if h := s.client.router.handler(topic); h != nil {
+		if h := s.client.router.handler(join.topic); h != nil {
 			h.JoinTimeout()
 		}
 	}
