@@ -319,7 +319,9 @@ func (t pgType) arrayFromJSON(raw json.RawMessage) (any, error) {
 		if err := json.Unmarshal(first, &elements); err != nil {
 			return nil, badJSON(err.Error())
 		}
-		depth++
+		if depth++; depth > maxDimensions {
+			return nil, errf("54000", "number of array dimensions (%d) exceeds the maximum allowed (%d)", depth, maxDimensions)
+		}
 		if len(elements) == 0 {
 			break
 		}

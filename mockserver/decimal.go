@@ -2,17 +2,19 @@ package mockserver
 
 import (
 	"cmp"
-	"math/big"
 	"strconv"
 	"strings"
 )
 
 // decimal is the datum of a numeric: exact, with its scale kept. It is
-// coef / 10^scale unless special says otherwise.
+// ±digits / 10^scale unless special says otherwise. The digits are decimal ones
+// without leading zeros, empty for zero. A negative scale stands for zeros that
+// are not stored, so that a number takes as much memory as its text had bytes.
 type decimal struct {
-	special decimalSpecial
-	coef    *big.Int
-	scale   int
+	special  decimalSpecial
+	negative bool
+	digits   string
+	scale    int
 }
 
 type decimalSpecial int8
@@ -83,8 +85,7 @@ func parseDecimal(s string) (decimal, *Error) {
 	return newDecimal(negative, whole, fraction, exp)
 }
 
-// newDecimal makes whole.fraction * 10^exp, within numeric's limits: an
-// exponent is checked before anything of its size is made.
+// newDecimal makes whole.fraction * 10^exp, within numeric's limits.
 func newDecimal(negative bool, whole, fraction string, exp int) (decimal, *Error) {
 	digits := strings.TrimLeft(whole+fraction, "0")
 	scale := len(fraction) - exp
@@ -93,15 +94,9 @@ func newDecimal(negative bool, whole, fraction string, exp int) (decimal, *Error
 		return decimal{}, errf(codeOutOfRange, "value overflows numeric format")
 	}
 	if zero {
-		digits = "0"
-	} else if scale < 0 {
-		digits += strings.Repeat("0", -scale)
+		return decimal{scale: max(scale, 0)}, nil
 	}
-	coef, _ := new(big.Int).SetString(digits, 10)
-	if negative {
-		coef.Neg(coef)
-	}
-	return decimal{coef: coef, scale: max(scale, 0)}, nil
+	return decimal{negative: negative, digits: digits, scale: scale}, nil
 }
 
 func isDigits(s string) bool {
@@ -123,56 +118,116 @@ func (d decimal) String() string {
 	case notANumber:
 		return "NaN"
 	}
-	digits := new(big.Int).Abs(d.coef).String()
-	if short := d.scale + 1 - len(digits); short > 0 {
-		digits = strings.Repeat("0", short) + digits
+	b := make([]byte, 0, d.length())
+	if d.negative {
+		b = append(b, '-')
 	}
-	if d.scale > 0 {
-		digits = digits[:len(digits)-d.scale] + "." + digits[len(digits)-d.scale:]
+	switch point := d.magnitude(); {
+	case point <= 0:
+		b = append(b, '0')
+		if d.scale > 0 {
+			b = append(b, '.')
+			b = appendZeros(b, d.scale-len(d.digits))
+			b = append(b, d.digits...)
+		}
+	case d.scale > 0:
+		b = append(append(append(b, d.digits[:point]...), '.'), d.digits[point:]...)
+	default:
+		b = appendZeros(append(b, d.digits...), -d.scale)
 	}
-	if d.coef.Sign() < 0 {
-		return "-" + digits
-	}
-	return digits
+	return string(b)
 }
+
+func appendZeros(b []byte, n int) []byte {
+	for range n {
+		b = append(b, '0')
+	}
+	return b
+}
+
+// length returns the length of the text of a finite number.
+func (d decimal) length() int {
+	n := max(d.magnitude(), 1)
+	if d.scale > 0 {
+		n += 1 + d.scale
+	}
+	if d.negative {
+		n++
+	}
+	return n
+}
+
+// magnitude returns how many digits stand before the point: less than one for a
+// number below 0.1.
+func (d decimal) magnitude() int { return len(d.digits) - d.scale }
 
 func (d decimal) compare(other decimal) int {
 	if d.special != finite || other.special != finite {
 		return cmp.Compare(d.special, other.special)
 	}
-	scale := max(d.scale, other.scale)
-	return d.shifted(scale).Cmp(other.shifted(scale))
-}
-
-// shifted returns the number times 10^scale, which is at least its own.
-func (d decimal) shifted(scale int) *big.Int {
-	if scale == d.scale {
-		return d.coef
+	switch {
+	case d.sign() != other.sign():
+		return cmp.Compare(d.sign(), other.sign())
+	case d.negative:
+		return other.compareAbs(d)
 	}
-	return new(big.Int).Mul(d.coef, powerOfTen(scale-d.scale))
+	return d.compareAbs(other)
 }
 
-func powerOfTen(n int) *big.Int {
-	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
+func (d decimal) sign() int {
+	switch {
+	case d.digits == "":
+		return 0
+	case d.negative:
+		return -1
+	}
+	return 1
+}
+
+// compareAbs compares numbers of one sign, without it.
+func (d decimal) compareAbs(other decimal) int {
+	if n := cmp.Compare(d.magnitude(), other.magnitude()); n != 0 && d.digits != "" {
+		return n
+	}
+	return strings.Compare(strings.TrimRight(d.digits, "0"), strings.TrimRight(other.digits, "0"))
 }
 
 // round returns the number rounded to a scale, halves away from zero. The
 // scale may be negative, as that of numeric(3,-2) is.
 func (d decimal) round(scale int) decimal {
-	if scale >= d.scale {
-		return decimal{coef: d.shifted(scale), scale: scale}
+	switch cut := d.scale - scale; {
+	case d.digits == "":
+	case cut <= 0:
+		d.digits = string(appendZeros([]byte(d.digits), -cut))
+	case cut > len(d.digits):
+		d.digits = ""
+	default:
+		kept := len(d.digits) - cut
+		up := d.digits[kept] >= '5'
+		d.digits = d.digits[:kept]
+		if up {
+			d.digits = increment(d.digits)
+		}
 	}
-	unit := powerOfTen(d.scale - scale)
-	half := new(big.Int).Rsh(unit, 1)
-	if d.coef.Sign() < 0 {
-		half.Neg(half)
+	d.negative = d.negative && d.digits != ""
+	d.scale = scale
+	if d.digits == "" {
+		d.scale = max(scale, 0)
 	}
-	coef := new(big.Int).Add(d.coef, half)
-	coef.Quo(coef, unit)
-	if scale < 0 {
-		return decimal{coef: coef.Mul(coef, powerOfTen(-scale))}
+	return d
+}
+
+// increment adds one to a number in decimal digits.
+func increment(digits string) string {
+	b := []byte(digits)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < '9' {
+			b[i]++
+			return string(b)
+		}
+		b[i] = '0'
 	}
-	return decimal{coef: coef, scale: scale}
+	return "1" + string(b)
 }
 
 // fit rounds the number to numeric(precision,scale).
@@ -186,12 +241,13 @@ func (d decimal) fit(precision, scale int) (any, error) {
 		e.Detail = where + " cannot hold an infinite value."
 		return nil, e
 	}
-	d = d.round(scale)
-	limit := powerOfTen(max(precision-scale, 0) + d.scale)
-	if precision < scale {
-		limit = powerOfTen(precision + d.scale - scale)
+	// What has too many digits already is not made longer before it is refused.
+	tooLarge := d.digits != "" && d.magnitude() > precision-scale
+	if !tooLarge {
+		d = d.round(scale)
+		tooLarge = d.digits != "" && d.magnitude() > precision-scale
 	}
-	if d.coef.CmpAbs(limit) >= 0 {
+	if tooLarge {
 		power := "10^" + strconv.Itoa(precision-scale)
 		if precision == scale {
 			power = "1"

@@ -34,7 +34,42 @@ var jsonbOps = typeOps{
 	json: func(_ pgType, v any) []byte { return []byte(v.(string)) },
 }
 
+// maxJSONDepth is how deep JSON may be nested: about as deep as PostgreSQL's stack
+// lets it by default.
+const maxJSONDepth = 6000
+
+// maxExpanded is how many bytes longer than its source the text of one jsonb may
+// be. PostgreSQL has no such limit. Without it, a number of ten bytes such as
+// 1e131071 would cost this server its 131,072 digits wherever the value goes.
+const maxExpanded = 1 << 20
+
+// checkDepth refuses JSON that is nested too deeply, before anything recurses.
+func checkDepth(s string) error {
+	depth, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			if depth++; depth > maxJSONDepth {
+				e := errf("54001", "stack depth limit exceeded")
+				e.Hint = "Increase the configuration parameter \"max_stack_depth\" (currently 2048kB), after ensuring the platform's stack depth limit is adequate."
+				return e
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return nil
+}
+
 func checkJSON(s string) error {
+	if err := checkDepth(s); err != nil {
+		return err
+	}
 	var v json.RawMessage
 	if err := json.Unmarshal([]byte(s), &v); err != nil {
 		return badJSON(err.Error())
@@ -88,11 +123,29 @@ func parseJSON(s string) (any, error) {
 	}
 	dec := json.NewDecoder(strings.NewReader(s))
 	dec.UseNumber()
-	return decodeJSON(dec)
+	return (&jsonReader{Decoder: dec, spare: maxExpanded}).value()
 }
 
-// decodeJSON reads the next value of what checkJSON has found good.
-func decodeJSON(dec *json.Decoder) (any, error) {
+// jsonReader reads what checkJSON has found good.
+type jsonReader struct {
+	*json.Decoder
+	spare int // how many more bytes numbers may be longer than they were written
+}
+
+// number reads a number.
+func (dec *jsonReader) number(text string) (any, error) {
+	d, err := parseDecimal(text)
+	if err != nil {
+		return nil, err
+	}
+	if dec.spare -= max(d.length()-len(text), 0); dec.spare < 0 {
+		return nil, errf("54000", "the numbers of a jsonb value are more than %d bytes longer in full", maxExpanded)
+	}
+	return d, nil
+}
+
+// value reads the next value.
+func (dec *jsonReader) value() (any, error) {
 	token, err := dec.Token()
 	if err != nil {
 		return nil, err
@@ -100,15 +153,11 @@ func decodeJSON(dec *json.Decoder) (any, error) {
 	switch token := token.(type) {
 	case json.Delim:
 		if token == '[' {
-			return decodeJSONArray(dec)
+			return dec.array()
 		}
-		return decodeJSONObject(dec)
+		return dec.object()
 	case json.Number:
-		d, err := parseDecimal(token.String())
-		if err != nil {
-			return nil, err
-		}
-		return d, nil
+		return dec.number(token.String())
 	case string:
 		return token, checkJSONString(token)
 	}
@@ -125,10 +174,10 @@ func checkJSONString(s string) error {
 	return e
 }
 
-func decodeJSONArray(dec *json.Decoder) (any, error) {
+func (dec *jsonReader) array() (any, error) {
 	values := []any{}
 	for dec.More() {
-		v, err := decodeJSON(dec)
+		v, err := dec.value()
 		if err != nil {
 			return nil, err
 		}
@@ -138,14 +187,14 @@ func decodeJSONArray(dec *json.Decoder) (any, error) {
 	return values, err
 }
 
-func decodeJSONObject(dec *json.Decoder) (any, error) {
+func (dec *jsonReader) object() (any, error) {
 	members := map[string]any{}
 	for dec.More() {
-		key, err := decodeJSON(dec)
+		key, err := dec.value()
 		if err != nil {
 			return nil, err
 		}
-		if members[key.(string)], err = decodeJSON(dec); err != nil {
+		if members[key.(string)], err = dec.value(); err != nil {
 			return nil, err
 		}
 	}

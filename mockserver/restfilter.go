@@ -1,6 +1,8 @@
 package mockserver
 
 import (
+	"context"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,10 +27,12 @@ type condition struct {
 
 	column  int
 	typ     pgType
-	want    any            // of the comparisons
-	wants   []any          // of in
-	is      string         // of is
-	pattern *regexp.Regexp // of like, ilike, match, imatch
+	want    any             // of the comparisons
+	wants   []any           // of in
+	is      string          // of is
+	pattern *regexp.Regexp  // of match and imatch
+	like    wildcards       // of like and ilike
+	ctx     context.Context // ends a match that takes long
 }
 
 // bind looks up the columns of a condition and reads the values in their
@@ -104,12 +108,16 @@ func (c *condition) bindPattern(value string) error {
 		e.Hint = noEquality(c.typ).Hint
 		return e
 	}
+	if strings.HasSuffix(c.op, "like") {
+		c.like = newWildcards(c.fold(value), '\\')
+		return nil
+	}
 	flags := "(?s)"
-	if strings.HasPrefix(c.op, "i") {
+	if c.op == "imatch" {
 		flags = "(?is)"
 	}
-	if strings.HasSuffix(c.op, "like") {
-		value = "^" + likePattern(value) + "$"
+	if len(value) > maxRegexp {
+		return errf("2201B", "invalid regular expression: regular expression is too complex")
 	}
 	pattern, err := regexp.Compile(flags + value)
 	if err != nil {
@@ -117,6 +125,50 @@ func (c *condition) bindPattern(value string) error {
 	}
 	c.pattern = pattern
 	return nil
+}
+
+// fold makes text alike that ilike does not tell apart.
+func (c *condition) fold(text string) string {
+	if c.op == "ilike" {
+		return strings.ToLower(text)
+	}
+	return text
+}
+
+// during makes matches of the condition end with ctx.
+func (c *condition) during(ctx context.Context) {
+	c.ctx = ctx
+	for _, part := range c.parts {
+		part.during(ctx)
+	}
+}
+
+// longText is the length from which on a match is interrupted when its context
+// ends: a regular expression takes the product of the two lengths.
+const longText = 64 << 10
+
+// match reports whether the regular expression matches. The answer is of no use
+// once the context has ended.
+func (c *condition) match(text string) bool {
+	if len(text) < longText || c.ctx == nil {
+		return c.pattern.MatchString(text)
+	}
+	return c.pattern.MatchReader(&interruptedReader{Reader: strings.NewReader(text), ctx: c.ctx})
+}
+
+// interruptedReader ends early when its context ends.
+type interruptedReader struct {
+	*strings.Reader
+	ctx  context.Context
+	read int
+}
+
+// ReadRune implements io.RuneReader.
+func (r *interruptedReader) ReadRune() (rune, int, error) {
+	if r.read++; r.read%4096 == 0 && r.ctx.Err() != nil {
+		return 0, 0, io.EOF
+	}
+	return r.Reader.ReadRune()
 }
 
 // holds asks the condition of a row.
@@ -167,8 +219,10 @@ func (c *condition) compares(v any) truth {
 		return -1
 	case v == nil:
 		return 0
+	case c.like != nil:
+		return truthOf(c.like.matches(c.fold(c.typ.text(v))))
 	case c.pattern != nil:
-		return truthOf(c.pattern.MatchString(c.typ.text(v)))
+		return truthOf(c.match(c.typ.text(v)))
 	case c.op == "in":
 		return truthOf(slices.ContainsFunc(c.wants, func(want any) bool {
 			n, _ := c.typ.compare(v, want)

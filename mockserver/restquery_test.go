@@ -106,6 +106,6 @@ func FuzzQuery(f *testing.F) {
 			slices.Reverse(want) // rows that are equal in the order come in that of reading
 		}
 		s.sort(want)
-		require.Equal(t, keysOf(want), keysOf(slices.Collect(s.rows(set))))
+		require.Equal(t, keysOf(want), keysOf(slices.Collect(s.rows(t.Context(), set))))
 	})
 }

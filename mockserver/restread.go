@@ -174,7 +174,7 @@ func (r *restRequest) read() (*restAnswer, error) {
 	}
 	var page []row
 	total := 0
-	for e := range p.rows(r.rows()) {
+	for e := range p.rows(r.Context(), r.rows()) {
 		if r.prefer.count == "" && total >= offset && total-offset >= limit {
 			break
 		}
@@ -186,7 +186,18 @@ func (r *restRequest) read() (*restAnswer, error) {
 		}
 		total++
 	}
+	if err := r.canceled(); err != nil {
+		return nil, err
+	}
 	return r.answerRead(p, page, offset, total)
+}
+
+// canceled returns the error of a request whose client has gone.
+func (r *restRequest) canceled() error {
+	if r.Context().Err() != nil {
+		return errf("57014", "canceling statement due to user request")
+	}
+	return nil
 }
 
 func (r *restRequest) answerRead(p *plan, page []row, offset, total int) (*restAnswer, error) {

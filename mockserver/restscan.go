@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"context"
 	"iter"
 	"slices"
 )
@@ -55,10 +56,16 @@ func (t *table) keyOrder(order []boundOrder) (sorted, backward bool) {
 	return true, len(order) > 0 && order[0].desc
 }
 
-// rows yields the rows of a set that the condition holds for, in order.
-func (s *scan) rows(set *rowSet) iter.Seq[entry] {
+// rows yields the rows of a set that the condition holds for, in order. It ends
+// early when ctx ends.
+func (s *scan) rows(ctx context.Context, set *rowSet) iter.Seq[entry] {
+	s.where.during(ctx)
 	found := func(yield func(entry) bool) {
+		n := 0
 		for e := range set.between(s.table, s.from, s.to, s.backward) {
+			if n++; n%64 == 0 && ctx.Err() != nil {
+				return
+			}
 			if s.where.holds(e.row) > 0 && !yield(e) {
 				return
 			}

@@ -120,6 +120,9 @@ func (r *restRequest) write(p *plan, f func(tx *Tx) (*written, error)) (*restAns
 		if done, err = f(tx); err != nil {
 			return err
 		}
+		if err := r.canceled(); err != nil {
+			return err
+		}
 		if err := r.single(len(done.rows)); err != nil {
 			return err
 		}
@@ -334,7 +337,7 @@ func (r *restRequest) target() (*plan, error) {
 // filters find and the policies show.
 func (r *restRequest) find(tx *Tx, p *plan, using Policy) []entry {
 	var found []entry
-	for e := range p.rows(tx.sets[r.table.index]) {
+	for e := range p.rows(r.Context(), tx.sets[r.table.index]) {
 		if r.allowed(r.table.selects, e.row) && r.allowed(using, e.row) {
 			found = append(found, e)
 		}
