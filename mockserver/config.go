@@ -40,6 +40,11 @@ type Config struct {
 	// (PostgREST's db-max-rows); 0: no limit.
 	MaxRows int
 
+	// ExposedSchemas are the schemas that the REST API shows, the first one being
+	// that of requests which name none (PostgREST's db-schemas). Nil: public, and,
+	// in memory, those of Tables.
+	ExposedSchemas []string
+
 	// Admin serves /mock/v1/, by which a test in any language asks for faults
 	// and changes rows: see the package's documentation. There is no key to it.
 	Admin bool

@@ -260,7 +260,7 @@ func (db *database) log(changes []txChange) {
 	db.walEnd++
 }
 
-// schemas returns the schemas that the REST API shows, public first.
+// schemas returns public and the schemas of the tables.
 func (db *database) schemas() []string {
 	names := []string{"public"}
 	for _, t := range db.tables {
@@ -270,5 +270,3 @@ func (db *database) schemas() []string {
 	}
 	return names
 }
-
-func (db *database) exposes(schema string) bool { return slices.Contains(db.schemas(), schema) }

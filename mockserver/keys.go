@@ -135,12 +135,37 @@ func (s *Server) callerClaims(r *http.Request) (claims Claims, token string, err
 // authenticate is callerClaims for the REST API. The error is a *restError.
 func (s *Server) authenticate(r *http.Request) (Claims, error) {
 	claims, token, err := s.callerClaims(r)
+	code, text := "PGRST301", ""
 	if err != nil {
-		e := refuse(http.StatusUnauthorized, "PGRST301", "%s", restTokenText(token, err))
+		text = restTokenText(token, err)
+		var fault *tokenError
+		if errors.As(err, &fault) && fault.fault >= tokenExpired {
+			code = "PGRST303" // the token is good, and its claims are not
+		}
+	} else if text = tooEarly(claims); text != "" {
+		code = "PGRST303"
+	}
+	if text != "" {
+		e := refuse(http.StatusUnauthorized, code, "%s", text)
 		e.challenge = `Bearer error="invalid_token", error_description="` + e.Message + `"`
 		return nil, e
 	}
 	return claims, nil
+}
+
+// clockSkew is how far PostgREST's clock and that of who signs may differ.
+const clockSkew = 30
+
+// tooEarly returns what PostgREST says of claims that do not hold yet; empty: they
+// do.
+func tooEarly(claims Claims) string {
+	now := float64(time.Now().Unix() + clockSkew)
+	for _, c := range []struct{ claim, text string }{{"nbf", "JWT not yet valid"}, {"iat", "JWT issued at future"}} {
+		if at, ok := claims[c.claim].(float64); ok && at > now {
+			return c.text
+		}
+	}
+	return ""
 }
 
 // bearerToken returns the token of the header Authorization.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -202,12 +203,13 @@ func (r *restRequest) profile() string {
 // schema returns the schema that the profile names.
 func (r *restRequest) schema() (string, error) {
 	schema := r.profile()
+	exposed := r.server.exposed
 	if schema == "" {
-		schema = "public"
+		schema = exposed[0]
 	}
-	if !r.server.db.exposes(schema) {
+	if !slices.Contains(exposed, schema) {
 		return "", refuse(http.StatusNotAcceptable, "PGRST106", "Invalid schema: %s", schema).
-			hint("Only the following schemas are exposed: " + strings.Join(r.server.db.schemas(), ", "))
+			hint("Only the following schemas are exposed: " + strings.Join(exposed, ", "))
 	}
 	return schema, nil
 }

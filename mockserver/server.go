@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type Server struct {
 	auth       *authAPI
 	maxRows    int
 	functions  map[string]Function
+	exposed    []string // schemas, the default first
 	restFaults restFaults
 	admin      *admin     // nil: there is none
 	inspector  *inspector // nil: there is none
@@ -100,6 +102,9 @@ func newServer(cfg Config, other backend.Database) (*Server, error) {
 		functions: maps.Clone(cfg.Functions),
 		secret:    []byte(cfg.JWTSecret),
 		log:       cfg.Logger,
+	}
+	if s.exposed = slices.Clone(cfg.ExposedSchemas); len(s.exposed) == 0 {
+		s.exposed = db.schemas()
 	}
 	if cfg.Admin || cfg.Inspector {
 		s.admin = &admin{s: s}

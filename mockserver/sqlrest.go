@@ -31,9 +31,9 @@ func (r *restRequest) answerBackend(path string) (answer *restAnswer, err error)
 			return nil, err
 		}
 	}
-	schema := r.profile()
-	if schema == "" {
-		schema = "public"
+	schema, err := r.schema()
+	if err != nil {
+		return nil, err
 	}
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	ctx, cancel := context.WithTimeout(r.Context(), databasePatience)
@@ -73,17 +73,10 @@ func sqlFailure(err error) error {
 }
 
 func (r *sqlRequest) answerPath(path string) (*restAnswer, error) {
-	exposed, err := r.exposed()
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Contains(exposed, r.schema) {
-		return nil, refuse(http.StatusNotAcceptable, "PGRST106", "Invalid schema: %s", r.schema).
-			hint("Only the following schemas are exposed: " + strings.Join(exposed, ", "))
-	}
 	if path == "" {
 		return r.describeAll()
 	}
+	var err error
 	if r.query, err = parseRESTQuery(r.URL.RawQuery); err != nil && !strings.HasPrefix(path, "rpc/") {
 		return nil, err
 	}
@@ -109,18 +102,6 @@ func (r *sqlRequest) answerPath(path string) (*restAnswer, error) {
 		return r.deleteFrom(t)
 	}
 	return nil, refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
-}
-
-// exposed returns the schemas that the API shows: public first, and those that
-// are neither PostgreSQL's nor the project's own.
-func (r *sqlRequest) exposed() (schemas []string, err error) {
-	rows, _, err := r.tx.Query(r.ctx, `select nspname from pg_namespace
-		where nspname !~ '^pg_' and nspname not in ('information_schema', 'auth', 'realtime', 'extensions', 'storage', 'vault')
-		order by nspname <> 'public', nspname`)
-	for _, row := range rows {
-		schemas = append(schemas, string(row[0]))
-	}
-	return schemas, err
 }
 
 // relation reads a table or view of the schema from the catalogue.

@@ -28,7 +28,10 @@ func (db *Database) As(ctx context.Context, r backend.Request, f func(backend.Tx
 	if r.ReadOnly {
 		options = pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}
 	}
-	err = pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
+	if r.Role == "none" { // which SET ROLE takes for no role
+		return &backend.Error{Code: "22023", Message: `role "none" does not exist`}
+	}
+	err = pgx.BeginTxFunc(ctx, db.web, options, func(tx pgx.Tx) error {
 		t := transaction{tx.Conn()}
 		if err := t.set(ctx, settings, r.Role); err != nil {
 			return err
@@ -41,16 +44,21 @@ func (db *Database) As(ctx context.Context, r backend.Request, f func(backend.Tx
 // transaction implements backend.Tx.
 type transaction struct{ conn *pgx.Conn }
 
-// set sets settings for the transaction, and the role behind them.
+// set sets settings for the transaction, those that the role has, and the role
+// behind them.
 func (t transaction) set(ctx context.Context, settings map[string]string, role string) error {
 	var calls, args []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		args = append(args, name, settings[name])
 	}
-	for i := 0; i < len(args)+2; i += 2 {
+	for i := 0; i < len(args); i += 2 {
 		calls = append(calls, "set_config("+param(i+1)+", "+param(i+2)+", true)")
 	}
-	_, _, err := t.Query(ctx, "select "+strings.Join(calls, ", "), append(args, "role", role)...)
+	p := param(len(args) + 1)
+	calls = append(calls, `set_config('statement_timeout', coalesce((select split_part(setting, '=', 2) from pg_roles, unnest(rolconfig) setting
+			where rolname = `+p+` and setting like 'statement_timeout=%'), current_setting('statement_timeout')), true)`,
+		"set_config('role', "+p+", true)")
+	_, _, err := t.Query(ctx, "select "+strings.Join(calls, ", "), append(args, role)...)
 	return err
 }
 

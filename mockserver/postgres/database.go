@@ -22,8 +22,9 @@ const publication = "supabase_realtime"
 // Database is a project on a PostgreSQL: what the mock server's socket, REST
 // API and sign-in ask. It is safe for concurrent use. Close it in the end.
 type Database struct {
-	pool   *pgxpool.Pool
-	exact  bool // values are not as the real server garbles them
+	pool   *pgxpool.Pool // of the superuser
+	web    *pgxpool.Pool // of the REST API, see openWeb
+	exact  bool          // values are not as the real server garbles them
 	ledger *ledger
 }
 
@@ -53,7 +54,13 @@ func open(ctx context.Context, url string, exact bool) (*Database, error) {
 	if err = db.prepare(ctx); err == nil {
 		db.ledger, err = openLedger(ctx, pool)
 	}
+	if err == nil {
+		err = db.openWeb(ctx)
+	}
 	if err != nil {
+		if db.web != nil {
+			db.web.Close()
+		}
 		pool.Close()
 		return nil, err
 	}
@@ -87,6 +94,7 @@ func goesAway(code string) bool { return strings.HasPrefix(code, "57P0") }
 // Close ends the connections and waits for those who use one.
 func (db *Database) Close() {
 	db.ledger.close()
+	db.web.Close()
 	db.pool.Close()
 }
 

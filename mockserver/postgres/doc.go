@@ -29,7 +29,11 @@
 // which rows they see. An error of any of that loses the look and the slot, and
 // nothing tells of it, as with the real server. A second slot streams
 // realtime.messages. REST requests run in a transaction with the role and the
-// claims of the caller.
+// claims of the caller, in sessions of the role authenticator, which has no right
+// but to act as the API's roles (mockserver_authenticator where a database that was
+// given has another one). Another role that a token names must be granted to it. Statements end
+// after 3 s for anon and 8 s for authenticated, and what a request sets in its
+// session ends with it.
 //
 // # What is faithful
 //
@@ -57,9 +61,8 @@
 //   - realtime.messages has no partitions: rows of more than three days ago are
 //     deleted, every hour.
 //   - Of the REST API there is no embedding, and there are no aggregates, PUT or
-//     CSV; filters, columns and orders are all there. Its sessions are the
-//     superuser's, in the caller's role: a function that resets the role is the
-//     superuser.
+//     CSV; filters, columns and orders are all there. Settings of a role but
+//     statement_timeout are not applied.
 //   - Of the faults of mockserver.Server those about tables in memory find none:
 //     Publish, and those for rows. All others work, those for changes without the
 //     name of a table. ExhaustConnections really takes them; RestartDatabase only

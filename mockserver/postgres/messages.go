@@ -167,6 +167,9 @@ func mayInsert(ctx context.Context, tx pgx.Tx, who backend.Caller, claims string
 // act makes the rest of a transaction somebody's, with the settings that
 // policies read.
 func act(ctx context.Context, tx pgx.Tx, who backend.Caller, claims, topic string) error {
+	if who.Role == "none" { // which SET ROLE takes for the superuser that the session is of
+		return &pgconn.PgError{Code: "22023", Message: `role "none" does not exist`}
+	}
 	subject, _ := who.Claims["sub"].(string)
 	_, err := tx.Exec(ctx, `select set_config('realtime.topic', $1, true), set_config('request.jwt.claims', $2, true),
 		set_config('request.jwt.claim.sub', $3, true), set_config('request.jwt.claim.role', $4, true), set_config('role', $4, true)`,

@@ -72,7 +72,10 @@ const everything = `[{"event":"*","schema":"public","table":"t"}]`
 func heard(t *testing.T, s *postgres.Server, id string) {
 	t.Helper()
 	c := open(t, s)
-	c.subscribed("1", "realtime:after", everything, s.AnonKey())
+	c.join("1", "realtime:after", `{"postgres_changes":`+everything+`}`, s.AnonKey())
+	for message := ""; !strings.Contains(message, phoenix.MessageSubscribed); { // a connection may still be one of before
+		message = string(c.next().Payload)
+	}
 	run(t, s.DatabaseURL(), "insert into t values ("+id+")")
 	require.JSONEq(t, `{"id":`+id+`}`, string(c.change().Data.Record))
 }

@@ -89,7 +89,8 @@ func (r reply) want(t testing.TB, status int, body string) reply {
 const representation = "Prefer: return=representation"
 
 func TestREST(t *testing.T) {
-	s := startProject(t, shop, mockserver.Fast())
+	s := postgres.Start(t, postgres.Options{DatabaseURL: database(t), Schema: shop,
+		Config: mockserver.Config{Timing: mockserver.Fast(), ExposedSchemas: []string{"public", "other"}}})
 	anon, service := api{t: t, s: s}, api{t, s, s.ServiceKey()}
 	ann := api{t, s, s.UserToken("11111111-1111-4111-8111-111111111111", time.Hour)}
 
