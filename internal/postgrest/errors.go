@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/text"
 )
 
 var (
@@ -27,9 +27,10 @@ var (
 )
 
 const (
-	maxErrorBody  = 64 << 10
-	maxErrorText  = 300
-	maxRetryAfter = 24 * time.Hour
+	maxErrorBody = 64 << 10
+	maxErrorText = 300
+	// maxRetryAfter bounds what a server may ask for: nobody waits for years.
+	maxRetryAfter = time.Hour
 )
 
 // Error is a request that failed: the server's answer, or that there was none
@@ -41,7 +42,7 @@ type Error struct {
 	Message    string // the rest is as the server said it; may be empty
 	Details    string
 	Hint       string
-	RetryAfter time.Duration // how long the server wants to be left alone; 0: it did not say
+	RetryAfter time.Duration // how long the server wants to be left alone, at most 1 h; 0: it did not say
 	Err        error         // why there is no answer, or why it cannot be read; nil for an answer that is an error
 
 	foreign bool // not said by PostgREST, but by something before it
@@ -56,7 +57,7 @@ func (e *Error) Error() string {
 	}
 	switch {
 	case e.Err != nil:
-		return s + e.Err.Error()
+		return s + strings.TrimPrefix(text.Clean(e.Err.Error(), 2*maxErrorText), "realtime: ")
 	case e.Message == "":
 		return s + http.StatusText(e.Status)
 	}
@@ -96,6 +97,12 @@ func (e *Error) Temporary() bool {
 	}
 	return e.Status >= 500 || e.foreign
 }
+
+// Refusal reports whether a server answered, and in a way that looks as if it
+// would not change: not Temporary. Whether it is final is for the history of the
+// table to say, whoever gave the answer: a gateway answers 404 for a while, and
+// so does PostgREST while its schema cache is old.
+func (e *Error) Refusal() bool { return e.Err == nil && e.Status != 0 && !e.Temporary() }
 
 // passes tells errors without an answer apart.
 func passes(err error) bool {
@@ -149,39 +156,31 @@ func (t *Table) refusal(answer *http.Response) error {
 	e := &Error{Table: t.title(), Status: answer.StatusCode, RetryAfter: retryAfter(answer.Header.Get("Retry-After"), time.Now())}
 	e.expired = strings.Contains(answer.Header.Get("WWW-Authenticate"), "invalid_token")
 	body, _ := io.ReadAll(io.LimitReader(answer.Body, maxErrorBody)) // what there is of it
-	var said struct{ Code, Message, Details, Hint, Msg, Error any }
-	switch err := json.Unmarshal(body, &said); {
-	case err == nil:
-		e.Code, e.Message, e.Details, e.Hint = text(said.Code), text(said.Message), text(said.Details), text(said.Hint)
-		if e.Message == "" { // gateways have other names for it
-			e.Message = text(said.Msg) + text(said.Error)
-		}
-	case len(body) > 0:
-		e.foreign = true
-		if !isHTML(answer) {
-			e.Message = clip(strings.TrimSpace(string(body)))
-		}
-	}
+	e.parse(body, isHTML(answer))
 	return e
 }
 
-// text is a member of an error that is to be a string.
-func text(v any) string {
-	s, _ := v.(string)
-	return clip(s)
+// parse reads the body of an error, PostgREST's or a gateway's.
+func (e *Error) parse(body []byte, html bool) {
+	var said struct{ Code, Message, Details, Hint, Msg, Error any }
+	switch err := json.Unmarshal(body, &said); {
+	case err == nil:
+		e.Code, e.Message, e.Details, e.Hint = word(said.Code), word(said.Message), word(said.Details), word(said.Hint)
+		if e.Message == "" { // gateways have other names for it
+			e.Message = text.Clean(word(said.Msg)+word(said.Error), maxErrorText)
+		}
+	case len(body) > 0:
+		e.foreign = true
+		if !html {
+			e.Message = text.Clean(string(body), maxErrorText)
+		}
+	}
 }
 
-// clip cuts text that somebody else wrote.
-func clip(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) <= maxErrorText {
-		return s
-	}
-	n := maxErrorText
-	for !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
+// word is a member of an error that is to be a string.
+func word(v any) string {
+	s, _ := v.(string)
+	return text.Clean(s, maxErrorText)
 }
 
 func isHTML(answer *http.Response) bool {
@@ -191,7 +190,7 @@ func isHTML(answer *http.Response) bool {
 // retryAfter reads the header of that name: seconds, or a date.
 func retryAfter(value string, now time.Time) time.Duration {
 	var wait time.Duration
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil { // 136 years, and no overflow
 		wait = time.Duration(seconds) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		wait = at.Sub(now)

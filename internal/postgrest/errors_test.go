@@ -105,10 +105,142 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, "h", e.Hint)
 }
 
+// An answer that looks as if it would not change is a refusal, whoever gave it.
+func TestError_Refusal(t *testing.T) {
+	html := []string{"Content-Type", "text/html"}
+	for _, c := range []struct {
+		status  int
+		body    string
+		headers []string
+		want    bool
+	}{
+		{404, `{"code":"PGRST205","message":"not in the schema cache"}`, nil, true},
+		{404, "<html>", html, true},
+		{400, `{"code":"42703","message":"no column"}`, nil, true},
+		{302, "", nil, true},
+		{403, `{"code":"42501","message":"denied"}`, nil, true},
+		{401, `{"message":"Invalid API key"}`, nil, true},
+		{503, "", nil, false},
+		{403, "<html>", html, false},
+		{200, "<html>", html, false},
+		{200, "{}", nil, false},
+	} {
+		e := failed(t, answer(c.status, c.body, c.headers...), nil)
+		require.Equal(t, c.want, e.Refusal(), "%d %s", c.status, c.body)
+		require.False(t, e.Refusal() && e.Temporary())
+	}
+	require.False(t, failed(t, nil, realtime.ErrNoProject).Refusal(), "nobody answered")
+	require.False(t, failed(t, nil, errors.New("no route")).Refusal())
+}
+
+func TestError_IsOneShortLine(t *testing.T) {
+	long := strings.Repeat("a\\n\\u001b[31m", 4000)
+	for _, body := range []string{
+		`{"message":"` + long + `","code":"` + long + `"}`, `{"msg":"` + long + `","error":"` + long + `"}`, strings.Repeat("a\n", 50_000),
+	} {
+		text := failed(t, answer(400, body), nil).Error()
+		require.NotContains(t, text, "\n")
+		require.NotContains(t, text, "\x1b")
+		require.Less(t, len(text), 800)
+	}
+	e := failed(t, nil, errors.New("realtime: token source: "+strings.Repeat("x\n", 10_000)))
+	require.True(t, strings.HasPrefix(e.Error(), "postgrest: public.orders: token source: x x"))
+	require.Less(t, len(e.Error()), 800)
+}
+
+// drip is a body that has a byte at a time, until its request ends.
+type drip struct {
+	ctx   context.Context
+	every time.Duration
+	size  int
+}
+
+func (d drip) Read(p []byte) (int, error) {
+	select {
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	case <-time.After(d.every):
+	}
+	n := min(len(p), max(d.size, 1))
+	for i := range n {
+		p[i] = ' '
+	}
+	return n, nil
+}
+
+func (drip) Close() error { return nil }
+
+func TestTable_ARequestThatIsStuckEnds(t *testing.T) {
+	hangs := func(r *http.Request) (*http.Response, error) {
+		<-r.Context().Done()
+		return nil, &url.Error{Op: "Get", URL: "/", Err: r.Context().Err()}
+	}
+	drips := func(status int, every time.Duration, size int) func(r *http.Request) (*http.Response, error) {
+		return func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: drip{r.Context(), every, size}}, nil
+		}
+	}
+	for name, c := range map[string]struct {
+		do    func(*http.Request) (*http.Response, error)
+		bound time.Duration
+	}{
+		"no head":                 {hangs, 40 * time.Second},
+		"no body":                 {drips(200, 24*time.Hour, 1), 80 * time.Second},
+		"a byte a minute":         {drips(200, time.Minute, 1), 80 * time.Second},
+		"five bytes a second":     {drips(200, 200*time.Millisecond, 1), 80 * time.Second},
+		"an error that drips":     {drips(500, time.Second, 1), 80 * time.Second},
+		"just enough, and no end": {drips(200, time.Second, 1<<10), 10 * time.Minute},
+	} {
+		for what, read := range map[string]func(context.Context, *postgrest.Table) error{
+			"page":     func(ctx context.Context, t *postgrest.Table) error { _, err := t.Page(ctx, nil, 1); return err },
+			"describe": func(ctx context.Context, t *postgrest.Table) error { _, err := t.Describe(ctx); return err },
+			"call":     func(ctx context.Context, t *postgrest.Table) error { var v any; return t.Call(ctx, "f", nil, &v) },
+			"insert":   func(ctx context.Context, t *postgrest.Table) error { _, err := t.Insert(ctx, 1); return err },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				table := &postgrest.Table{Client: canned{c.do}, Name: "t", Key: []string{"id"}}
+				began := time.Now()
+				err := read(context.Background(), table)
+				var e *postgrest.Error
+				require.ErrorAs(t, err, &e, "%s: %s", name, what)
+				require.LessOrEqual(t, time.Since(began), c.bound+time.Minute, "%s: %s", name, what)
+				if e.Status != 500 && !errors.Is(err, postgrest.ErrTooLarge) {
+					require.ErrorIs(t, err, postgrest.ErrNoProgress, "%s: %s", name, what)
+					require.True(t, e.Temporary())
+				}
+			})
+		}
+	}
+}
+
+// Who ends the request is not told that the answer made no progress, and a slow
+// answer that makes some is read to its end.
+func TestTable_WhatIsNotStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := &postgrest.Table{Client: canned{func(r *http.Request) (*http.Response, error) {
+			time.Sleep(39 * time.Second)
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(io.MultiReader(
+				io.LimitReader(drip{r.Context(), 5 * time.Second, 1 << 10}, 50<<10), strings.NewReader(`[{"id":1}]`)))}, nil
+		}}, Name: "t", Key: []string{"id"}}
+		page, err := table.Page(t.Context(), nil, 1)
+		require.NoError(t, err)
+		require.Len(t, page.Rows, 1)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		table.Client = canned{func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: drip{r.Context(), time.Hour, 1}}, nil
+		}}
+		_, err = table.Page(ctx, nil, 1)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, postgrest.ErrNoProgress)
+	})
+}
+
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for value, want := range map[string]time.Duration{
-			"": 0, "7": 7 * time.Second, "0": 0, "-5": 0, "soon": 0, "99999999999999999999": 0, "4000000000": 24 * time.Hour,
+			"": 0, "7": 7 * time.Second, "0": 0, "-5": 0, "soon": 0, "99999999999999999999": 0, "4000000000": time.Hour, "4294967295": time.Hour,
 			time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat): 90 * time.Second,
 			time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       0,
 		} {

@@ -5,16 +5,39 @@ import (
 	"strings"
 )
 
+// query is the parameters of a URL, in their order.
+type query []parameter
+
+type parameter struct{ name, value string }
+
+func (q *query) add(name, value string) { *q = append(*q, parameter{name, value}) }
+
+// encode writes a space as %20: to some who read a URL, + is no space.
+func (q query) encode() string {
+	var b strings.Builder
+	for i, p := range q {
+		if i > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(escaped(p.name))
+		b.WriteByte('=')
+		b.WriteString(escaped(p.value))
+	}
+	return b.String()
+}
+
+func escaped(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
 // addAfter asks for the rows behind a key: of (a, b) those with
 // a > x or (a = x and b > y), as PostgREST compares no rows.
-func addAfter(q url.Values, columns, after []string) {
+func addAfter(q *query, columns, after []string) {
 	if len(columns) == 1 {
-		q.Add(name(columns[0]), "gt."+after[0])
+		q.add(name(columns[0]), "gt."+after[0])
 		return
 	}
 	// The condition below needs a look at every row; this one is what an index
 	// finds its place by.
-	q.Add(name(columns[0]), "gte."+after[0])
+	q.add(name(columns[0]), "gte."+after[0])
 	term := ""
 	for i := len(columns) - 1; i >= 0; i-- {
 		column, value := name(columns[i]), quoted(after[i])
@@ -25,7 +48,7 @@ func addAfter(q url.Values, columns, after []string) {
 		}
 		term = greater + ",and(" + column + ".eq." + value + "," + orTerm(term, i == len(columns)-2) + ")"
 	}
-	q.Add("or", "("+term+")")
+	q.add("or", "("+term+")")
 }
 
 // orTerm is a list of alternatives as one term.
@@ -37,9 +60,9 @@ func orTerm(term string, single bool) string {
 }
 
 // addKeys asks for the rows with these keys.
-func addKeys(q url.Values, columns []string, keys [][]string) {
+func addKeys(q *query, columns []string, keys [][]string) {
 	if len(columns) == 1 && len(keys) == 1 {
-		q.Add(name(columns[0]), "eq."+keys[0][0]) // in.("") is the empty list to PostgREST
+		q.add(name(columns[0]), "eq."+keys[0][0]) // in.("") is the empty list to PostgREST
 		return
 	}
 	terms := make([]string, len(keys))
@@ -48,10 +71,10 @@ func addKeys(q url.Values, columns []string, keys [][]string) {
 	}
 	list := "(" + strings.Join(terms, ",") + ")"
 	if len(columns) == 1 {
-		q.Add(name(columns[0]), "in."+list)
+		q.add(name(columns[0]), "in."+list)
 		return
 	}
-	q.Add("or", list)
+	q.add("or", list)
 }
 
 // keyTerm is what a key adds to the list of addKeys.

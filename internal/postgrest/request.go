@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -18,28 +17,32 @@ import (
 type request struct {
 	method string
 	path   string // escaped
-	query  url.Values
+	query  query
 	body   []byte
 	accept string // empty: JSON
 	prefer string
 }
 
 // send makes a request and returns an answer that is no error, whose body the
-// caller closes.
+// caller closes. It ends a request whose answer is stuck.
 func (t *Table) send(ctx context.Context, r request) (*http.Response, error) {
 	address := r.path
 	if len(r.query) > 0 {
-		address += "?" + r.query.Encode()
+		address += "?" + r.query.encode()
 	}
-	out, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(r.body))
+	watch := t.watch(ctx)
+	out, err := http.NewRequestWithContext(watch.ctx, r.method, address, bytes.NewReader(r.body))
 	if err != nil {
+		watch.end()
 		return nil, t.mistake("the request cannot be made") // err quotes the URL
 	}
 	t.setHeaders(out.Header, r)
 	answer, err := t.Client.Do(out)
 	if err != nil {
-		return nil, t.failure(err)
+		defer watch.end()
+		return nil, t.failure(watch.because(err))
 	}
+	watch.body(answer)
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
 		defer answer.Body.Close()
 		return nil, t.refusal(answer)
@@ -66,7 +69,7 @@ func (t *Table) setHeaders(h http.Header, r request) {
 }
 
 // rows reads a page.
-func (t *Table) rows(ctx context.Context, q url.Values, count bool) (Page, error) {
+func (t *Table) rows(ctx context.Context, q query, count bool) (Page, error) {
 	r := request{method: http.MethodGet, path: t.path(), query: q}
 	if count {
 		r.prefer = "count=exact"

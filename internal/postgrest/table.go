@@ -16,11 +16,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Doer makes requests to a project with its key and token. Their URLs have
@@ -31,7 +33,8 @@ type Doer interface {
 
 // Table is a table of a project. Its fields are not to be changed once it is
 // used; its methods are safe for concurrent use then. A method that takes a
-// context blocks until the answer has been read, or the context ends.
+// context blocks until the answer has been read, the context ends, or the answer
+// makes no progress (see Stall).
 type Table struct {
 	Client Doer
 	Schema string // empty: the first that the API exposes
@@ -49,6 +52,10 @@ type Table struct {
 	Total bool
 	// MaxBytes is the size over which an answer is ErrTooLarge. 0: 64 MiB.
 	MaxBytes int64
+	// Stall is how long an answer may make no progress: its head has to come
+	// within that time, then 4 KiB of its body in each, or its end, and the whole
+	// within 15 of them. Otherwise the error is ErrNoProgress. 0: 40 s.
+	Stall time.Duration
 }
 
 // Row is a row as the server wrote it, and its key.
@@ -90,10 +97,10 @@ func (t *Table) Page(ctx context.Context, after []string, limit int) (Page, erro
 	for i, column := range t.Key {
 		names[i] = name(column)
 	}
-	q.Set("order", strings.Join(names, ","))
-	q.Set("limit", strconv.Itoa(limit))
+	q.add("order", strings.Join(names, ","))
+	q.add("limit", strconv.Itoa(limit))
 	if after != nil {
-		addAfter(q, t.Key, after)
+		addAfter(&q, t.Key, after)
 	}
 	return t.rows(ctx, q, t.Total && after == nil)
 }
@@ -130,7 +137,7 @@ func (t *Table) ByKeys(ctx context.Context, keys [][]string) (Page, error) {
 func (t *Table) someKeys(ctx context.Context, keys [][]string, all *Page) error {
 	for len(keys) > 0 {
 		q := t.query()
-		addKeys(q, t.Key, keys)
+		addKeys(&q, t.Key, keys)
 		page, err := t.rows(ctx, q, true)
 		if err != nil {
 			return err
@@ -163,10 +170,10 @@ func without(keys [][]string, rows []Row) (left [][]string) {
 // fitting returns how many of the keys fit into one URL; at least one.
 func (t *Table) fitting(keys [][]string) int {
 	q := t.query()
-	addKeys(q, t.Key, keys[:1])
-	size := len(t.path()) + len(q.Encode())
+	addKeys(&q, t.Key, keys[:1])
+	size := len(t.path()) + len(q.encode())
 	for i, key := range keys[1:] {
-		if size += len(url.QueryEscape("," + keyTerm(t.Key, key))); size > maxURL {
+		if size += len(escaped("," + keyTerm(t.Key, key))); size > maxURL {
 			return i + 1
 		}
 	}
@@ -176,7 +183,7 @@ func (t *Table) fitting(keys [][]string) int {
 // Count returns how many rows there are.
 func (t *Table) Count(ctx context.Context) (int, error) {
 	q := t.query()
-	q.Set("limit", "1") // of a body that HEAD does not send
+	q.add("limit", "1") // of a body that HEAD does not send
 	answer, err := t.send(ctx, request{method: http.MethodHead, path: t.path(), query: q, prefer: "count=exact"})
 	if err != nil {
 		return 0, err
@@ -203,12 +210,12 @@ func (t *Table) Update(ctx context.Context, key []string, columns any) (Row, err
 	}
 	q := t.selection()
 	for i, column := range t.Key {
-		q.Add(name(column), "eq."+key[i])
+		q.add(name(column), "eq."+key[i])
 	}
 	return t.write(ctx, http.MethodPatch, q, columns)
 }
 
-func (t *Table) write(ctx context.Context, method string, q url.Values, content any) (Row, error) {
+func (t *Table) write(ctx context.Context, method string, q query, content any) (Row, error) {
 	body, err := json.Marshal(content)
 	if err != nil {
 		return Row{}, t.mistake("%w", err)
@@ -253,17 +260,19 @@ func (t *Table) Call(ctx context.Context, function string, args, result any) err
 func (t *Table) path() string { return "/rest/v1/" + url.PathEscape(t.Name) }
 
 // query is what every request for rows has.
-func (t *Table) query() url.Values {
+func (t *Table) query() query {
 	q := t.selection()
-	for key, values := range t.Filter {
-		q[key] = append(q[key], values...)
+	for _, key := range slices.Sorted(maps.Keys(t.Filter)) {
+		for _, value := range t.Filter[key] {
+			q.add(key, value)
+		}
 	}
 	return q
 }
 
 // selection asks for the columns.
-func (t *Table) selection() url.Values {
-	q := url.Values{}
+func (t *Table) selection() query {
+	var q query
 	if len(t.Columns) == 0 {
 		return q
 	}
@@ -273,7 +282,7 @@ func (t *Table) selection() url.Values {
 			names = append(names, n)
 		}
 	}
-	q.Set("select", strings.Join(names, ","))
+	q.add("select", strings.Join(names, ","))
 	return q
 }
 

@@ -333,7 +333,8 @@ func TestCall(t *testing.T) {
 func TestQueries(t *testing.T) {
 	var asked []string
 	c := canned{func(r *http.Request) (*http.Response, error) {
-		q, err := url.QueryUnescape(r.URL.RawQuery)
+		require.NotContains(t, r.URL.RawQuery, "+", "a space is %20")
+		q, err := url.PathUnescape(r.URL.RawQuery)
 		require.NoError(t, err)
 		asked = append(asked, q)
 		return answer(200, "[]"), nil
@@ -345,8 +346,8 @@ func TestQueries(t *testing.T) {
 	require.NoError(t, err)
 	const sel = `select=a,"order",c,"d e","f\"\\g"`
 	require.Equal(t, []string{
-		`a=gte.1&limit=10&or=(x.eq.1,y.eq.2)&or=(a.gt.1,and(a.eq.1,or("order".gt."",and("order".eq."",c.gt."x\",y"))))&order=a,"order",c&` + sel,
-		`or=(x.eq.1,y.eq.2)&or=(and(a.eq.1,"order".eq.2,c.eq.3),and(a.eq."(","order".eq.2.5,c.eq.c-d))&` + sel,
+		sel + `&or=(x.eq.1,y.eq.2)&order=a,"order",c&limit=10&a=gte.1&or=(a.gt.1,and(a.eq.1,or("order".gt."",and("order".eq."",c.gt."x\",y"))))`,
+		sel + `&or=(x.eq.1,y.eq.2)&or=(and(a.eq.1,"order".eq.2,c.eq.3),and(a.eq."(","order".eq.2.5,c.eq.c-d))`,
 	}, asked)
 }
 
