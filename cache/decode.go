@@ -1,11 +1,10 @@
 package cache
 
 import (
-	"encoding/json"
 	"errors"
-	"slices"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // errUnknownRow is an event that does not say which row it is of.
@@ -17,7 +16,7 @@ func (r *runner[K, T]) decode(c cdc.Change) (event[K, T], error) {
 	if !c.Committed.IsZero() {
 		e.committed = c.Committed.UnixMilli()
 	}
-	typed, err := cdc.As[T](c)
+	typed, err := cdc.As[T](c, cdc.AnyColumns)
 	var incomplete *cdc.IncompleteError
 	switch {
 	case errors.As(err, &incomplete) && (incomplete.Reason == cdc.NoPrimaryKey || incomplete.Reason == cdc.Unauthorized):
@@ -49,29 +48,20 @@ func (r *runner[K, T]) decode(c cdc.Change) (event[K, T], error) {
 // keysOf returns the key of the row, and that of the row before.
 func (r *runner[K, T]) keysOf(c cdc.Change, e cdc.Event[T]) (key, old K, err error) {
 	if c.Op == cdc.Delete {
-		if !hasAll(c.OldRecord, r.source.api.Key) {
+		if !rowjson.Has(c.OldRecord, r.source.api.Key) {
 			return key, old, errUnknownRow
 		}
 		key = r.core.key(e.Old)
 		return key, key, nil
 	}
-	if !hasAll(c.Record, r.source.api.Key) {
+	if !rowjson.Has(c.Record, r.source.api.Key) {
 		return key, old, errUnknownRow
 	}
 	key = r.core.key(e.New)
-	if c.Op == cdc.Update && hasAll(c.OldRecord, r.source.api.Key) {
+	if c.Op == cdc.Update && rowjson.Has(c.OldRecord, r.source.api.Key) {
 		return key, r.core.key(e.Old), nil
 	}
 	return key, key, nil
-}
-
-// hasAll reports whether a row has the columns.
-func hasAll(row json.RawMessage, columns []string) bool {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(row, &fields) != nil {
-		return false
-	}
-	return !slices.ContainsFunc(columns, func(name string) bool { return fields[name] == nil })
 }
 
 // fill fills in the values that an Update left alone and that are therefore not
@@ -82,7 +72,7 @@ func (r *runner[K, T]) fill(c cdc.Change, e event[K, T]) (event[K, T], error) {
 		e.doubtful, e.keep = true, true
 		return e, nil
 	}
-	row, err := cdc.Merge(c, before.value)
+	row, err := cdc.Merge(c, before.value, cdc.AnyColumns)
 	switch {
 	case errors.Is(err, cdc.ErrMerge):
 		e.doubtful, e.keep = true, true

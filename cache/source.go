@@ -174,7 +174,7 @@ func (s *source[K, T]) decode(raw []postgrest.Row) (rows []T, keys []K, err erro
 	c := cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Columns: s.columns}
 	for i := range raw {
 		c.Record = raw[i].JSON
-		event, err := cdc.As[T](c)
+		event, err := cdc.As[T](c, cdc.AnyColumns)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // versions reads the columns of WithVersion from a row.
@@ -46,18 +46,8 @@ func fieldFor(t reflect.Type, column string) []int {
 }
 
 func isFor(f reflect.StructField, column string) bool {
-	for _, key := range []string{"db", "json"} {
-		name, _, _ := strings.Cut(f.Tag.Get(key), ",")
-		switch name {
-		case "":
-		case "-":
-			return false
-		default:
-			return name == column
-		}
-	}
-	fold := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
-	return fold(f.Name) == fold(column)
+	tag, _, skip := rowjson.ColumnTag(f.Tag)
+	return !skip && (tag == column || tag == "" && rowjson.Fold(f.Name) == rowjson.Fold(column))
 }
 
 // throughPointer reports whether a field is in a struct that is embedded by

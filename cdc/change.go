@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // Op is what happened to a row. TRUNCATE is not among them: Realtime never
@@ -128,7 +130,7 @@ func (c Change) Incomplete() Incomplete {
 	switch {
 	case len(c.Errors) > 0:
 		return OtherError
-	case c.Op == Delete && isEmpty(c.OldRecord):
+	case c.Op == Delete && rowjson.Empty(c.OldRecord):
 		return Unidentified
 	}
 	return Complete
@@ -141,7 +143,9 @@ func (c Change) OldMissing() []string {
 	if c.OldRecord == nil {
 		return nil
 	}
-	return missingFrom(c.Columns, indexOf(c.Columns), c.OldRecord)
+	text := rowjson.Cursor{Text: c.OldRecord}
+	_, missing := text.Row(namesOf(c.Columns))
+	return missing
 }
 
 // String returns the reason in words.

@@ -6,18 +6,26 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync/atomic"
+	"unsafe"
+
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
-// columnSet is the list of columns of a payload, parsed, and what else is the
-// same in most payloads that have it.
+// columnSet is the list of columns of a payload, parsed, and what was in the
+// last payload that had it.
 type columnSet struct {
 	raw     string
 	columns []Column
-	index   map[string]int // by name
+	names   *rowjson.Names
 
-	forms   learned[[]*form]
-	rows    learned[rowShape]
-	oldRows learned[rowShape]
+	last atomic.Pointer[lastPayload]
+}
+
+// lastPayload is what the payloads of a list of columns mostly have in common.
+type lastPayload struct {
+	names [2]string // schema and table
+	text  string    // of the ids
+	ids   []int64
 }
 
 // columnSets remembers column lists by how their text begins. They make up
@@ -44,23 +52,15 @@ func placeOf(text []byte) *atomic.Pointer[[]*columnSet] {
 	return &columnSets[maphash.Bytes(columnSeed, text)%uint64(len(columnSets))]
 }
 
-// lastColumns is the list that was found last, which is often the next, too, and
-// then not to be looked for.
-var lastColumns atomic.Pointer[columnSet]
-
 // knownColumns returns the remembered list that text begins with, or nil. A
 // JSON list ends where its text does, so that what follows cannot belong to it.
 func knownColumns(text []byte) *columnSet {
-	if last := lastColumns.Load(); last != nil && startsWith(text, last.raw) {
-		return last
-	}
 	known := placeOf(text).Load()
 	if known == nil {
 		return nil
 	}
 	for _, set := range *known {
-		if startsWith(text, set.raw) {
-			lastColumns.Store(set)
+		if len(text) >= len(set.raw) && string(text[:len(set.raw)]) == set.raw {
 			return set
 		}
 	}
@@ -69,9 +69,6 @@ func knownColumns(text []byte) *columnSet {
 
 // columnsOf returns the parsed form of a JSON list of columns.
 func columnsOf(raw []byte) (*columnSet, error) {
-	if set := knownColumns(raw); set != nil && len(set.raw) == len(raw) {
-		return set, nil
-	}
 	set, err := parseColumns(raw)
 	if err != nil {
 		return nil, err
@@ -83,6 +80,40 @@ func columnsOf(raw []byte) (*columnSet, error) {
 	return set, nil
 }
 
+// lastNames is what namesOf returned last.
+var lastNames atomic.Pointer[columnSet]
+
+// namesOf returns the names of the columns of a change. Changes of a table share
+// their columns.
+func namesOf(columns []Column) *rowjson.Names {
+	if last := lastNames.Load(); last != nil && len(last.columns) == len(columns) && unsafe.SliceData(last.columns) == unsafe.SliceData(columns) {
+		return last.names
+	}
+	list := make([]string, len(columns))
+	for i, column := range columns {
+		list[i] = column.Name
+	}
+	set := &columnSet{columns: columns, names: rowjson.NewNames(list)}
+	lastNames.Store(set)
+	return set.names
+}
+
+// idsOf returns the ids of a change, which are mostly those of the last one of
+// the columns.
+func (set *columnSet) idsOf(c *Change, raw []byte) (ids []int64, err error) {
+	last := set.last.Load()
+	if last != nil && last.text == string(raw) {
+		ids = last.ids
+	} else if ids, err = parseIDs(raw); err != nil {
+		return nil, err
+	}
+	names := [2]string{c.Schema, c.Table}
+	if (last == nil || last.names != names || last.text != string(raw)) && len(c.Schema)+len(c.Table)+len(raw) <= maxColumnText {
+		set.last.Store(&lastPayload{names, string(raw), ids})
+	}
+	return ids, nil
+}
+
 func (set *columnSet) remember(place *atomic.Pointer[[]*columnSet]) {
 	sets := []*columnSet{set}
 	if before := place.Load(); before != nil {
@@ -91,76 +122,48 @@ func (set *columnSet) remember(place *atomic.Pointer[[]*columnSet]) {
 	place.Store(&sets) // of two at once one is forgotten, and comes again
 }
 
+var errNoColumns = errors.New("columns is not a list")
+
 func parseColumns(raw []byte) (*columnSet, error) {
-	if len(raw) == 0 || raw[0] != '[' {
-		return nil, errors.New("columns is not a list")
+	text := rowjson.Cursor{Text: raw}
+	if !text.Enter('[') {
+		return nil, errNoColumns
 	}
 	columns := []Column{}
-	w := walkArray(raw)
-	for w.next() {
-		c, err := parseColumn(w.val)
+	for text.More(']') {
+		c, err := parseColumn(text.Value())
 		if err != nil {
 			return nil, fmt.Errorf("column %d: %w", len(columns), err)
 		}
 		columns = append(columns, c)
 	}
-	set := &columnSet{columns: columns, index: indexOf(columns)}
-	if len(set.index) < len(columns) {
+	set := &columnSet{columns: columns, names: namesOf(columns)}
+	if set.names.Len() < len(columns) {
 		return nil, errors.New("two columns of one name")
 	}
-	return set, w.err
-}
-
-func indexOf(columns []Column) map[string]int {
-	index := make(map[string]int, len(columns))
-	for i, c := range columns {
-		index[c.Name] = i
-	}
-	return index
+	return set, nil
 }
 
 func parseColumn(raw []byte) (c Column, err error) {
-	w := walkObject(raw)
-	for w.next() {
-		switch string(w.key) {
+	text := rowjson.Cursor{Text: raw}
+	if !text.Enter('{') {
+		return c, errNoObject
+	}
+	for text.More('}') {
+		switch key := text.Key(); string(key) {
 		case "name":
-			c.Name, err = parseName("name", w.val)
+			c.Name, err = parseName("name", text.Value())
 		case "type":
-			c.Type, err = parseName("type", w.val)
+			c.Type, err = parseName("type", text.Value())
+		default:
+			text.Value()
 		}
 		if err != nil {
 			return c, err
 		}
 	}
-	switch {
-	case w.err != nil:
-		return c, errors.New("not an object")
-	case c.Name == "" || c.Type == "":
+	if c.Name == "" || c.Type == "" {
 		return c, errors.New("no name or no type")
 	}
 	return c, nil
-}
-
-// missingFrom names the columns that are no key of the record, which must be
-// an object.
-func missingFrom(columns []Column, index map[string]int, record []byte) []string {
-	seen := make([]bool, len(columns))
-	n := 0
-	w := walkObject(record)
-	for w.next() {
-		if i, ok := index[string(w.key)]; ok && !seen[i] {
-			seen[i] = true
-			n++
-		}
-	}
-	if n == len(columns) {
-		return nil
-	}
-	missing := make([]string, 0, len(columns)-n)
-	for i, c := range columns {
-		if !seen[i] {
-			missing = append(missing, c.Name)
-		}
-	}
-	return missing
 }

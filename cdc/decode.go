@@ -1,12 +1,13 @@
 package cdc
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // Decode decodes the payload of a postgres_changes message. ids names the
@@ -19,40 +20,38 @@ import (
 // Keys that Decode does not know are ignored; of a key that comes twice, the
 // last counts. The error is a *PayloadError.
 //
+// Decode takes time linear in the length of payload and allocates at most 12
+// bytes for each byte of it (a list of one-digit ids). Values may be nested
+// 9,990 deep.
+//
 // Decode is safe for concurrent use. Changes of the same columns share one
 // slice of them.
 func Decode(payload []byte) (c Change, ids []int64, err error) {
-	if ids, ok := decodeQuickly(&c, payload); ok {
-		return c, ids, nil
-	}
-	return decodeCarefully(payload)
-}
-
-// decodeCarefully decodes whatever can be decoded, and says of the rest what is
-// wrong with it.
-func decodeCarefully(payload []byte) (c Change, ids []int64, err error) {
-	if err := checkJSON(payload); err != nil {
-		return Change{}, nil, &PayloadError{Err: err}
-	}
-	var rawIDs, data []byte
-	w := walkObject(payload)
-	for w.next() {
-		switch string(w.key) {
+	m := message{errData: errNoObject}
+	var rawIDs []byte
+	text := rowjson.Cursor{Text: payload}
+	for in := text.Enter('{'); in && text.More('}'); {
+		switch string(text.Key()) {
 		case "ids":
-			rawIDs = w.val
+			rawIDs = text.Value()
 		case "data":
-			data = w.val
+			m = message{}
+			m.read(&text, "type")
+		default:
+			text.Value()
 		}
 	}
-	m, err := readMessage(data, "type")
-	if err != nil {
-		return Change{}, nil, &PayloadError{Err: fmt.Errorf("data: %w", err)}
-	}
-	if c, err = m.change(); err == nil {
-		err = m.addColumns(&c)
+	err = text.End()
+	if err == nil && m.errData != nil {
+		err = fmt.Errorf("data: %w", m.errData)
 	}
 	if err == nil {
-		ids, err = parseIDs(rawIDs)
+		if c, err = m.change(); err == nil {
+			err = m.addColumns(&c)
+		}
+	}
+	if err == nil {
+		ids, err = m.set.idsOf(&c, rawIDs)
 	}
 	if err != nil {
 		return Change{}, nil, &PayloadError{Schema: c.Schema, Table: c.Table, Err: err}
@@ -69,67 +68,102 @@ func decodeCarefully(payload []byte) (c Change, ids []int64, err error) {
 // bit(n) are whole, bytea begins with \x, NaN and Infinity are strings, and
 // every value of the row is there, so that nothing is ever Missing.
 //
-// The change keeps nothing of payload. The error is a *PayloadError.
-// DecodeBroadcast is safe for concurrent use.
+// The change keeps nothing of payload. The error is a *PayloadError. The cost is
+// that of Decode. DecodeBroadcast is safe for concurrent use.
 func DecodeBroadcast(payload []byte) (Change, error) {
-	if err := checkJSON(payload); err != nil {
-		return Change{}, &PayloadError{Err: err}
+	var m message
+	text := rowjson.Cursor{Text: payload}
+	m.read(&text, "operation")
+	err := text.End()
+	if err == nil {
+		err = m.errData
 	}
-	m, err := readMessage(payload, "operation")
-	if err != nil {
-		return Change{}, &PayloadError{Err: err}
+	var c Change
+	if err == nil {
+		c, err = m.change()
 	}
-	c, err := m.change()
 	if err != nil {
 		return Change{}, &PayloadError{Schema: c.Schema, Table: c.Table, Err: err}
 	}
 	return c, nil
 }
 
-// message is the object that holds a change, split but not yet looked into.
-// Absent keys are nil.
+var errNoObject = errors.New("not an object")
+
+// message is the object that holds a change, split. Absent keys are nil.
 type message struct {
 	op, schema, table, committed, columns, record, oldRecord, errors []byte
+
+	set        *columnSet // of columns
+	errColumns error
+	missing    []string // of the columns, in record
+	compared   []byte   // the record that missing was found in
+	errData    error
 }
 
-// readMessage splits the object. The key of the operation differs by source.
-func readMessage(object []byte, opKey string) (m message, err error) {
-	w := walkObject(object)
-	for w.next() {
-		switch string(w.key) {
+// read splits the object that comes next. The key of the operation differs by
+// source.
+func (m *message) read(text *rowjson.Cursor, opKey string) {
+	if !text.Enter('{') {
+		m.errData = errNoObject
+		return
+	}
+	for text.More('}') {
+		switch string(text.Key()) {
 		case opKey:
-			m.op = w.val
+			m.op = text.Value()
 		case "schema":
-			m.schema = w.val
+			m.schema = text.Value()
 		case "table":
-			m.table = w.val
+			m.table = text.Value()
 		case "commit_timestamp":
-			m.committed = w.val
+			m.committed = text.Value()
 		case "columns":
-			m.columns = w.val
+			m.readColumns(text)
 		case "record":
-			m.record = w.val
+			m.readRecord(text)
 		case "old_record":
-			m.oldRecord = w.val
+			m.oldRecord = text.Value()
 		case "errors":
-			m.errors = w.val
+			m.errors = text.Value()
+		default:
+			text.Value()
 		}
 	}
-	if w.err != nil { // of JSON, the walker refuses nothing else
-		return m, errors.New("not an object")
+}
+
+// readColumns takes a list of columns, by comparing if it is known.
+func (m *message) readColumns(text *rowjson.Cursor) {
+	if m.set = knownColumns(text.Text[text.Pos:]); m.set != nil {
+		m.columns = text.Text[text.Pos : text.Pos+len(m.set.raw)]
+		text.Pos += len(m.set.raw)
+		return
 	}
-	return m, nil
+	if m.columns = text.Value(); text.Err() == nil {
+		m.set, m.errColumns = columnsOf(m.columns)
+	}
+}
+
+// readRecord takes a record, and finds out which columns it has if they came
+// before.
+func (m *message) readRecord(text *rowjson.Cursor) {
+	if m.set == nil {
+		m.record = text.Value()
+		return
+	}
+	m.record, m.missing = text.Row(m.set.names)
+	m.compared = m.record
 }
 
 // change returns all but what depends on the columns. Schema and Table are set
 // even if there is an error.
 func (m *message) change() (c Change, err error) {
 	var errs [5]error
-	c.Schema, errs[0] = parseName("schema", m.schema)
-	c.Table, errs[1] = parseName("table", m.table)
+	c.Schema, errs[0] = m.name("schema", m.schema)
+	c.Table, errs[1] = m.name("table", m.table)
 	c.Op, errs[2] = parseOp(m.op)
 	c.Committed, errs[3] = parseCommitted(m.committed)
-	c.Errors, errs[4] = parseErrors(m.errors)
+	c.Errors = parseErrors(m.errors)
 	for _, err := range errs {
 		if err != nil {
 			return c, err
@@ -174,26 +208,47 @@ func (m *message) setRecords(c *Change) error {
 
 // addColumns sets the fields that only a postgres_changes message has.
 func (m *message) addColumns(c *Change) error {
-	set, err := columnsOf(m.columns)
-	if err != nil {
-		return err
+	switch {
+	case m.errColumns != nil:
+		return m.errColumns
+	case m.set == nil:
+		return errNoColumns
 	}
-	c.Columns = set.columns
-	if c.Op != Delete {
-		c.Missing = missingFrom(set.columns, set.index, c.Record)
+	c.Columns = m.set.columns
+	switch {
+	case c.Op == Delete:
+	case m.compared != nil:
+		c.Missing = m.missing
+	default: // the columns came after the record
+		text := rowjson.Cursor{Text: c.Record}
+		_, c.Missing = text.Row(m.set.names)
 	}
 	return nil
 }
 
+// name returns a name, which is mostly that of the last change of the columns.
+func (m *message) name(key string, raw []byte) (string, error) {
+	if m.set != nil {
+		if last := m.set.last.Load(); last != nil {
+			for _, name := range last.names {
+				if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name && raw[0] == '"' {
+					return name, nil
+				}
+			}
+		}
+	}
+	return parseName(key, raw)
+}
+
 func parseName(key string, raw []byte) (string, error) {
-	name, err := unquote(raw)
-	if err != nil {
+	name, ok := rowjson.Unquote(raw)
+	if !ok {
 		return "", fmt.Errorf("%s is not a string", key)
 	}
-	if len(name) == 0 {
+	if name == "" {
 		return "", fmt.Errorf("%s is empty", key)
 	}
-	return string(name), nil
+	return name, nil
 }
 
 func parseOp(raw []byte) (Op, error) {
@@ -207,46 +262,44 @@ func parseOp(raw []byte) (Op, error) {
 	case "":
 		return 0, errors.New("no type of change")
 	}
-	return 0, fmt.Errorf("type of change %s is none of INSERT, UPDATE and DELETE", clip(raw, maxValue))
+	return 0, fmt.Errorf("type of change %s is none of INSERT, UPDATE and DELETE", rowjson.Clip(raw))
 }
 
 // parseCommitted reads the commit time. The server has none for changes that
 // it refuses to show.
 func parseCommitted(raw []byte) (time.Time, error) {
-	if raw == nil || isNull(raw) {
+	if raw == nil || string(raw) == "null" {
 		return time.Time{}, nil
 	}
-	text, err := unquote(raw)
-	if err != nil {
+	if raw[0] != '"' {
 		return time.Time{}, errors.New("commit_timestamp is not a string")
 	}
-	t, err := parseTime(text)
-	if err != nil || t.Equal(Infinity) || t.Equal(NegInfinity) {
-		return time.Time{}, fmt.Errorf("commit_timestamp %q is not a time", clip(text, maxValue))
+	t, ok := rowjson.TimeOf(raw)
+	if !ok || t.Equal(Infinity) || t.Equal(NegInfinity) {
+		return time.Time{}, fmt.Errorf("commit_timestamp %s is not a time", rowjson.Clip(raw))
 	}
 	return t, nil
 }
 
 // parseErrors reads what should be null or a list of strings. Whatever else it
 // is, it says that something is wrong with the change, and is kept as it is.
-func parseErrors(raw []byte) ([]string, error) {
-	switch {
-	case raw == nil || isNull(raw):
-		return nil, nil
-	case raw[0] != '[':
-		return []string{errorText(raw)}, nil
+func parseErrors(raw []byte) (list []string) {
+	if raw == nil || string(raw) == "null" {
+		return nil
 	}
-	var list []string
-	w := walkArray(raw)
-	for w.next() {
-		list = append(list, errorText(w.val))
+	text := rowjson.Cursor{Text: raw}
+	if !text.Enter('[') {
+		return []string{errorText(raw)}
 	}
-	return list, w.err
+	for text.More(']') {
+		list = append(list, errorText(text.Value()))
+	}
+	return list
 }
 
 func errorText(raw []byte) string {
-	if text, err := unquote(raw); err == nil {
-		return string(text)
+	if text, ok := rowjson.Unquote(raw); ok {
+		return text
 	}
 	return string(raw)
 }
@@ -254,7 +307,7 @@ func errorText(raw []byte) string {
 // parseRecord returns nil for a record that is absent or null.
 func parseRecord(key string, raw []byte) (json.RawMessage, error) {
 	switch {
-	case raw == nil || isNull(raw):
+	case raw == nil || string(raw) == "null":
 		return nil, nil
 	case raw[0] != '{':
 		return nil, fmt.Errorf("%s is not an object", key)
@@ -263,17 +316,18 @@ func parseRecord(key string, raw []byte) (json.RawMessage, error) {
 }
 
 func parseIDs(raw []byte) ([]int64, error) {
-	if len(raw) == 0 || raw[0] != '[' {
+	text := rowjson.Cursor{Text: raw}
+	if !text.Enter('[') {
 		return nil, errors.New("ids is not a list")
 	}
-	ids := make([]int64, 0, bytes.Count(raw, []byte(","))+1)
-	w := walkArray(raw)
-	for w.next() {
-		id, err := strconv.ParseInt(string(w.val), 10, 64)
+	ids := make([]int64, 0, 1)
+	for text.More(']') {
+		value := text.Value()
+		id, err := strconv.ParseInt(string(value), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("id %s is not an integer", clip(w.val, maxValue))
+			return nil, fmt.Errorf("id %s is not an integer", rowjson.Clip(value))
 		}
 		ids = append(ids, id)
 	}
-	return ids, w.err
+	return ids, nil
 }

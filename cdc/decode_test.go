@@ -470,7 +470,7 @@ func TestDecodeSurvivesBrackets(t *testing.T) {
 		_, err := cdc.As[map[string]any](c)
 		require.Error(t, err)
 	}
-	c := cdc.Change{Op: cdc.Insert, Columns: []cdc.Column{{"v", "_int4"}}, Record: json.RawMessage(`{"v":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}`)}
+	c := cdc.Change{Op: cdc.Insert, Columns: []cdc.Column{{"v", "_int4"}}, Record: json.RawMessage(`{"v":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`)}
 	_, err := cdc.As[map[string]any](c)
 	require.ErrorContains(t, err, "an array of more than 6 dimensions")
 	deep := strings.Repeat("[", 9000) + strings.Repeat("]", 9000)

@@ -28,6 +28,21 @@
 // unless the field can tell null: a pointer, a [database/sql.Null], another
 // Scanner, or an [encoding/json.RawMessage], which is null, or empty if absent.
 //
+// # Fields without a column
+//
+// A field whose db or json tag names a column that neither Change.Columns nor
+// the row has is an error of As for an Insert or an Update, and no zero value:
+// the tag has a typo, the column was dropped or renamed, the role may not read
+// it, or the binding selects other columns. CheckType cannot know of it, since
+// it has no columns. It is no error
+//
+//   - if the tag says that the column is optional: `db:"note,optional"`;
+//   - if As is told AnyColumns, for a type that is wider than the columns that
+//     a binding selects;
+//   - for a field without a tag, which need not be for a column;
+//   - in the old row, which has what the replica identity has;
+//   - if Change.Columns is empty, as in a change that came by Broadcast.
+//
 // # Replica identity
 //
 // What OldRecord has depends on the table's replica identity. By default it is
@@ -80,6 +95,15 @@
 //
 // A date or timestamp that is infinite becomes [Infinity] or [NegInfinity].
 // Years before 1 and after 9999 are kept.
+//
+// # Cost
+//
+// Decode and As take time linear in the length of the row, and memory as
+// documented at Decode. Numbers of more than 150,000 characters, or with an
+// exponent, go into floats, strings and json.Number alone, since a type such as
+// big.Rat takes time or memory without bound for them; floats of more than
+// 150,000 characters are an error. The short texts of a row, of at most 256
+// bytes each, share one allocation.
 //
 // # What Realtime garbles
 //

@@ -1,9 +1,13 @@
 package cdc
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"unsafe"
+
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // Event is a change with its rows decoded.
@@ -18,6 +22,13 @@ type Event[T any] struct {
 	Old T
 }
 
+// AsOption changes what As and Merge take.
+type AsOption uint8
+
+// AnyColumns lets the fields of T be without a column: those of columns that the
+// change does not have stay as they are.
+const AnyColumns AsOption = 1
+
 // As decodes the rows of a change into T. It is safe for concurrent use. T may
 // be:
 //
@@ -25,8 +36,8 @@ type Event[T any] struct {
 //     whose json tag does, or else whose name is the column's if case and
 //     underscores are ignored: created_at goes into CreatedAt. A tag of "-"
 //     takes a field out. The fields of embedded structs are the struct's own,
-//     as in encoding/json. Columns without a field are ignored, and so are
-//     fields without a column;
+//     as in encoding/json. Columns without a field are ignored. See "Fields
+//     without a column" in the package comment;
 //   - a map with keys of type string, with the columns that the row has.
 //     map[string]any gets natural values, see Change.Value;
 //   - a type whose pointer is a json.Unmarshaler. It gets the whole row;
@@ -40,12 +51,13 @@ type Event[T any] struct {
 //   - a *TypeError if T is none of the above, or has two fields for one column
 //     or a field that no column fits into, see CheckType;
 //   - a *DecodeError if the row does not fit into T; the event has the Change
-//     but no rows;
+//     but no rows. It wraps ErrMissing if a field has no column, and a
+//     realtime.PanicError if a method of a type in T panicked;
 //   - an *IncompleteError if the change does not carry its row, see Incomplete.
 //     The event has what could be decoded. It must not be taken for the row.
 //
 // A column that an Update left alone and that is therefore Missing is no error.
-func As[T any](c Change) (e Event[T], err error) {
+func As[T any](c Change, opts ...AsOption) (e Event[T], err error) {
 	e.Change = c
 	if c.Gap != nil {
 		return e, ErrGap
@@ -54,31 +66,81 @@ func As[T any](c Change) (e Event[T], err error) {
 	if err != nil {
 		return e, err
 	}
-	if !plan.fields.put(unsafe.Pointer(&e.New), unsafe.Pointer(&e.Old), &e.Change) {
-		if e, err = byReflection[T](c, plan.decode); err != nil {
-			return e, err
-		}
-	}
-	if reason := c.Incomplete(); reason != Complete {
-		return e, &IncompleteError{Schema: c.Schema, Table: c.Table, Reason: reason, Missing: c.Missing, Errors: c.Errors}
-	}
-	return e, nil
-}
-
-// byReflection is a function of its own because what reflection touches has to
-// be on the heap.
-func byReflection[T any](c Change, decode rowDecoder) (e Event[T], err error) {
-	e.Change = c
-	if c.Record != nil {
-		err = decode(reflect.ValueOf(&e.New).Elem(), &c, c.Record)
-	}
-	if c.OldRecord != nil && err == nil {
-		err = decode(reflect.ValueOf(&e.Old).Elem(), &c, c.OldRecord)
+	if plan.Direct {
+		err = e.put(plan, strict(opts))
+	} else {
+		err = e.decode(plan, strict(opts))
 	}
 	if err != nil {
-		return Event[T]{Change: c}, err
+		return Event[T]{Change: c}, c.decodeError(err)
 	}
-	return e, nil
+	return e, c.incompleteError()
+}
+
+// put decodes the rows where they are.
+func (e *Event[T]) put(plan *rowjson.Plan, strict bool) (err error) {
+	if e.Record != nil {
+		err = plan.Put(unsafe.Pointer(&e.New), shared(e.Columns), e.Record, strict)
+	}
+	if e.OldRecord != nil && err == nil {
+		err = plan.Put(unsafe.Pointer(&e.Old), shared(e.Columns), e.OldRecord, false)
+	}
+	return err
+}
+
+// decode decodes the rows by reflection, which needs them on the heap.
+func (e *Event[T]) decode(plan *rowjson.Plan, strict bool) (err error) {
+	var rows struct{ New, Old T }
+	if e.Record != nil {
+		err = plan.Decode(reflect.ValueOf(&rows.New).Elem(), shared(e.Columns), e.Record, strict)
+	}
+	if e.OldRecord != nil && err == nil {
+		err = plan.Decode(reflect.ValueOf(&rows.Old).Elem(), shared(e.Columns), e.OldRecord, false)
+	}
+	e.New, e.Old = rows.New, rows.Old
+	return err
+}
+
+// strict reports whether a field that a tag gives a column must have it.
+func strict(opts []AsOption) bool {
+	return !slices.Contains(opts, AnyColumns)
+}
+
+func planOf(t reflect.Type) (*rowjson.Plan, error) {
+	plan, err := rowjson.PlanOf(t)
+	if err != nil {
+		return nil, &TypeError{GoType: t.String(), Reason: err.Error()}
+	}
+	return plan, nil
+}
+
+// shared returns the columns as rowjson has them, in the same memory.
+func shared(columns []Column) []rowjson.Column {
+	return unsafe.Slice((*rowjson.Column)(unsafe.SliceData(columns)), len(columns))
+}
+
+var _ = rowjson.Column(Column{}) // of the same layout
+
+// decodeError returns the *DecodeError for an error of package rowjson.
+func (c *Change) decodeError(err error) error {
+	e := &DecodeError{Schema: c.Schema, Table: c.Table, Err: err}
+	var of *rowjson.Error
+	if errors.As(err, &of) {
+		e.Column, e.Type, e.GoType, e.Err = of.Column, of.Type, of.GoType.String(), of.Err
+	}
+	if errors.Is(err, rowjson.ErrNoColumn) {
+		e.Err = fmt.Errorf("%w, or the role may not read it: %w", e.Err, ErrMissing)
+	}
+	return e
+}
+
+// incompleteError returns the *IncompleteError of a change that does not carry
+// its row, or nil.
+func (c *Change) incompleteError() error {
+	if reason := c.Incomplete(); reason != Complete {
+		return &IncompleteError{Schema: c.Schema, Table: c.Table, Reason: reason, Missing: c.Missing, Errors: c.Errors}
+	}
+	return nil
 }
 
 // CheckType returns the *TypeError that As would return for T, or nil. It lets
@@ -115,24 +177,30 @@ func (c Change) OldValue(column string) (any, error) { return c.valueIn(c.OldRec
 
 func (c *Change) valueIn(row []byte, column string) (any, error) {
 	var raw []byte
+	text := rowjson.Cursor{Text: row}
 	if row != nil {
-		w := walkObject(row)
-		for w.next() {
-			if string(w.key) == column {
-				raw = w.val
+		for text.Open('{'); text.More('}'); {
+			if key, value := text.Key(), text.Value(); string(key) == column {
+				raw = value
 			}
 		}
-		if w.err != nil {
-			return nil, c.decodeError(value{}, column, reflect.TypeFor[any](), w.err)
+		if err := text.End(); err != nil {
+			return nil, c.decodeError(&rowjson.Error{Column: column, GoType: reflect.TypeFor[any](), Err: err})
 		}
 	}
 	if raw == nil {
 		return nil, fmt.Errorf("%w: %q", ErrMissing, clip(column, maxName))
 	}
-	v := newValue(c.columnTypes()([]byte(column)), raw)
-	x, err := v.natural()
+	typ := ""
+	for _, of := range c.Columns {
+		if of.Name == column {
+			typ = of.Type
+		}
+	}
+	v := rowjson.NewValue(typ, raw)
+	x, err := v.Natural()
 	if err != nil {
-		return nil, c.decodeError(v, column, reflect.TypeFor[any](), err)
+		return nil, c.decodeError(&rowjson.Error{Column: column, Type: typ, GoType: reflect.TypeFor[any](), Err: err})
 	}
 	return x, nil
 }

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"math/big"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"ids":[],"data":{"schema":"s","table":"t","type":"DELETE","columns":[],"old_record":{},"errors":["Error 401: Unauthorized"]}}`))
 	f.Add([]byte(`{"schema":"s","table":"t","operation":"INSERT","record":{"a":1}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		c, _, err := cdc.Decode(payload)
+		var c cdc.Change
+		var err error
+		withinBudget(t, len(payload), func() { c, _, err = cdc.Decode(payload) })
 		if err == nil {
 			checkDecoded(t, payload, c)
 		}
@@ -32,24 +35,67 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// checkDecoded checks what holds for every change that was decoded.
-func checkDecoded(t *testing.T, payload []byte, c cdc.Change) {
-	require.True(t, json.Valid(payload))
-	require.NotEmpty(t, c.Schema)
-	require.NotEmpty(t, c.Table)
+// checkDecoded checks what holds for every change that was decoded, and compares
+// it with what encoding/json reads.
+func checkDecoded(t testing.TB, payload []byte, c cdc.Change) {
+	t.Helper()
+	var members map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(payload, &members))
+	opKey := "operation"
+	if data, ok := members["data"]; ok && c.Columns != nil {
+		opKey, members = "type", nil
+		require.NoError(t, json.Unmarshal(data, &members))
+	}
+	text := func(key string) (s string) {
+		require.NoError(t, json.Unmarshal(members[key], &s))
+		require.NotEmpty(t, s)
+		return s
+	}
+	require.Equal(t, text("schema"), c.Schema)
+	require.Equal(t, text("table"), c.Table)
+	require.Equal(t, text(opKey), c.Op.String())
 	require.Equal(t, c.Op == cdc.Delete, c.Record == nil)
 	var row map[string]json.RawMessage
 	if c.Record != nil {
+		require.Equal(t, string(members["record"]), string(c.Record))
 		require.NoError(t, json.Unmarshal(c.Record, &row))
-		for _, name := range c.Missing {
-			require.NotContains(t, row, name)
+	}
+	if c.OldRecord != nil {
+		require.Equal(t, string(members["old_record"]), string(c.OldRecord))
+	}
+	if c.Columns != nil {
+		var columns []map[string]any
+		require.NoError(t, json.Unmarshal(members["columns"], &columns))
+		require.Len(t, c.Columns, len(columns))
+		var missing []string
+		for i, column := range columns {
+			require.Equal(t, cdc.Column{Name: column["name"].(string), Type: column["type"].(string)}, c.Columns[i])
+			if _, ok := row[c.Columns[i].Name]; !ok && c.Op != cdc.Delete {
+				missing = append(missing, c.Columns[i].Name)
+			}
 		}
+		require.Equal(t, missing, c.Missing)
 	}
 	m, err := cdc.As[map[string]json.RawMessage](c)
 	if c.Incomplete() == cdc.Complete {
 		require.NoError(t, err)
 	}
 	require.Equal(t, row, m.New)
+}
+
+// withinBudget fails if f, which reads n bytes of text, takes more time or
+// memory than they may cost. Both have room for a machine under load and for
+// what other tests allocate meanwhile.
+func withinBudget(t testing.TB, n int, f func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	f()
+	took := time.Since(began)
+	runtime.ReadMemStats(&after)
+	require.Less(t, took, 2*time.Second+time.Duration(n)*10*time.Microsecond)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(n)*100+4<<20)
 }
 
 // kinds has a field for each way there is to decode a value.
@@ -89,7 +135,10 @@ func FuzzAs(f *testing.F) {
 		f.Add(seed.typ, []byte(seed.raw))
 	}
 	f.Fuzz(func(t *testing.T, typ string, raw []byte) {
-		whole, err := cdc.As[kinds](rowOf(typ, raw, "i", "i8", "u", "u8", "f", "f32", "b", "s", "n", "big", "rat", "dec", "t", "nt", "id", "raw", "by", "arr", "l", "ll", "any", "st", "map", "nul"))
+		c := rowOf(typ, raw, "i", "i8", "u", "u8", "f", "f32", "b", "s", "n", "big", "rat", "dec", "t", "nt", "id", "raw", "by", "arr", "l", "ll", "any", "st", "map", "nul")
+		var whole cdc.Event[kinds]
+		var err error
+		withinBudget(t, len(c.Record), func() { whole, err = cdc.As[kinds](c) })
 		if err == nil {
 			require.Equal(t, strings.TrimSpace(string(raw)), string(whole.New.Raw))
 		}

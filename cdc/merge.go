@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 )
 
@@ -15,25 +16,35 @@ var ErrMerge = errors.New("cdc: columns cannot be set one by one in this type")
 // and what it points to alone; what the two rows have in common they share.
 //
 // T is as in As, but neither a pointer nor a json.Unmarshaler, nor a struct in
-// which another is embedded by pointer: those give ErrMerge. The other errors
-// are those of As.
+// which another is embedded by pointer: those give ErrMerge. A change without a
+// new row, such as a Delete, is an error. The other errors are those of As: a
+// gap is ErrGap, and a change that does not carry its row an *IncompleteError.
+// With an error, the row is before.
 //
 // Merge is safe for concurrent use.
-func Merge[T any](c Change, before T) (T, error) {
-	t := reflect.TypeFor[T]()
-	plan, err := planOf(t)
+func Merge[T any](c Change, before T, opts ...AsOption) (T, error) {
+	if c.Gap != nil {
+		return before, ErrGap
+	}
+	plan, err := planOf(reflect.TypeFor[T]())
 	if err != nil {
 		return before, err
 	}
-	if !mergeable(t) {
+	if !plan.Mergeable() {
 		return before, ErrMerge
+	}
+	if c.Op == Delete || c.Record == nil {
+		return before, fmt.Errorf("cdc: merge: %v has no new row", c.Op)
+	}
+	if err := c.incompleteError(); err != nil {
+		return before, err
 	}
 	after := before
 	dst := reflect.ValueOf(&after).Elem()
-	if err := plan.decode(dst, &c, c.Record); err != nil {
-		return before, err
+	if err := plan.Decode(dst, shared(c.Columns), c.Record, strict(opts)); err != nil {
+		return before, c.decodeError(err)
 	}
-	if t.Kind() == reflect.Map { // which plan.decode made anew
+	if dst.Kind() == reflect.Map { // which plan.Decode made anew
 		addMissing(dst, reflect.ValueOf(before), c.Missing)
 	}
 	return after, nil
@@ -47,29 +58,4 @@ func addMissing(to, from reflect.Value, names []string) {
 			to.SetMapIndex(key, v)
 		}
 	}
-}
-
-func mergeable(t reflect.Type) bool {
-	switch {
-	case reflect.PointerTo(t).Implements(jsonUnmarshalerType):
-		return false
-	case t.Kind() == reflect.Map:
-		return true
-	}
-	return t.Kind() == reflect.Struct && !embedsPointer(t)
-}
-
-// embedsPointer reports whether a field of t is a struct embedded by pointer,
-// through which a new row would write into the old one.
-func embedsPointer(t reflect.Type) bool {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		if !f.Anonymous {
-			continue
-		}
-		if f.Type.Kind() == reflect.Pointer || f.Type.Kind() == reflect.Struct && embedsPointer(f.Type) {
-			return true
-		}
-	}
-	return false
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func TestEventsDecodesAndKeepsGaps(t *testing.T) {
-	columns := []cdc.Column{{Name: "id", Type: "int8"}}
+	columns := []cdc.Column{{Name: "id", Type: "int8"}, {Name: "user_id", Type: "int8"}, {Name: "page", Type: "text"}}
 	insert := func(record string) cdc.Change {
 		return cdc.Change{Op: cdc.Insert, Columns: columns, Record: json.RawMessage(record)}
 	}

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // KeyCodec makes the key of a row of a Go value, for a table whose key has
@@ -205,7 +206,7 @@ func structParts(t reflect.Type, columns []string) ([]keyPart, error) {
 func keyFields(t reflect.Type) (fields []reflect.StructField) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		column, _ := columnTag(f.Tag)
+		column, _, _ := rowjson.ColumnTag(f.Tag)
 		if !f.Anonymous || f.Type.Kind() != reflect.Struct || column != "" {
 			fields = append(fields, f)
 			continue
@@ -222,32 +223,14 @@ func keyFields(t reflect.Type) (fields []reflect.StructField) {
 func fieldOf(fields []reflect.StructField, column string) int {
 	byName := -1
 	for i, f := range fields {
-		tag, skip := columnTag(f.Tag)
+		tag, _, skip := rowjson.ColumnTag(f.Tag)
 		switch {
 		case skip, !f.IsExported():
 		case tag == column:
 			return i
-		case tag == "" && byName < 0 && fold(f.Name) == fold(column):
+		case tag == "" && byName < 0 && rowjson.Fold(f.Name) == rowjson.Fold(column):
 			byName = i
 		}
 	}
 	return byName
 }
-
-// columnTag returns the column that a field's tags name, and whether they take
-// the field out.
-func columnTag(tag reflect.StructTag) (column string, skip bool) {
-	for _, key := range []string{"db", "json"} {
-		value, ok := tag.Lookup(key)
-		if value == "-" {
-			return "", true
-		}
-		if name, _, _ := strings.Cut(value, ","); ok && name != "" {
-			return name, false
-		}
-	}
-	return "", false
-}
-
-// fold makes UserID, userId and user_id the same.
-func fold(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }

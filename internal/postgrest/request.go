@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // request is a request to the API.
@@ -88,7 +88,7 @@ func (t *Table) readRows(ctx context.Context, r request) (Page, error) {
 	if err != nil {
 		return Page{}, t.unreadable(answer, err)
 	}
-	split, err := cdc.SplitRows(body)
+	split, err := rowjson.Split(body)
 	if err != nil {
 		return Page{}, t.misread(answer, body)
 	}

@@ -1,14 +1,15 @@
-package cdc
+package rowjson
 
 import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	msg "github.com/gapless-go/gapless/internal/text"
 )
 
 // class groups the PostgreSQL types whose JSON is read in the same way.
@@ -55,54 +56,73 @@ func classOf(typ string) class {
 	return other
 }
 
-// value is one value of a row.
-type value struct {
+// Value is one value of a row.
+type Value struct {
 	typ   string // PostgreSQL's name of the type; empty if unknown
 	class class
-	raw   []byte // JSON, not empty
+	raw   []byte // JSON that has been checked
 }
 
-func newValue(typ string, raw []byte) value {
-	return value{typ: typ, class: classOf(typ), raw: raw}
+// NewValue returns the value of a column of the type that a Cursor has taken.
+func NewValue(typ string, raw []byte) Value {
+	return Value{typ: typ, class: classOf(typ), raw: raw}
 }
 
-func (v value) isNull() bool   { return isNull(v.raw) }
-func (v value) isString() bool { return v.raw[0] == '"' }
-func (v value) isArray() bool  { return v.raw[0] == '[' && v.class != document }
-func (v value) isNumber() bool { return isNumber(v.raw) }
-func (v value) isBool() bool   { return string(v.raw) == "true" || string(v.raw) == "false" }
+func (v *Value) isNull() bool   { return isNull(v.raw) }
+func (v *Value) isString() bool { return v.raw[0] == '"' }
+func (v *Value) isArray() bool  { return v.raw[0] == '[' && v.class != document }
+func (v *Value) isNumber() bool { return isNumber(v.raw) }
+func (v *Value) isBool() bool   { return string(v.raw) == "true" || string(v.raw) == "false" }
 
 func isNumber(raw []byte) bool { return raw[0] == '-' || isDigit(raw[0]) }
 
 // isDocument reports whether the value is JSON in its own right: a json or
 // jsonb column, or an object that stands for a composite or an hstore.
-func (v value) isDocument() bool { return v.class == document || v.raw[0] == '{' }
+func (v *Value) isDocument() bool { return v.class == document || v.raw[0] == '{' }
 
 // element returns an element of an array. An array of two dimensions is sent
 // as an array of arrays, which are of the same type.
-func (v value) element(raw []byte) value {
-	e := newValue(strings.TrimPrefix(v.typ, "_"), raw)
+func (v *Value) element(raw []byte) Value {
+	e := NewValue(strings.TrimPrefix(v.typ, "_"), raw)
 	if e.isArray() {
 		e.typ, e.class = v.typ, v.class
 	}
 	return e
 }
 
+// elements returns how many elements an array has.
+func (v *Value) elements() (n int) {
+	c := Cursor{Text: v.raw}
+	for c.Open('['); c.More(']'); c.skip() {
+		n++
+	}
+	return n
+}
+
+// Clip returns the beginning of JSON text that an error quotes.
+func Clip(raw []byte) string {
+	const most = 64
+	return msg.Clean(string(raw[:min(len(raw), 2*most)]), most)
+}
+
+// clipName returns the beginning of a name that an error quotes.
+func clipName(name string) string { return msg.Clean(name, 64) }
+
 // refuse returns the error for a value that is not what was asked for.
-func (v value) refuse(why string) error {
-	return fmt.Errorf("%s %s", clip(v.raw, maxValue), why)
+func (v *Value) refuse(why string) error {
+	return fmt.Errorf("%s %s", Clip(v.raw), why)
 }
 
 // text returns the value as PostgreSQL writes it in text. A bytea gets back
 // the \x that Realtime leaves out.
-func (v value) text() (string, error) {
+func (v *Value) text() (string, error) {
 	switch {
 	case v.isString() && v.class == bytea:
 		b, err := v.bytes()
 		return `\x` + hex.EncodeToString(b), err
 	case v.isString():
-		s, err := unquote(v.raw)
-		return string(s), err
+		s, _ := Unquote(v.raw)
+		return s, nil
 	case v.isNumber(), v.isBool():
 		return string(v.raw), nil
 	}
@@ -111,7 +131,7 @@ func (v value) text() (string, error) {
 
 // told returns the value's JSON as the REST API has it. A bytea gets back the \x
 // that Realtime leaves out, so that a json.Unmarshaler sees one value in one way.
-func (v value) told() []byte {
+func (v *Value) told() []byte {
 	if v.class != bytea || !v.isString() {
 		return v.raw
 	}
@@ -125,16 +145,12 @@ func (v value) told() []byte {
 // integer returns the digits of an integer, perhaps with a minus sign. A
 // numeric such as 5.00 is one; 1e3 is not: PostgreSQL writes no exponents.
 // Types that are no number but in their name, such as oid, come as strings.
-func (v value) integer() (string, error) {
-	digits := v.raw
+func (v *Value) integer() (string, error) {
+	digits := asString(v.raw)
 	if v.isString() && (v.class == oid || v.class == other) {
-		s, err := unquote(v.raw)
-		if err != nil {
-			return "", err
-		}
-		digits = s
+		digits, _ = Unquote(v.raw)
 	}
-	whole, fraction, _ := strings.Cut(string(digits), ".")
+	whole, fraction, _ := strings.Cut(digits, ".")
 	magnitude := strings.TrimPrefix(whole, "-")
 	if magnitude == "" || strings.Trim(magnitude, "0123456789") != "" || strings.Trim(fraction, "0") != "" {
 		return "", v.refuse("is not an integer")
@@ -145,26 +161,65 @@ func (v value) integer() (string, error) {
 	return whole, nil
 }
 
+// int returns an integer of that many bits.
+func (v *Value) int(bits int) (int64, error) {
+	n, end := int64(0), 0
+	if negative := v.raw[0] == '-'; len(v.raw) <= 18 { // which cannot overflow
+		if negative {
+			end++
+		}
+		for ; end < len(v.raw) && isDigit(v.raw[end]); end++ {
+			n = n*10 + int64(v.raw[end]-'0')
+		}
+		if negative {
+			n = -n
+		}
+	}
+	if end < len(v.raw) || end == 0 {
+		digits, err := v.integer()
+		if err != nil {
+			return 0, err
+		}
+		if n, err = strconv.ParseInt(digits, 10, bits); err != nil {
+			return 0, v.refuse("is out of range")
+		}
+	}
+	if bits < 64 && n>>(bits-1) != n>>63 {
+		return 0, v.refuse("is out of range")
+	}
+	return n, nil
+}
+
+// uint returns an integer of that many bits that is not negative.
+func (v *Value) uint(bits int) (uint64, error) {
+	digits, err := v.integer()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(digits, 10, bits)
+	if err != nil {
+		return 0, v.refuse("is out of range")
+	}
+	return n, nil
+}
+
 // float returns the nearest float of that many bits. Where Realtime does not
 // send null for them, NaN and the infinities are strings.
-func (v value) float(bits int) (float64, error) {
-	digits := v.raw
+func (v *Value) float(bits int) (float64, error) {
+	digits := asString(v.raw)
 	switch {
-	case v.isNumber():
+	case v.isNumber() && len(v.raw) <= maxDigits:
 	case v.isString() && (v.class == float || v.class == numeric || v.class == other):
-		digits, _ = unquote(v.raw)
-		if s := string(digits); s != "NaN" && s != "Infinity" && s != "-Infinity" {
+		digits, _ = Unquote(v.raw)
+		if digits != "NaN" && digits != "Infinity" && digits != "-Infinity" {
 			return 0, v.refuse("is not a number")
 		}
 	default:
 		return 0, v.refuse("is not a number")
 	}
-	f, err := strconv.ParseFloat(string(digits), bits)
-	switch {
-	case errors.Is(err, strconv.ErrRange):
+	f, err := strconv.ParseFloat(digits, bits)
+	if err != nil {
 		return 0, v.refuse("is out of range")
-	case err != nil:
-		return 0, v.refuse("is not a number")
 	}
 	return f, nil
 }
@@ -175,7 +230,7 @@ const maxDigits = 150_000
 
 // number returns the text of a number, for parsers that take their time or
 // memory with what is no PostgreSQL number: an exponent or endless digits.
-func (v value) number() (string, error) {
+func (v *Value) number() (string, error) {
 	if len(v.raw) > maxDigits || strings.ContainsAny(string(v.raw), "eE") {
 		return "", v.refuse("is not a number that PostgreSQL writes")
 	}
@@ -186,18 +241,15 @@ func (v value) number() (string, error) {
 // hexadecimal digits; as an element of an array, and by Broadcast, it has \x
 // before them. Servers before 2026 encoded a column twice, which cannot be
 // told from a bytea that does hold such digits, and is not undone.
-func (v value) bytes() ([]byte, error) {
+func (v *Value) bytes() ([]byte, error) {
 	if !v.isString() {
 		return nil, v.refuse("is not a bytea")
 	}
-	s, err := unquote(v.raw)
-	if err != nil {
-		return nil, err
-	}
+	s, _ := Unquote(v.raw)
 	if v.class == text {
-		return append([]byte{}, s...), nil
+		return []byte(s), nil
 	}
-	digits, marked := strings.CutPrefix(string(s), `\x`)
+	digits, marked := strings.CutPrefix(s, `\x`)
 	b, err := hex.DecodeString(digits)
 	if err != nil || !marked && v.class != bytea {
 		return nil, v.refuse("is not a bytea")
@@ -205,20 +257,18 @@ func (v value) bytes() ([]byte, error) {
 	return b, nil
 }
 
-// time returns the time of a timestamp or a date, see parseTime.
-func (v value) time() (time.Time, error) {
+// time returns the time of a timestamp or a date, see ParseTime.
+func (v *Value) time() (time.Time, error) {
 	if v.isString() && (v.class == instant || v.class == other) {
-		if s, err := unquote(v.raw); err == nil {
-			if t, err := parseTime(s); err == nil {
-				return t, nil
-			}
+		if t, ok := TimeOf(v.raw); ok {
+			return t, nil
 		}
 	}
 	return time.Time{}, v.refuse("is not a date or timestamp")
 }
 
-// natural returns the value as the Go type that suits it best, see Value.
-func (v value) natural() (any, error) {
+// Natural returns the value as the Go type that suits it best, see cdc.Value.
+func (v *Value) Natural() (any, error) {
 	switch {
 	case v.isNull():
 		return nil, nil
@@ -229,10 +279,10 @@ func (v value) natural() (any, error) {
 	}
 	switch v.class {
 	case integer:
-		return v.int64()
+		return v.int(64)
 	case oid:
 		if v.typ == "oid" {
-			return v.int64()
+			return v.int(64)
 		}
 	case float:
 		return v.float(64)
@@ -254,44 +304,32 @@ func (v value) natural() (any, error) {
 // maxDimensions is the most that a PostgreSQL array has.
 const maxDimensions = 6
 
-func (v value) naturalArray(dimension int) (any, error) {
+func (v *Value) naturalArray(dimension int) (any, error) {
 	if dimension > maxDimensions {
 		return nil, fmt.Errorf("an array of more than %d dimensions", maxDimensions)
 	}
 	list := []any{}
-	w := walkArray(v.raw)
-	for w.next() {
+	c := Cursor{Text: v.raw}
+	for c.Open('['); c.More(']'); {
 		var x any
 		var err error
-		if e := v.element(w.val); e.isArray() {
+		if e := v.element(c.Value()); e.isArray() {
 			x, err = e.naturalArray(dimension + 1)
 		} else {
-			x, err = e.natural()
+			x, err = e.Natural()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("element %d: %w", len(list), err)
 		}
 		list = append(list, x)
 	}
-	return list, w.err
-}
-
-func (v value) int64() (int64, error) {
-	digits, err := v.integer()
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
-		return 0, v.refuse("is out of range")
-	}
-	return n, nil
+	return list, nil
 }
 
 // driver returns the value as a database driver gives it to an sql.Scanner:
 // int64, float64, bool, []byte, time.Time or string. An infinite time is the
 // word for it.
-func (v value) driver() (any, error) {
+func (v *Value) driver() (any, error) {
 	switch {
 	case v.isDocument(), v.isArray():
 		return bytes.Clone(v.raw), nil
@@ -300,7 +338,7 @@ func (v value) driver() (any, error) {
 	}
 	switch v.class {
 	case integer:
-		return v.int64()
+		return v.int(64)
 	case float:
 		return v.float(64)
 	case bytea:
@@ -314,7 +352,7 @@ func (v value) driver() (any, error) {
 		if v.class == other && v.isString() {
 			break // such as an enum's "007"
 		}
-		if n, err := v.int64(); err == nil {
+		if n, err := v.int(64); err == nil {
 			return n, nil
 		}
 	}

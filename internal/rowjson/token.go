@@ -1,0 +1,240 @@
+package rowjson
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// The functions ...End return where what begins at i ends, or, if it is no
+// JSON, the complement of the place of the byte that is wrong, which is
+// negative.
+
+// maxDepth is how deep a value may be nested. encoding/json takes 10,000 levels,
+// of which a few are around the value.
+const maxDepth = 9_990
+
+func valueEnd(text []byte, i int) int {
+	if i >= len(text) {
+		return ^i
+	}
+	switch text[i] {
+	case '"':
+		return stringEnd(text, i)
+	case '{', '[':
+		return containerEnd(text, i, 0)
+	}
+	return scalarEnd(text, i)
+}
+
+// containerEnd goes over an object or an array that is depth deep within
+// others. It calls itself once for 64 levels.
+func containerEnd(text []byte, i, depth int) int {
+	var objects uint64 // a bit for each open container, the innermost lowest: whether it is an object
+	open := 0          // how many there are
+	for isKey := false; ; {
+		if isKey {
+			if i = keyEnd(text, i); i < 0 {
+				return i
+			}
+		}
+		switch {
+		case i == len(text):
+			return ^i
+		case text[i] != '{' && text[i] != '[':
+			if i = scalarEnd(text, i); i < 0 {
+				return i
+			}
+		case depth+open == maxDepth:
+			return ^i
+		case open == 64:
+			if i = containerEnd(text, i, depth+open); i < 0 {
+				return i
+			}
+		default:
+			open++
+			objects <<= 1
+			if text[i] == '{' {
+				objects |= 1
+			}
+			i = afterSpace(text, i+1)
+			isKey = objects&1 != 0
+			if i == len(text) || text[i] != closing[objects&1] {
+				continue
+			}
+		}
+		for {
+			if i = afterSpace(text, i); i == len(text) {
+				return ^i
+			}
+			if text[i] != closing[objects&1] {
+				break
+			}
+			i++
+			objects >>= 1
+			if open--; open == 0 {
+				return i
+			}
+		}
+		if text[i] != ',' {
+			return ^i
+		}
+		i = afterSpace(text, i+1)
+		isKey = objects&1 != 0
+	}
+}
+
+var closing = [2]byte{']', '}'}
+
+// keyEnd returns where the value of a member begins.
+func keyEnd(text []byte, i int) int {
+	if i == len(text) || text[i] != '"' {
+		return ^i
+	}
+	if i = stringEnd(text, i); i < 0 {
+		return i
+	}
+	if i = afterSpace(text, i); i == len(text) || text[i] != ':' {
+		return ^i
+	}
+	return afterSpace(text, i+1)
+}
+
+func afterSpace(text []byte, i int) int {
+	for i < len(text) && text[i] <= ' ' && (text[i] == ' ' || text[i] == '\n' || text[i] == '\t' || text[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// scalarEnd is for a string, a number or a word.
+func scalarEnd(text []byte, i int) int {
+	switch text[i] {
+	case '"':
+		return stringEnd(text, i)
+	case 'n':
+		return wordEnd(text, i, null)
+	case 't':
+		return wordEnd(text, i, "true")
+	case 'f':
+		return wordEnd(text, i, "false")
+	}
+	return numberEnd(text, i)
+}
+
+const null = "null"
+
+func isNull(raw []byte) bool { return string(raw) == null }
+
+func wordEnd(text []byte, i int, word string) int {
+	if !hasPrefix(text[i:], word) {
+		return ^i
+	}
+	return i + len(word)
+}
+
+func hasPrefix(text []byte, s string) bool { return len(text) >= len(s) && string(text[:len(s)]) == s }
+
+func isDigit(c byte) bool { return c-'0' <= 9 }
+
+func numberEnd(text []byte, i int) int {
+	if text[i] == '-' {
+		i++
+	}
+	end := digitsEnd(text, i)
+	if end == i || end > i+1 && text[i] == '0' {
+		return ^i
+	}
+	if i = end; i < len(text) && text[i] == '.' {
+		if end = digitsEnd(text, i+1); end == i+1 {
+			return ^end
+		}
+		i = end
+	}
+	if i < len(text) && text[i]|0x20 == 'e' {
+		i++
+		if i < len(text) && (text[i] == '+' || text[i] == '-') {
+			i++
+		}
+		if end = digitsEnd(text, i); end == i {
+			return ^end
+		}
+		i = end
+	}
+	return i
+}
+
+func digitsEnd(text []byte, i int) int {
+	for i < len(text) && isDigit(text[i]) {
+		i++
+	}
+	return i
+}
+
+func stringEnd(text []byte, i int) int {
+	for i++; ; {
+		i = special(text, i)
+		switch {
+		case i == len(text):
+			return ^i
+		case text[i] == '"':
+			return i + 1
+		case text[i] != '\\': // a control character
+			return ^i
+		}
+		n := escapeLen(text[i:])
+		if n == 0 {
+			return ^i
+		}
+		i += n
+	}
+}
+
+// closingQuote returns where the body of a string that has been checked ends.
+func closingQuote(text []byte) int {
+	i := special(text, 0)
+	for text[i] == '\\' {
+		i = special(text, i+2)
+	}
+	return i
+}
+
+// special returns where the next quote, backslash or control character is, from
+// i on; the length of the text if there is none. It compares eight bytes at a
+// time, without which a mixed stream costs a tenth more.
+func special(text []byte, i int) int {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	for ; i+8 <= len(text); i += 8 {
+		// A quote and a control character, but no blank, are less than 0x21 when
+		// a bit is turned. The high bit of a byte is set where it is less, or
+		// zero; above the lowest such byte also where others are.
+		w := binary.LittleEndian.Uint64(text[i:])
+		low, slash := w^ones*('"'^' '), w^ones*'\\'
+		if found := ((low-ones*0x21)&^low | (slash-ones)&^slash) & highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' {
+		i++
+	}
+	return i
+}
+
+// escapeLen returns the length of the escape that text begins with, 0 if it is
+// none.
+func escapeLen(text []byte) int {
+	if len(text) < 2 {
+		return 0
+	}
+	switch text[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if _, ok := hex4(text); ok {
+			return 6
+		}
+	}
+	return 0
+}
