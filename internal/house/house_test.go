@@ -25,7 +25,7 @@ const (
 var layers = [][]string{
 	{"internal/text", "internal/phoenix", "internal/backoff", "internal/origin", "internal/patience", "internal/atomicfile", "internal/pghash"},
 	{"internal/rescue", "internal/redact"},
-	{"internal/secret"},
+	{"internal/secret", "internal/rowjson"},
 	{"cdc"},
 	{"internal/link"},
 	{"channel"},
