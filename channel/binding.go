@@ -1,10 +1,10 @@
 package channel
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/cdc"
 )
@@ -67,6 +67,8 @@ func (b Binding) check() error {
 		err = errors.New("a selection of columns needs a schema and a table")
 	case slices.Contains(b.Columns, ""):
 		err = errors.New("empty column name")
+	case slices.ContainsFunc(append([]string{b.Schema, b.Table}, b.Columns...), func(name string) bool { return !utf8.ValidString(name) }):
+		err = errNotUTF8
 	default:
 		_, err = b.Filter.For(b.Table, nil) // the types of the columns are not known
 	}
@@ -104,21 +106,15 @@ func (b Binding) matches(c *cdc.Change) bool {
 		(b.Table == "" || b.Table == c.Table)
 }
 
-// echoedIDs checks the bindings in the response of a join against those sent,
-// in order, and returns their ids. The ids are opaque: equal bindings have
-// equal ones, and two different bindings may, too.
-func echoedIDs(sent []Binding, response json.RawMessage) ([]int64, error) {
-	var reply struct {
-		Bindings []wireBinding `json:"postgres_changes"`
-	}
-	if err := json.Unmarshal(response, &reply); err != nil {
-		return nil, fmt.Errorf("unreadable reply: %w", err)
-	}
-	if len(reply.Bindings) != len(sent) {
-		return nil, fmt.Errorf("%d bindings where %d were sent", len(reply.Bindings), len(sent))
+// echoedIDs checks the bindings in the reply to a join against those sent, in
+// order, and returns their ids. The ids are opaque: equal bindings have equal
+// ones, and two different bindings may, too.
+func echoedIDs(sent []Binding, got []wireBinding) ([]int64, error) {
+	if len(got) != len(sent) {
+		return nil, fmt.Errorf("%d bindings where %d were sent", len(got), len(sent))
 	}
 	ids := make([]int64, len(sent))
-	for i, got := range reply.Bindings {
+	for i, got := range got {
 		want := sent[i].wire()
 		if got.ID == nil {
 			return nil, fmt.Errorf("binding %d (%s) has no id", i, sent[i].name())

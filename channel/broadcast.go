@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync/atomic"
+	"time"
+	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/phoenix"
@@ -36,6 +37,8 @@ type Broadcast struct {
 	// database is missing.
 	Replay Replay
 }
+
+func (b *Broadcast) size() int { return len(b.Payload) + len(b.Binary) }
 
 // Change decodes what the database function realtime.broadcast_changes has
 // sent. See cdc.DecodeBroadcast for its errors and for how its values differ
@@ -79,21 +82,33 @@ func (r Replay) String() string {
 type Listener struct {
 	ch     *Channel
 	events []string
-	queue  *castQueue
-	busy   atomic.Bool
+	inbox  *inbox[Broadcast]
+}
+
+var broadcastTraits = traits[Broadcast]{
+	size: (*Broadcast).size,
+	note: func(b *Broadcast, g cdc.Gap, r Replay) { b.Gap, b.Replay = &g, r },
 }
 
 // Listen returns a stream of the broadcasts with one of these events, or of all
 // if none is given. It must be called before the channel joins: ErrJoined
-// otherwise.
+// otherwise, and what ended the channel if it is over.
 func (c *Channel) Listen(events ...string) (*Listener, error) {
+	for _, e := range events {
+		if !utf8.ValidString(e) {
+			return nil, fmt.Errorf("channel: event %q is not UTF-8", e)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != Idle { // a stream that began later would not say so
-		return nil, ErrJoined
+	if err := c.settled(); err != nil { // a stream that began later would not say so
+		return nil, err
 	}
-	l := &Listener{ch: c, events: slices.Clone(events), queue: newCastQueue(c.cfg.queue)}
-	c.casts.listeners = append(c.casts.listeners, l)
+	bounds := c.cfg.queue
+	bounds.Full = Overflow
+	l := &Listener{ch: c, events: slices.Clone(events), inbox: newInbox(broadcastTraits, bounds, c.overflowed)}
+	c.listeners = append(c.listeners, l)
+	c.streams[broadcasts] = append(c.streams[broadcasts], l.inbox)
 	return l, nil
 }
 
@@ -115,35 +130,42 @@ func (c *Channel) Listen(events ...string) (*Listener, error) {
 // goes on where it stopped, as far as the queue held out. One iteration at a
 // time; a second concurrent one ends at once with ErrBusy.
 func (l *Listener) Broadcasts(ctx context.Context) iter.Seq2[Broadcast, error] {
-	return func(yield func(Broadcast, error) bool) {
-		if !l.busy.CompareAndSwap(false, true) {
-			yield(Broadcast{}, ErrBusy)
-			return
-		}
-		defer l.busy.Store(false)
-		if err := l.ch.start(); err != nil {
-			yield(Broadcast{}, err)
-			return
-		}
-		for {
-			b, err := l.queue.pop(ctx)
-			if err != nil {
-				yield(Broadcast{}, err)
-				return
-			}
-			if !yield(b, nil) {
-				return
-			}
-		}
-	}
+	return stream(ctx, l.ch, l.inbox)
 }
 
 func (l *Listener) wants(event string) bool {
 	return len(l.events) == 0 || slices.Contains(l.events, event)
 }
 
-// castMeta is what the server says of a broadcast.
-type castMeta struct {
+// broadcast takes a broadcast of the server.
+func (c *Channel) broadcast(m phoenix.Message, whole time.Time) {
+	join := c.joined()
+	if join == "" {
+		return
+	}
+	b, vouched, err := readBroadcast(c.link.Version(), m, join)
+	if err != nil {
+		c.dropped(err)
+		return
+	}
+	c.mu.Lock()
+	if b.Replayed {
+		c.replay.replayed++
+	}
+	isNew := c.replay.isNew(&b, vouched, whole)
+	c.mu.Unlock()
+	if !isNew {
+		return
+	}
+	for _, l := range c.listeners { // which are fixed since the join
+		if l.wants(b.Event) {
+			l.inbox.push(context.Background(), &b, b.size(), whole)
+		}
+	}
+}
+
+// broadcastMeta is what the server says of a broadcast.
+type broadcastMeta struct {
 	ID       string `json:"id"`
 	Replayed bool   `json:"replayed"`
 }
@@ -155,7 +177,7 @@ var errNotBroadcast = errors.New("channel: a broadcast that cannot be read")
 // channel itself sent it, as it does a replay. In version 1.0.0 the two cannot
 // be told apart. Nothing of m's bytes is kept.
 func readBroadcast(v phoenix.Version, m phoenix.Message, joined phoenix.Ref) (b Broadcast, vouched bool, err error) {
-	var meta castMeta
+	var meta broadcastMeta
 	switch m.Kind {
 	case phoenix.UserBroadcast:
 		b.Event, vouched = m.UserEvent, true

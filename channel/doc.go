@@ -1,17 +1,16 @@
 // Package channel is one topic of Supabase Realtime: joining it, staying
-// joined, the streams of row changes and broadcasts that it brings, and who is
-// present.
+// joined, the streams of row changes, broadcasts and presence that it brings.
 //
 // # States
 //
-//	       join asked for     reply ok      "Subscribed to PostgreSQL"
+//	       first use          reply ok      "Subscribed to PostgreSQL"
 //	Idle ──────────────▶ Joining ─────▶ Joined ─────────▶ Live
 //	                        ▲              │                │
-//	      socket up, or the │              │ socket lost, channel closed
-//	      wait is over      │              ▼ or crashed, no confirmation
+//	   the socket is up, or │              │ socket lost, channel closed
+//	   the wait has passed  │              ▼ or crashed, no confirmation
 //	                        └────────── Degraded ◀──────────┘
 //
-//	any ── Leave ──▶ Leaving ──▶ Closed ◀── refused for good, client closed ── any
+//	any state ── Leave ──▶ Leaving ──▶ Closed ◀── refused for good, client closed ── any state
 //
 // A join that the server accepts is not a subscription in force: between the
 // two, changes are lost. Only Live is the state in which what is committed is
@@ -19,9 +18,17 @@
 //
 // A channel comes back by itself from the loss of the socket, from a crash of
 // its process on the server, and from being closed after an error that passes:
-// an expired token is replaced, a rate limit or a database in trouble waited
-// out with backoff. What does not pass ends it with a typed error: *JoinError,
-// *SubscribeError, *MismatchError.
+// it replaces an expired token, and waits with backoff while a rate limit holds
+// or the database is in trouble. A refusal that looks permanent ends the channel
+// with a typed error, *JoinError or *SubscribeError, if the topic has never
+// worked, or if the server repeats the refusal for minutes: a database that
+// restarts makes it refuse, too. Until then Status has the reason, and the hook
+// Refused is called. A reply that contradicts the join, *MismatchError, ends the
+// channel at once.
+//
+// All of that is one pure function, machine.next, of the present state and what
+// happened; it also decides which streams lose something. Channel.apply carries
+// out what follows. testdata/moves.txt lists every move.
 //
 // # Order
 //
@@ -37,18 +44,25 @@
 // the connection is lost a gap opens at once, and a second value, with the
 // same Since, closes it when the subscription is in force again; a consumer
 // that keeps a copy of the table reads it anew then. If the consumer has not
-// taken the first by that time it sees the second only. Changes between the
+// taken the first by that time it gets the second only. Changes between the
 // two are real ones, delivered before the server's confirmation.
+//
+// Since is the last moment at which the stream was surely whole. After this
+// process was stopped, or held up, that is before the pause, although what
+// arrived in it is read later.
+//
+// Broadcasts and presence have the same gaps: one that begins with the end of a
+// join begins for all three, and ends for each when that stream is whole again.
 //
 // # Broadcasts
 //
-// Send and SendBinary broadcast to the topic, Listen takes what others send. A
+// Send and SendBinary broadcast to the topic, Listen receives what others send. A
 // broadcast is at most once: with AckBroadcasts it is known that the server has
-// taken it, never who has got it, and an answer that does not come is
+// taken it, never who has received it, and an answer that does not come is
 // ErrUnacknowledged, an unknown outcome. What is sent while the connection is
 // away is inside a gap of the listener's stream. Private messages from the
-// database are stored, and ReplayBroadcasts has them delivered behind a loss;
-// Broadcast.Replay says whether that was all.
+// database are stored, and ReplayBroadcasts requests them after a loss;
+// Broadcast.Replay reports whether that was all.
 //
 // A channel needs no subscription to send, listen or be present, and is Live as
 // soon as it is joined then.
@@ -56,15 +70,29 @@
 // # Presence
 //
 // Presence.Track makes a channel present under a key, with a payload that others
-// see, and again after every rejoin. Presence.State is who is present,
+// see, and again after every rejoin. Presence.State returns who is present, and
 // Presence.Changes what changes in it, starting from nobody. While the channel
-// is not joined the roster is out of date, and says so.
+// is not joined the roster is out of date, and both report that.
 //
 // # Slow consumers
 //
-// Changes of presence add up: a slow consumer gets the sum, so nothing queues.
-// The queue of a listener is bounded, and one that overflows has a gap. Each
-// subscription has a bounded queue. A consumer that falls behind makes it
-// overflow, which is a gap, or, if the subscription is to block, holds up the
-// socket. See Queue.
+// Each subscription and each listener has a bounded queue. A consumer that falls
+// behind makes it overflow, which is a gap, or, if the subscription is to block,
+// holds up the socket; see Queue. The hook Gap is called once when an overflow
+// begins and once when it is over, then with the number of values lost. Changes
+// of presence add up: a slow consumer gets the sum, so nothing queues.
+//
+// # Bounds
+//
+// The work for a message of the server is linear in its bytes, whatever they
+// are, and so is the memory: at most about 400 bytes for a byte while a message
+// is decoded (presence that consists of tiny entries), and about 20 for a byte
+// that is kept. Messages are decoded without locks, so Status, Send and
+// Presence.State do not wait for one, however large it is. Nothing that a server
+// sends piles up: queues are bounded by Queue, presence by who is present,
+// diffs that come before their state by 10,000 metas, remembered ids by 1,024,
+// and the server's text in an error by 4 KiB.
+//
+// A panic in this package, or in a hook that it runs, makes the channel join
+// anew, with that error as the reason. No other channel is affected.
 package channel

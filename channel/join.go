@@ -1,66 +1,62 @@
 package channel
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"time"
 
-	"github.com/gapless-go/gapless/internal/backoff"
 	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
-// lasting is how long a channel must have been live for its earlier failures
-// to be forgotten.
-const lasting = 30 * time.Second
-
 // start attaches the channel to its link, once, and asks for its join.
 func (c *Channel) start() error {
 	c.mu.Lock()
-	if c.state == Closed {
+	if c.m.state != Idle {
 		defer c.mu.Unlock()
-		return c.reason
-	}
-	first := c.step(start)
-	c.mu.Unlock()
-	if !first {
+		if c.m.state == Closed {
+			return c.reason
+		}
 		return nil
 	}
+	c.m, _ = c.m.next(inStart) // so that nobody else attaches it; the request follows
+	c.mu.Unlock()
 	err := c.link.Attach(c.wireTopic(), link.Handler{
-		Up: c.up, Down: c.down, Receive: c.receive, Malformed: c.malformed,
-		Join: c.join, JoinTimeout: c.joinTimeout, Waiting: c.waiting, Token: c.pushToken, Fail: c.fail,
+		Up:          func() { c.guard("Up", func() { c.happen(inUp, cause{}) }) },
+		Down:        c.down,
+		Receive:     c.receive,
+		Malformed:   func(err *phoenix.MalformedError, whole time.Time) { c.undecodable(err, whole) },
+		Join:        c.join,
+		JoinTimeout: func() { c.guard("JoinTimeout", c.joinTimeout) },
+		Waiting:     c.waiting,
+		Token:       func(token string) { c.guard("Token", func() { c.pushToken(token) }) },
+		Fail:        func(err error) { c.guard("Fail", func() { c.happen(inFail, cause{err: err}) }) },
 	})
+	if err != nil {
+		err = fmt.Errorf("channel: %q: %w", c.topic, err)
+	}
 	c.mu.Lock()
 	defer c.unlock()
 	switch {
 	case err != nil:
-		c.close(err)
-	case c.state == Closed: // left, or failed, while it was being attached
+		c.apply(inFail, cause{err: err})
+	case c.m.state == Closed: // left, or failed, while it was being attached
 		c.link.Detach(c.wireTopic())
 	default:
 		c.attached = true
-		c.request()
+		if c.m.state == Joining && c.m.join == joinNone {
+			c.link.RequestJoin(c.wireTopic(), false)
+		}
 	}
 	return err
-}
-
-// request asks the link for a turn to join.
-func (c *Channel) request() { c.link.RequestJoin(c.wireTopic(), c.failures > 0) }
-
-func (c *Channel) up() {
-	c.mu.Lock()
-	defer c.unlock()
-	c.step(up)
-	if c.state == Joining {
-		c.stopTimer()
-		c.request()
-	}
 }
 
 // waiting keeps the reason for which the join has not been made.
 func (c *Channel) waiting(err error) {
 	c.mu.Lock()
-	defer c.unlock()
-	if c.state == Joining {
+	defer c.mu.Unlock()
+	if c.m.state == Joining || c.m.state == Degraded {
 		c.reason = err
 	}
 }
@@ -98,14 +94,16 @@ type presenceConfig struct {
 	Key     string `json:"key,omitempty"`
 }
 
-// joinConfig is what the channel asks for.
 func (c *Channel) joinConfig() joinConfig {
 	config := joinConfig{
 		Private:         c.cfg.private,
-		Broadcast:       broadcastConfig{Ack: c.cfg.ack, Self: c.cfg.self, Replay: c.replay(), Ready: c.cfg.replay},
+		Broadcast:       broadcastConfig{Ack: c.cfg.ack, Self: c.cfg.self, Ready: c.cfg.replay},
 		PostgresChanges: []wireBinding{},
 	}
-	if c.presence.handle != nil {
+	if c.cfg.replay && !c.replay.since.IsZero() { // nothing is asked for where nothing can have been missed
+		config.Broadcast.Replay = &replayConfig{Since: c.replay.since.UnixMilli(), Limit: maxReplay}
+	}
+	if c.presence != nil {
 		config.Presence = &presenceConfig{Enabled: true, Key: c.cfg.presenceKey}
 	}
 	for _, b := range c.bindings {
@@ -115,113 +113,96 @@ func (c *Channel) joinConfig() joinConfig {
 }
 
 // join makes the message of a join whose turn has come.
-func (c *Channel) join(token string) (phoenix.Message, bool) {
-	c.mu.Lock()
-	defer c.unlock()
-	if c.state != Joining || c.pending != "" {
-		return phoenix.Message{}, false
-	}
-	payload := joinPayload{Config: c.joinConfig(), AccessToken: token}
-	text, err := json.Marshal(payload)
-	if err != nil { // strings and booleans always marshal
-		c.close(err)
-		return phoenix.Message{}, false
-	}
-	c.pending = c.link.NextRef()
-	c.joined = "" // the server ends an earlier join of the topic, even if it refuses this one
-	c.token, c.fresh = token, token
-	c.systemError, c.pushedAt = "", time.Time{}
-	return phoenix.Message{JoinRef: c.pending, Ref: c.pending, Topic: c.wireTopic(), Event: phoenix.EventJoin, Payload: text}, true
+func (c *Channel) join(token string) (m phoenix.Message, ok bool) {
+	c.guard("Join", func() {
+		c.mu.Lock()
+		defer c.unlock()
+		if c.m.state != Joining || c.m.join != joinNone {
+			return
+		}
+		text, err := json.Marshal(joinPayload{Config: c.joinConfig(), AccessToken: token})
+		if err != nil { // strings and booleans always marshal
+			c.apply(inFail, cause{err: err})
+			return
+		}
+		ref := c.link.NextRef()
+		c.apply(inSent, cause{})
+		c.joinRef, c.token, c.fresh = ref, token, token
+		c.awaited[ref] = func(r reply) { c.joinReply(ref, r) }
+		m, ok = phoenix.Message{JoinRef: ref, Ref: ref, Topic: c.wireTopic(), Event: phoenix.EventJoin, Payload: text}, true
+	})
+	return m, ok
 }
 
-func (c *Channel) joinTimeout() {
-	c.mu.Lock()
-	defer c.unlock()
-	if c.state == Joining && c.pending != "" {
-		c.pending = ""
-		c.degrade(unanswered, errUnanswered)
+func (c *Channel) joinTimeout() { c.happen(inRefused, cause{err: errUnanswered}) }
+
+// joinReply takes the reply to a join.
+func (c *Channel) joinReply(ref phoenix.Ref, r reply) {
+	switch {
+	case c.joinRef != ref || c.m.state != Joining: // it is over, or left: the reply to the leave follows
+	case r.err != nil:
+		c.apply(inRefused, cause{err: fmt.Errorf("channel: join %q: unreadable reply: %w", c.topic, r.err)})
+	case !r.ok:
+		code, v := judgeJoin(r.reason)
+		c.refused(inRefused, v, cause{err: &JoinError{Topic: c.topic, Code: code, Reason: r.reason}})
+	default:
+		c.accepted(r)
 	}
 }
 
-// accepted handles the ok to a join.
-func (c *Channel) accepted(response json.RawMessage, whole time.Time) {
-	c.joined, c.pending = c.pending, ""
-	ids, err := echoedIDs(c.bindings, response)
-	if err != nil {
-		c.giveUp(&MismatchError{Topic: c.topic, Detail: err.Error()})
+// accepted takes the ok to a join.
+func (c *Channel) accepted(r reply) {
+	ids, err := echoedIDs(c.bindings, r.bindings)
+	if err = cmp.Or(r.misread, err); err != nil {
+		c.leaveAndFail(&MismatchError{Topic: c.topic, Detail: err.Error()})
 		return
 	}
-	routes := newRoutes(c.subs, ids)
-	c.routes.Store(&routes)
-	c.step(accepted)
-	c.notices = append(c.notices, link.Notice{Topic: c.topic, Joined: true})
+	c.routes.Store(newRoutes(c.subs, ids))
+	c.apply(inAccepted, cause{})
 	if c.fresh != c.token {
 		c.push(c.fresh)
 	}
-	c.castsJoined()
-	c.presenceJoined()
-	if len(c.bindings) == 0 {
-		c.subscribed(whole)
-		return
-	}
-	c.after(c.cfg.liveTimeout, func() { c.degrade(unanswered, errNotLive) })
-}
-
-// refused handles the error to a join.
-func (c *Channel) refused(reply phoenix.ReplyPayload) {
-	c.pending = ""
-	reason := reply.Reason()
-	code, v := judgeJoin(reason)
-	c.retryOrGiveUp(refused, v, &JoinError{Topic: c.topic, Code: code, Reason: reason})
-}
-
-// retryOrGiveUp goes on after the server refused or ended a join.
-func (c *Channel) retryOrGiveUp(in input, v verdict, err error) {
-	if v == replaceToken && !c.link.RejectToken(c.token) {
-		v = giveUp
-	}
-	if v == giveUp {
-		c.giveUp(err)
-		return
-	}
-	c.degrade(in, err)
-}
-
-// degrade notes why the channel is not live and has it try again later.
-func (c *Channel) degrade(in input, err error) {
-	if !c.step(in) && c.state != Degraded {
-		return
-	}
-	if !c.liveSince.IsZero() && time.Since(c.liveSince) >= lasting {
-		c.failures = 0
-	}
-	c.liveSince = time.Time{}
-	c.reason = err
-	wait := backoff.Full(c.failures, c.cfg.backoffMin, c.cfg.backoffMax)
-	c.failures++
-	c.after(wait, c.tryAgain)
-}
-
-func (c *Channel) tryAgain() {
-	if c.step(retry) {
-		c.pending = ""
-		c.request()
+	c.replayStarts()
+	if c.presence != nil {
+		c.presence.track.restart()
+		c.sendTrack()
 	}
 }
 
-// giveUp ends the channel for a reason that trying again does not remove, and
-// tells the server if it believes in the join.
-func (c *Channel) giveUp(err error) {
-	if c.current() != "" {
-		_ = c.sendLeave() // a courtesy: the socket may be down
+// refused goes on after the server refused or ended a join, or will not
+// subscribe: for good only if that has persisted, or has never worked. A token
+// for which there is no other is not tried again.
+func (c *Channel) refused(in input, v verdict, why cause) {
+	history, final := &c.joins, false
+	if in == inSubscribeRefused {
+		history = &c.subscribes
 	}
-	c.close(err)
+	switch v {
+	case serverTries:
+		in = inSubscribeFailed
+	case replaceToken:
+		final = !c.link.RejectToken(c.token)
+	case giveUp:
+		final = history.Refused(time.Now())
+	}
+	switch {
+	case !final:
+		c.apply(in, why)
+		if in != inEnded {
+			c.note(link.Notice{Refused: why.err})
+		}
+	case in == inSubscribeRefused:
+		c.leaveAndFail(why.err)
+	default:
+		c.apply(in, why) // the streams lose what comes before the end
+		c.apply(inFail, why)
+	}
 }
 
-func (c *Channel) fail(err error) {
-	c.mu.Lock()
-	defer c.unlock()
-	c.close(err)
+// leaveAndFail ends a channel that the server believes to be joined.
+func (c *Channel) leaveAndFail(err error) {
+	_ = c.send(&phoenix.Message{Event: phoenix.EventLeave}, nil) // a courtesy: the socket may be down
+	c.apply(inFail, cause{err: err})
 }
 
 // pushToken brings a fresh token to the server.
@@ -229,26 +210,30 @@ func (c *Channel) pushToken(token string) {
 	c.mu.Lock()
 	defer c.unlock()
 	c.fresh = token
-	if c.joined != "" && token != c.token {
+	if c.m.join == joinAccepted && token != c.token {
 		c.push(token)
 	}
 }
 
 // push sends a token on a joined channel. There is no reply; the server
-// subscribes again with the new claims and says so in a few seconds. A push
-// that fails costs the channel when the old token expires, which is a gap then.
+// subscribes again with the new claims and confirms that in a few seconds. A
+// push that fails costs the channel when the old token expires, which is a gap
+// then.
 func (c *Channel) push(token string) {
 	payload, err := json.Marshal(struct {
 		AccessToken string `json:"access_token"`
 	}{token})
 	if err == nil {
-		err = c.link.Send(phoenix.Message{JoinRef: c.joined, Ref: c.link.NextRef(), Topic: c.wireTopic(),
-			Event: phoenix.EventAccessToken, Payload: payload})
+		err = c.send(&phoenix.Message{Event: phoenix.EventAccessToken, Payload: payload}, nil)
 	}
 	if err != nil {
-		c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
+		c.note(dropNotice(err))
 		return
 	}
 	c.token = token
-	c.pushedAt = time.Now()
+	now := time.Now()
+	if now.Sub(c.pushed) >= confirmWindow {
+		c.pushes = 0
+	}
+	c.pushes, c.pushed = c.pushes+1, now
 }

@@ -29,6 +29,7 @@ type link struct {
 	attach   error
 	send     error
 	another  bool // there is another token when one is refused
+	failFast bool
 	detached int
 }
 
@@ -42,6 +43,7 @@ func (l *link) Attach(topic string, h wire.Handler) error {
 func (l *link) Detach(string)                      { l.detached++ }
 func (l *link) RequestJoin(_ string, failing bool) { l.requests = append(l.requests, failing) }
 func (l *link) RejectToken(string) bool            { return l.another }
+func (l *link) FailFast() bool                     { return l.failFast }
 func (l *link) Version() phoenix.Version           { return phoenix.V2 }
 func (l *link) ServerTime(t time.Time) time.Time   { return t }
 func (l *link) NextRef() phoenix.Ref               { l.refs++; return phoenix.NewRef(l.refs) }

@@ -3,6 +3,7 @@ package channel
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Option is a choice about a channel.
@@ -137,7 +138,13 @@ func WithReplayOverlap(d time.Duration) Option {
 // present, such as a user's id. Several channels may share a key. Default: the
 // server makes one up for each join.
 func WithPresenceKey(key string) Option {
-	return func(c *config) error { c.presenceKey = key; return nil }
+	return func(c *config) error {
+		if !utf8.ValidString(key) {
+			return fmt.Errorf("channel: presence key %q is not UTF-8", key)
+		}
+		c.presenceKey = key
+		return nil
+	}
 }
 
 // WithPresenceLimit is how many presence messages the server takes of a

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,51 +9,50 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
-	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/text"
 )
 
-// answerWindow is how long after a push of a token a "Subscribed to
-// PostgreSQL" is taken for its answer. The server needs 1 to 3 s.
-const answerWindow = 15 * time.Second
-
-var errOverflow = errors.New("channel: change dropped: the subscription's queue is full")
+const (
+	// confirmWindow is how long after a push of a token a "Subscribed to
+	// PostgreSQL" is taken for its answer. The server needs 1 to 3 s, a newer one
+	// up to 10 s more.
+	confirmWindow = 15 * time.Second
+	// maxReason bounds the text of the server in an error.
+	maxReason = 4096
+)
 
 // receive takes one message of the channel's topic. Messages that are unknown,
-// or of an earlier join, are ignored.
+// or of an earlier join, are ignored. All decoding is done without mu.
 func (c *Channel) receive(ctx context.Context, m phoenix.Message, whole time.Time) {
-	if m.Event == phoenix.EventPostgresChanges {
-		c.change(ctx, m.Payload, whole)
-		return
-	}
-	c.mu.Lock()
-	defer c.unlock()
-	switch m.Event {
-	case phoenix.EventReply:
-		c.reply(m, whole)
-	case phoenix.EventSystem:
-		if m.JoinRef == "" || m.JoinRef == c.joined { // serializer 1.0.0 has no join_ref here
-			c.system(m.Payload, whole)
+	c.guard("a channel's reader", func() {
+		if m.Event == phoenix.EventPostgresChanges {
+			c.change(ctx, m.Payload, whole)
+			return
 		}
-	case phoenix.EventBroadcast:
-		c.broadcast(m)
-	case phoenix.EventPresenceState:
-		c.presenceState(m)
-	case phoenix.EventPresenceDiff:
-		c.presenceDiff(m)
-	case phoenix.EventClose, phoenix.EventError:
-		ref := m.JoinRef
-		if ref == "" {
-			ref = m.Ref // where serializer 1.0.0 has it
-		}
-		if ref != "" && ref == c.current() { // after a second join of a topic, the first one's close comes late
+		c.mu.Lock()
+		c.lastWhole = whole
+		presence, listening := c.presence, len(c.listeners) > 0
+		c.mu.Unlock()
+		switch {
+		case m.Event == phoenix.EventReply:
+			c.reply(m)
+		case m.Event == phoenix.EventSystem:
+			c.system(m, whole)
+		case m.Event == phoenix.EventBroadcast && listening:
+			c.broadcast(m, whole)
+		case m.Event == phoenix.EventPresenceState && presence != nil:
+			presence.state(m)
+		case m.Event == phoenix.EventPresenceDiff && presence != nil:
+			presence.diff(m)
+		case m.Event == phoenix.EventClose, m.Event == phoenix.EventError:
 			c.ended(m, whole)
 		}
-	}
+	})
 }
 
 // change decodes the payload of a change and hands it to the subscriptions. It
-// may block, in a subscription that is to block, and so it runs outside mu.
+// may block, in a subscription that is to block.
 func (c *Channel) change(ctx context.Context, payload []byte, whole time.Time) {
 	routes := c.routes.Load()
 	if routes == nil || len(*routes) == 0 {
@@ -60,197 +60,185 @@ func (c *Channel) change(ctx context.Context, payload []byte, whole time.Time) {
 	}
 	change, ids, err := cdc.Decode(payload)
 	if err != nil {
-		c.malformed(&phoenix.MalformedError{Topic: c.wireTopic(), Event: phoenix.EventPostgresChanges, Err: err}, whole)
+		c.undecodable(err, whole)
 		return
 	}
-	c.lastChange.Store(int64(whole.Sub(c.made)))
 	for _, r := range routes.of(ids) {
-		r.sub.deliver(ctx, &change, r.binding)
+		if r.sub.bindings[r.binding].matches(&change) {
+			change.Binding = r.binding
+			r.sub.inbox.push(ctx, &change, sizeOf(&change), whole)
+		}
 	}
+	c.lastChange = whole
 }
 
-// heard returns until when the stream was surely whole when the server last sent
-// something for this topic that shows that the subscription is in force.
+// heard returns when the stream of changes was last known to be whole: when the
+// server sent the last thing that shows that the subscription is in force. It is
+// the reader's.
 func (c *Channel) heard() time.Time {
-	after := time.Duration(c.lastChange.Load())
-	if change := c.made.Add(after); after > 0 && change.After(c.lastMessage) {
-		return change
+	if c.lastChange.After(c.lastConfirmed) {
+		return c.lastChange
 	}
-	return c.lastMessage
+	return c.lastConfirmed
 }
 
-// malformed notes a frame that may have held a change and could not be read.
-func (c *Channel) malformed(err *phoenix.MalformedError, whole time.Time) {
+// undecodable notes a frame that may have held a change and could not be read.
+func (c *Channel) undecodable(err error, whole time.Time) {
+	c.guard("a channel's reader", func() {
+		c.mu.Lock()
+		defer c.unlock()
+		c.lastWhole = whole
+		c.note(dropNotice(err))
+		c.apply(inUndecodable, cause{since: whole, reason: cdc.Undecodable, err: err})
+	})
+}
+
+// reply is a phx_reply, decoded.
+type reply struct {
+	ok       bool
+	reason   string        // of a refusal
+	id       string        // of a broadcast that the server stored
+	bindings []wireBinding // of a join
+	misread  error         // what is beside the status could not be read
+	err      error         // the reply could not be read, or there is none
+}
+
+// reply decodes a reply that somebody waits for, and hands it over.
+func (c *Channel) reply(m phoenix.Message) {
+	c.mu.Lock()
+	_, waited := c.awaited[m.Ref]
+	c.mu.Unlock()
+	if !waited {
+		return
+	}
+	r := decodeReply(m)
 	c.mu.Lock()
 	defer c.unlock()
-	c.notices = append(c.notices, link.Notice{Topic: c.topic, Dropped: err})
-	c.passingGap(cdc.Undecodable, whole, err)
-}
-
-func (c *Channel) reply(m phoenix.Message, whole time.Time) {
-	switch {
-	case m.Ref == "":
-	case m.Ref == c.pending:
-		r, err := phoenix.DecodeReply(m.Payload)
-		switch {
-		case c.state != Joining:
-			// left meanwhile: the reply to the leave follows
-		case err != nil:
-			c.pending = ""
-			c.degrade(refused, fmt.Errorf("channel: join %q: unreadable reply: %w", c.topic, err))
-		case r.Status == phoenix.StatusOK:
-			c.accepted(r.Response, whole)
-		default:
-			c.refused(r)
-		}
-	case m.Ref == c.leaveRef:
-		if c.state == Leaving {
-			c.close(ErrClosed)
-		}
-	case c.presenceReply(m):
-	default:
-		c.answered(m)
+	if f, ok := c.awaited[m.Ref]; ok { // or it has been given up meanwhile
+		delete(c.awaited, m.Ref)
+		f(r)
 	}
 }
 
-// system handles a system message of the current join.
-func (c *Channel) system(payload []byte, whole time.Time) {
+// decodeReply decodes a reply. The response is an object with a reason, or with
+// an error, or a bare string, or something else, whose text is the reason then.
+func decodeReply(m phoenix.Message) (r reply) {
+	p := struct {
+		Status   string          `json:"status"`
+		Response json.RawMessage `json:"response"`
+	}{m.Status, m.Payload}
+	if m.Kind == phoenix.Text {
+		r.err = json.Unmarshal(m.Payload, &p)
+	}
+	if r.err == nil && p.Status == "" {
+		r.err = errors.New("reply without a status")
+	}
+	r.ok = p.Status == phoenix.StatusOK
+	if r.err != nil || m.Kind != phoenix.Text {
+		return r
+	}
+	var response struct {
+		Reason, Error, ID stringOrNot
+		Bindings          []wireBinding `json:"postgres_changes"`
+	}
+	err := json.Unmarshal(p.Response, &response)
+	if r.ok {
+		r.id, r.bindings, r.misread = string(response.ID), response.Bindings, err
+		return r
+	}
+	var bare string
+	if json.Unmarshal(p.Response, &bare) != nil {
+		bare = string(p.Response)
+	}
+	r.reason = text.Clean(cmp.Or(string(response.Reason), string(response.Error), bare), maxReason)
+	return r
+}
+
+// stringOrNot is a string, and empty where there is something else.
+type stringOrNot string
+
+func (s *stringOrNot) UnmarshalJSON(text []byte) error {
+	_ = json.Unmarshal(text, (*string)(s))
+	return nil
+}
+
+// system takes a system message of the present join.
+func (c *Channel) system(m phoenix.Message, whole time.Time) {
 	var s phoenix.System
-	if json.Unmarshal(payload, &s) != nil || c.joined == "" {
+	if json.Unmarshal(m.Payload, &s) != nil {
 		return
 	}
+	message := text.Clean(s.Message, maxReason)
+	c.mu.Lock()
+	defer c.unlock()
+	if c.m.join != joinAccepted || m.JoinRef != "" && m.JoinRef != c.joinRef { // serializer 1.0.0 has no join_ref here
+		return
+	}
+	failed := cause{since: c.heard(), reason: cdc.SubscriptionFailed, err: &SubscribeError{Topic: c.topic, Message: message}}
 	switch {
 	case s.Extension == phoenix.ExtensionSystem && s.Status == phoenix.StatusError:
-		c.systemError = s.Message // a phx_close follows
+		c.systemError = message // a phx_close follows
 	case s.Extension == phoenix.ExtensionSystem && s.Message == phoenix.MessageReplicating:
-		c.castsReady()
+		c.replayReady()
 	case s.Extension != phoenix.ExtensionPostgresChanges:
 	case s.Status == phoenix.StatusOK:
 		c.subscribed(whole)
-	case isParameterError(s.Message):
-		c.giveUp(&SubscribeError{Topic: c.topic, Message: s.Message})
 	default:
-		c.subscribeFailed(&SubscribeError{Topic: c.topic, Message: s.Message})
+		c.refused(inSubscribeRefused, judgeSubscribe(s.Message), failed)
 	}
 }
 
-// subscribed handles the server's confirmation that it delivers changes. It
-// comes after a join, after a push of a token, and, unasked, after the server
-// has deleted and made anew its subscriptions: then changes may be missing.
+// subscribed takes the server's confirmation that it delivers changes. It comes
+// after a join, after a push of a token, and, unasked, after the server has
+// deleted and made anew its subscriptions: then changes may be missing.
 func (c *Channel) subscribed(whole time.Time) {
-	now := time.Now()
-	switch {
-	case c.step(subscribed):
-		c.stopTimer()
-		c.reason = nil
-		c.liveSince = now
-		c.closeGap(now)
-		c.notices = append(c.notices, link.Notice{Topic: c.topic, Live: true})
-	case c.state != Live:
-	case !c.pushedAt.IsZero() && now.Sub(c.pushedAt) < answerWindow:
-		c.pushedAt = time.Time{}
-	default:
-		c.passingGap(cdc.Resubscribed, c.heard(), nil)
+	if c.m.state == Live && c.pushes > 0 && time.Since(c.pushed) < confirmWindow {
+		c.pushes--
+	} else {
+		c.apply(inSubscribed, cause{since: c.heard(), reason: cdc.Resubscribed})
 	}
-	c.lastMessage = whole
+	c.lastConfirmed = whole
 }
 
-// subscribeFailed handles an error that the server says it will try again.
-func (c *Channel) subscribeFailed(err error) {
-	c.openGap(cdc.SubscriptionFailed, c.heard(), err)
-	if c.step(subscribeFailed) || c.state == Degraded {
-		c.reason = err
-		c.liveSince = time.Time{}
-		c.after(c.cfg.liveTimeout, c.tryAgain)
-	}
-}
-
-// ended handles the end of the current join by the server.
+// ended takes the end of the present join by the server.
 func (c *Channel) ended(m phoenix.Message, whole time.Time) {
-	if c.state == Leaving {
-		c.close(ErrClosed)
-		return
+	ref := m.JoinRef
+	if ref == "" {
+		ref = m.Ref // where serializer 1.0.0 has it
 	}
-	c.joined, c.pending = "", ""
-	v, reason, err := tryAgain, cdc.Closed, error(errUnprompted)
-	switch {
-	case m.Event == phoenix.EventError:
-		reason, err = cdc.Crashed, errCrashed
-	case c.systemError != "":
-		v, err = judgeSystem(c.systemError), &JoinError{Topic: c.topic, Reason: c.systemError}
-	}
-	c.openGap(reason, whole, err)
-	c.lost(reason, whole, err)
-	c.retryOrGiveUp(ended, v, err)
-}
-
-// down handles the loss of the socket.
-func (c *Channel) down(whole time.Time, err error) {
 	c.mu.Lock()
 	defer c.unlock()
-	c.joined, c.pending = "", ""
-	c.openGap(cdc.Disconnected, whole, err)
-	c.lost(cdc.Disconnected, whole, err)
-	if c.state == Leaving {
-		c.close(ErrClosed)
+	if ref == "" || ref != c.joinRef { // after a second join of a topic, the first one's close comes late
 		return
 	}
-	if c.step(down) {
-		c.stopTimer() // the socket comes up by itself
+	why, v := cause{since: whole, reason: cdc.Closed, err: errUnprompted}, tryAgain
+	switch {
+	case c.m.state == Leaving:
+		why.err = ErrClosed
+	case m.Event == phoenix.EventError:
+		why.reason, why.err = cdc.Crashed, errCrashed
+	case c.systemError != "":
+		why.err, v = &JoinError{Topic: c.topic, Reason: c.systemError}, judgeSystem(c.systemError)
 	}
-	if !c.liveSince.IsZero() && time.Since(c.liveSince) >= lasting {
-		c.failures = 0
-	}
-	c.liveSince = time.Time{}
-	if c.state == Joining || c.state == Degraded {
-		c.reason = err
-	}
+	c.refused(inEnded, v, why)
 }
 
-// lost tells what depends on the join alone that it is over.
-func (c *Channel) lost(reason cdc.GapReason, since time.Time, err error) {
-	c.castsLost(reason, since, err)
-	c.presenceLost(reason, since, err)
-	c.unanswered(errors.Join(errEnded, err))
+// down takes the loss of the socket.
+func (c *Channel) down(whole time.Time, err error) {
+	c.guard("Down", func() {
+		c.mu.Lock()
+		defer c.unlock()
+		if c.m.state == Leaving {
+			err = ErrClosed
+		}
+		c.apply(inDown, cause{since: whole, reason: cdc.Disconnected, err: err})
+	})
 }
 
-// openGap tells the streams that they may be losing changes from now on.
-// Before a stream has started there is nothing to tell: it starts with a gap.
-func (c *Channel) openGap(reason cdc.GapReason, since time.Time, err error) {
-	if !c.everLive || c.inGap || c.state == Leaving {
-		return
+// joinOver is the error of what was sent on a join that is over.
+func joinOver(err error) error {
+	if err == nil {
+		return errEnded
 	}
-	c.inGap = true
-	g := cdc.Gap{Since: since, Reason: reason, Err: err}
-	for _, s := range c.subs {
-		s.queue.open(g)
-	}
-	c.noticeGap(g)
-}
-
-// closeGap tells the streams that they are whole again, or that they start.
-func (c *Channel) closeGap(now time.Time) {
-	g := cdc.Gap{Until: now, Reason: cdc.Started}
-	for _, s := range c.subs {
-		s.queue.finish(g)
-	}
-	c.everLive, c.inGap = true, false
-}
-
-// passingGap tells the streams of a gap that is over already.
-func (c *Channel) passingGap(reason cdc.GapReason, since time.Time, err error) {
-	if !c.everLive || c.inGap {
-		return
-	}
-	g := cdc.Gap{Since: since, Until: time.Now(), Reason: reason, Err: err}
-	for _, s := range c.subs {
-		s.queue.finish(g)
-	}
-	c.noticeGap(g)
-}
-
-func (c *Channel) noticeGap(g cdc.Gap) {
-	if len(c.bindings) > 0 {
-		c.notices = append(c.notices, link.Notice{Topic: c.topic, Gap: &g})
-	}
+	return fmt.Errorf("%w: %w", errEnded, err)
 }

@@ -1,158 +1,153 @@
 package channel
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
+	"maps"
 	"slices"
 )
 
-// Meta is one presence under a key: each channel that tracks is one.
-type Meta struct {
+// PresenceMeta is one presence under a key: each channel that tracks is one.
+type PresenceMeta struct {
 	Ref     string          // which the server gives: another payload has another
 	Payload json.RawMessage // the object that was tracked
 }
 
-// roster is who is present: the metas of each key.
-type roster map[string][]Meta
+// metaID names a meta: those of a key have different refs.
+type metaID struct{ key, ref string }
+
+// meta is the rest of one. Those of a key are in the order of their numbers.
+type meta struct {
+	number  int
+	payload json.RawMessage
+}
+
+// roster is who is present. It is flat, so that the cost of a change is that of
+// the metas in it, however many a key has.
+type roster map[metaID]meta
 
 // rosterDiff is what has changed in a roster. An update is a key in both.
 type rosterDiff struct{ joined, left roster }
 
-// sync makes the roster equal to the state that the server sent, and returns
-// the difference: metas are the same if their refs are.
-func (r roster) sync(state roster) (d rosterDiff) {
-	d = rosterDiff{roster{}, roster{}}
-	for key, metas := range r {
-		d.left.add(key, without(metas, state[key]))
-	}
-	for key, metas := range state {
-		d.joined.add(key, without(metas, r[key]))
-	}
-	r.apply(d)
-	return d
+func newDiff() rosterDiff { return rosterDiff{roster{}, roster{}} }
+
+func (d rosterDiff) empty() bool { return len(d.joined)+len(d.left) == 0 }
+
+// until returns what has to change in r to make it later.
+func (r roster) until(later roster) rosterDiff {
+	return rosterDiff{joined: later.without(r), left: r.without(later)}
 }
 
-// apply makes a change: first what joined, behind what is there, and then what
-// left. Unknown keys and refs that leave are ignored. It returns what has
-// really changed.
-func (r roster) apply(d rosterDiff) (done rosterDiff) {
-	done = rosterDiff{roster{}, roster{}}
-	for key, metas := range d.joined {
-		fresh := without(metas, r[key])
-		r.add(key, fresh)
-		done.joined.add(key, fresh)
+// without returns the metas that other does not have.
+func (r roster) without(other roster) roster {
+	rest := roster{}
+	for id, m := range r {
+		if _, ok := other[id]; !ok {
+			rest[id] = m
+		}
 	}
-	for key, metas := range d.left {
-		gone := common(r[key], metas)
-		r.remove(key, gone)
-		done.left.add(key, gone)
+	return rest
+}
+
+// apply makes a change: first what joined and then what left. It returns what
+// has really changed: who is there already does not join, and who is unknown
+// does not leave.
+func (r roster) apply(d rosterDiff) rosterDiff {
+	done := newDiff()
+	for id, m := range d.joined {
+		if _, ok := r[id]; !ok {
+			r[id], done.joined[id] = m, m
+		}
+	}
+	for id := range d.left {
+		if m, ok := r[id]; ok {
+			done.left[id] = m
+			delete(r, id)
+		}
 	}
 	return done
 }
 
-// merge adds a later change to one that has not been taken: who came and went
-// in between was never there.
+// merge adds a later change: who came and went in between was never there.
 func (d rosterDiff) merge(later rosterDiff) {
-	for key, metas := range later.joined {
-		back := common(d.left[key], metas)
-		d.left.remove(key, back)
-		d.joined.add(key, without(metas, back))
+	for id, m := range later.joined {
+		if _, ok := d.left[id]; ok {
+			delete(d.left, id)
+		} else {
+			d.joined[id] = m
+		}
 	}
-	for key, metas := range later.left {
-		passed := common(d.joined[key], metas)
-		d.joined.remove(key, passed)
-		d.left.add(key, without(metas, passed))
-	}
-}
-
-func (d rosterDiff) empty() bool { return len(d.joined) == 0 && len(d.left) == 0 }
-
-func (r roster) add(key string, metas []Meta) {
-	if len(metas) > 0 {
-		r[key] = append(slices.Clip(r[key]), metas...)
+	for id, m := range later.left {
+		if _, ok := d.joined[id]; ok {
+			delete(d.joined, id)
+		} else {
+			d.left[id] = m
+		}
 	}
 }
 
-func (r roster) remove(key string, metas []Meta) {
-	if len(metas) == 0 {
-		return
-	}
-	if r[key] = without(r[key], metas); len(r[key]) == 0 {
-		delete(r, key)
-	}
-}
-
-// copy returns a roster that others may change.
-func (r roster) copy() roster {
-	out := make(roster, len(r))
-	for key, metas := range r {
-		out[key] = slices.Clone(metas)
+// byKey returns a copy that shares nothing with r.
+func (r roster) byKey() map[string][]PresenceMeta {
+	out := make(map[string][]PresenceMeta)
+	ids := slices.SortedFunc(maps.Keys(r), func(a, b metaID) int { return cmp.Compare(r[a].number, r[b].number) })
+	for _, id := range ids {
+		out[id.key] = append(out[id.key], PresenceMeta{Ref: id.ref, Payload: bytes.Clone(r[id].payload)})
 	}
 	return out
 }
 
-// without returns the metas whose refs are not among the others'.
-func without(metas, others []Meta) []Meta {
-	return filter(metas, func(m Meta) bool { return !has(others, m.Ref) })
-}
+// rosterReader decodes rosters and numbers their metas.
+type rosterReader struct{ metas int }
 
-// common returns the metas whose refs are among the others'.
-func common(metas, others []Meta) []Meta {
-	return filter(metas, func(m Meta) bool { return has(others, m.Ref) })
-}
+var errMetaWithoutRef = errors.New("channel: presence: a meta without a ref")
 
-func filter(metas []Meta, keep func(Meta) bool) (kept []Meta) {
-	for _, m := range metas {
-		if keep(m) {
-			kept = append(kept, m)
-		}
-	}
-	return kept
-}
-
-func has(metas []Meta, ref string) bool {
-	return slices.ContainsFunc(metas, func(m Meta) bool { return m.Ref == ref })
-}
-
-// wireRoster is a roster as the server writes it.
-type wireRoster map[string]struct {
-	Metas []map[string]json.RawMessage `json:"metas"`
-}
-
-// roster reads the metas: the payloads with the server's two refs in them.
-func (w wireRoster) roster() (roster, error) {
-	r := roster{}
-	for key, entry := range w {
-		for _, fields := range entry.Metas {
-			var m Meta
-			if err := json.Unmarshal(fields["phx_ref"], &m.Ref); err != nil {
-				return nil, err
-			}
-			delete(fields, "phx_ref")
-			delete(fields, "phx_ref_prev")
-			m.Payload, _ = json.Marshal(fields) // JSON that has been read
-			r.add(key, []Meta{m})
-		}
-	}
-	return r, nil
-}
-
-// readRoster decodes the payload of a presence_state.
-func readRoster(payload []byte) (roster, error) {
+// state decodes the payload of a presence_state.
+func (n *rosterReader) state(payload []byte) (roster, error) {
 	var w wireRoster
 	if err := json.Unmarshal(payload, &w); err != nil {
 		return nil, err
 	}
-	return w.roster()
+	return n.roster(w)
 }
 
-// readRosterDiff decodes the payload of a presence_diff.
-func readRosterDiff(payload []byte) (d rosterDiff, err error) {
+// diff decodes the payload of a presence_diff.
+func (n *rosterReader) diff(payload []byte) (d rosterDiff, err error) {
 	var w struct{ Joins, Leaves wireRoster }
 	if err := json.Unmarshal(payload, &w); err != nil {
 		return d, err
 	}
-	if d.joined, err = w.Joins.roster(); err == nil {
-		d.left, err = w.Leaves.roster()
+	if d.joined, err = n.roster(w.Joins); err == nil {
+		d.left, err = n.roster(w.Leaves)
 	}
 	return d, err
+}
+
+// wireRoster is a roster as the server writes it.
+type wireRoster map[string]struct {
+	Metas []json.RawMessage `json:"metas"`
+}
+
+func (n *rosterReader) roster(w wireRoster) (roster, error) {
+	r := make(roster, len(w))
+	var fields map[string]json.RawMessage // the payload with the server's two refs in it
+	for key, entry := range w {
+		for _, text := range entry.Metas {
+			clear(fields)
+			id := metaID{key: key}
+			if err := json.Unmarshal(text, &fields); err != nil {
+				return nil, err
+			}
+			if json.Unmarshal(fields["phx_ref"], &id.ref) != nil {
+				return nil, errMetaWithoutRef
+			}
+			delete(fields, "phx_ref")
+			delete(fields, "phx_ref_prev")
+			payload, _ := json.Marshal(fields) // JSON that has been read
+			n.metas++
+			r[id] = meta{n.metas, payload}
+		}
+	}
+	return r, nil
 }

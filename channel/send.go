@@ -2,11 +2,13 @@ package channel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
@@ -54,7 +56,7 @@ func (e *PayloadTooLargeError) Error() string {
 // PushError is a message that the server refused.
 type PushError struct {
 	Topic  string
-	Reason string // the server's text, verbatim; may be empty or {}
+	Reason string // the server's text, in one line and of at most 4 KiB; may be empty or {}
 }
 
 func (e *PushError) Error() string {
@@ -75,11 +77,11 @@ func (e *PushError) Error() string {
 // joined, what ended the channel, or the client's errors for a socket that is
 // lost or a send buffer that is full: then the message was not sent.
 func (c *Channel) Send(ctx context.Context, event string, payload any) error {
-	text, err := json.Marshal(payload)
+	text, err := encode(payload)
 	if err != nil {
 		return fmt.Errorf("channel: payload of %q: %w", event, err)
 	}
-	return c.send(ctx, event, text, true)
+	return c.broadcastPayload(ctx, event, text, true)
 }
 
 // SendBinary is Send for bytes that are no JSON. It needs version 2.0.0 of the
@@ -88,32 +90,46 @@ func (c *Channel) SendBinary(ctx context.Context, event string, payload []byte) 
 	if c.link.Version() == phoenix.V1 {
 		return ErrBinary
 	}
-	return c.send(ctx, event, bytes.Clone(payload), false) // it may wait to be written
+	return c.broadcastPayload(ctx, event, bytes.Clone(payload), false) // it may wait to be written
 }
 
-func (c *Channel) send(ctx context.Context, event string, payload []byte, isJSON bool) error {
+func (c *Channel) broadcastPayload(ctx context.Context, event string, payload []byte, isJSON bool) error {
 	switch {
 	case event == "":
 		return errors.New("channel: broadcast without an event")
+	case !utf8.ValidString(event):
+		return fmt.Errorf("channel: event %q is not UTF-8", event)
 	case len(event) > maxEvent:
 		return fmt.Errorf("channel: event of %d bytes, it may have %d", len(event), maxEvent)
 	}
-	m, err := c.castMessage(event, payload, isJSON)
+	m, err := c.broadcastMessage(event, payload, isJSON)
 	if err != nil {
 		return err
 	}
 	if size := len(m.Payload) + maxEvent; size+len(c.wireTopic()) > maxFrame {
 		return &PayloadTooLargeError{Size: len(payload), Limit: maxFrame}
 	}
-	answer, err := c.pushJoined(ctx, m)
-	if err != nil || answer == nil {
-		return err
+	var answer chan reply
+	if c.cfg.ack {
+		answer = make(chan reply, 1)
 	}
-	return c.outcome(ctx, answer, len(payload))
+	var ref phoenix.Ref
+	var sendErr error
+	err = c.wait(ctx, func() bool {
+		if c.m.join != joinAccepted || ctx.Err() != nil {
+			return false
+		}
+		ref, sendErr = c.sendBroadcast(m, answer)
+		return true
+	})
+	if err != nil || sendErr != nil || answer == nil {
+		return cmp.Or(err, sendErr)
+	}
+	return c.outcome(ctx, ref, answer, len(payload))
 }
 
-// castMessage is the broadcast in the form of the protocol's version.
-func (c *Channel) castMessage(event string, payload []byte, isJSON bool) (phoenix.Message, error) {
+// broadcastMessage is the broadcast in the form of the protocol's version.
+func (c *Channel) broadcastMessage(event string, payload []byte, isJSON bool) (phoenix.Message, error) {
 	m := phoenix.Message{Topic: c.wireTopic(), Event: phoenix.EventBroadcast}
 	if c.link.Version() == phoenix.V2 {
 		m.Kind, m.UserEvent, m.JSON, m.Payload = phoenix.UserPush, event, isJSON, payload
@@ -128,103 +144,42 @@ func (c *Channel) castMessage(event string, payload []byte, isJSON bool) (phoeni
 	return m, err
 }
 
-// pushJoined sends a message once the channel is joined. The answer comes on
-// the channel returned, which is nil without AckBroadcasts.
-func (c *Channel) pushJoined(ctx context.Context, m phoenix.Message) (*answer, error) {
-	if err := c.start(); err != nil {
-		return nil, err
+// sendBroadcast sends a broadcast on the present join.
+func (c *Channel) sendBroadcast(m phoenix.Message, answer chan reply) (phoenix.Ref, error) {
+	if answer == nil {
+		return "", c.send(&m, nil)
 	}
-	for {
-		c.mu.Lock()
-		joined, state, reason, changed := c.joined, c.state, c.reason, c.changed
-		switch {
-		case ctx.Err() != nil:
-		case state == Closed:
-			c.mu.Unlock()
-			return nil, reason
-		case state == Leaving:
-			c.mu.Unlock()
-			return nil, ErrClosed
-		case joined != "":
-			a, err := c.pushNow(m)
-			c.unlock()
-			return a, err
+	err := c.send(&m, func(r reply) {
+		if r.id != "" { // the server stored it: a replay would bring it
+			c.replay.ids.add(r.id)
 		}
-		c.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), reason)
-		}
-	}
-}
-
-// answer waits for the reply to one message.
-type answer struct {
-	ref   phoenix.Ref
-	reply chan pushReply // capacity 1
-}
-
-// pushReply is what became of a message.
-type pushReply struct {
-	phoenix.ReplyPayload
-	err error // there was no reply
-}
-
-// pushNow sends a message on the present join. It is called under mu.
-func (c *Channel) pushNow(m phoenix.Message) (*answer, error) {
-	m.JoinRef, m.Ref = c.joined, c.link.NextRef()
-	if err := c.link.Send(m); err != nil || !c.cfg.ack {
-		return nil, err
-	}
-	a := &answer{ref: m.Ref, reply: make(chan pushReply, 1)}
-	if c.answers == nil {
-		c.answers = map[phoenix.Ref]*answer{}
-	}
-	c.answers[m.Ref] = a
-	return a, nil
+		answer <- r
+	})
+	return m.Ref, err
 }
 
 // outcome waits for the answer to a broadcast.
-func (c *Channel) outcome(ctx context.Context, a *answer, size int) error {
+func (c *Channel) outcome(ctx context.Context, ref phoenix.Ref, answer chan reply, size int) error {
 	timeout := time.NewTimer(c.cfg.ackTimeout)
 	defer timeout.Stop()
-	var r pushReply
+	var r reply
 	select {
-	case r = <-a.reply:
+	case r = <-answer:
 	case <-ctx.Done():
 		r.err = ctx.Err()
 	case <-timeout.C:
 		r.err = errNoReply
 	}
 	c.mu.Lock()
-	delete(c.answers, a.ref)
+	delete(c.awaited, ref)
 	c.mu.Unlock()
 	switch {
 	case r.err != nil:
 		return fmt.Errorf("%w: %w", ErrUnacknowledged, r.err)
-	case r.Status == phoenix.StatusOK:
+	case r.ok:
 		return nil
-	case r.Reason() == reasonTooLarge:
+	case r.reason == reasonTooLarge:
 		return &PayloadTooLargeError{Size: size}
 	}
-	return &PushError{Topic: c.topic, Reason: r.Reason()}
-}
-
-// answered hands a reply to whoever waits for it. It is called under mu.
-func (c *Channel) answered(m phoenix.Message) {
-	if a, ok := c.answers[m.Ref]; ok {
-		r, err := phoenix.DecodeReply(m.Payload)
-		a.reply <- pushReply{r, err}
-		delete(c.answers, m.Ref)
-	}
-}
-
-// unanswered tells everybody who waits that no reply will come. It is called
-// under mu.
-func (c *Channel) unanswered(err error) {
-	for ref, a := range c.answers {
-		a.reply <- pushReply{err: err}
-		delete(c.answers, ref)
-	}
+	return &PushError{Topic: c.topic, Reason: r.reason}
 }

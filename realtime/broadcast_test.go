@@ -142,7 +142,7 @@ func TestBroadcastsBetweenClients(t *testing.T) {
 				require.ErrorIs(t, <-own.errs, channel.ErrClosed)
 				require.ErrorIs(t, sender.Send(t.Context(), "x", 1), channel.ErrClosed)
 				_, err = sender.Listen()
-				require.ErrorIs(t, err, channel.ErrJoined)
+				require.ErrorIs(t, err, channel.ErrClosed)
 			})
 		})
 	}
@@ -497,7 +497,7 @@ func TestC62ReplayByTheServersClock(t *testing.T) {
 			conn = s.accept()
 			var config struct{ Replay struct{ Since int64 } }
 			require.NoError(t, json.Unmarshal(configOf(t, <-conn.in)["broadcast"], &config))
-			want := lost.Add(counted - time.Minute)
+			want := lost.Add(counted - time.Minute - 3*time.Second) // how far the two clocks may be misjudged
 			require.WithinDuration(t, want, time.UnixMilli(config.Replay.Since), time.Second)
 		})
 	}

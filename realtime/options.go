@@ -92,6 +92,7 @@ type Hooks struct {
 	Joined    func(topic string)              // the server accepted a join
 	Live      func(topic string)              // and confirmed its subscription
 	Gap       func(topic string, gap cdc.Gap) // changes, or broadcasts where there are no subscriptions, may be missing (a gap that is open is told when it opens)
+	Refused   func(topic string, err error)   // the server refused a join or a subscription, which is tried again
 	Dropped   func(topic string, err error)   // something was discarded: a change that a full queue had no room for, a frame that could not be read, a message that could not be sent. Topic is empty where nobody can tell
 }
 

@@ -150,7 +150,7 @@ func TestC64DiffsWaitForTheState(t *testing.T) {
 		send(join.JoinRef, "presence_state", one("9"))
 		state, current := p.State()
 		require.True(t, current)
-		require.Equal(t, map[string][]channel.Meta{"k": {{Ref: "2", Payload: json.RawMessage(`{}`)}}}, state)
+		require.Equal(t, map[string][]channel.PresenceMeta{"k": {{Ref: "2", Payload: json.RawMessage(`{}`)}}}, state)
 		for _, bad := range []string{`[]`, `{"joins":{"k":{"metas":[{}]}}}`, `{"joins":{"k":1}}`} {
 			send("", "presence_diff", bad)
 		}

@@ -83,6 +83,8 @@ func (r *router) wake() {
 	}
 }
 
+func (r *router) FailFast() bool { return false }
+
 func (r *router) Version() phoenix.Version { return r.client.opts.version() }
 
 func (r *router) NextRef() phoenix.Ref { return phoenix.NewRef(r.refs.Add(1)) }
@@ -109,6 +111,11 @@ func (r *router) Observe(n link.Notice) {
 		log.Warn("gap", "reason", n.Gap.Reason, "since", n.Gap.Since, "open", n.Gap.Open(), "err", n.Gap.Err)
 		if hooks.Gap != nil {
 			hooks.Gap(n.Topic, *n.Gap)
+		}
+	case n.Refused != nil:
+		log.Warn("refused, and tried again", "err", n.Refused)
+		if hooks.Refused != nil {
+			hooks.Refused(n.Topic, n.Refused)
 		}
 	case n.Dropped != nil:
 		log.Warn("dropped", "err", n.Dropped)

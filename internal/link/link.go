@@ -28,6 +28,9 @@ type Link interface {
 	// RejectToken says that the server refused a token: it is not used again.
 	// It reports whether there may be another one.
 	RejectToken(token string) bool
+	// FailFast says that what has worked is not tried again after a refusal that
+	// looks permanent.
+	FailFast() bool
 	// Version is that of the protocol.
 	Version() phoenix.Version
 	// ServerTime is what the server's clock shows at a time of this machine's.
@@ -75,6 +78,7 @@ type Notice struct {
 	Joined  bool     // the server accepted the join
 	Live    bool     // the server confirmed the subscription
 	Gap     *cdc.Gap // changes may be missing
+	Refused error    // the server refused a join or a subscription, which is tried again
 	Dropped error    // something was discarded, and why
 	Ended   error    // the channel is over, and why
 }

@@ -13,9 +13,18 @@ import (
 	"github.com/gapless-go/gapless/cdc"
 )
 
-func push(q *queue, ctx context.Context, c cdc.Change) fate { return q.push(ctx, &c) }
+func newQueue(bounds Queue) *inbox[cdc.Change] {
+	return newInbox(changeTraits, bounds, func(cdc.Gap) {})
+}
 
-func take(q *queue) (c cdc.Change, ok bool, err error) {
+// push returns whether the change is in the inbox, and not lost.
+func push(q *inbox[cdc.Change], ctx context.Context, c cdc.Change) bool {
+	before := q.pushed
+	q.push(ctx, &c, sizeOf(&c), time.Now())
+	return q.pushed > before
+}
+
+func take(q *inbox[cdc.Change]) (c cdc.Change, ok bool, err error) {
 	taken, err := q.take()
 	if taken == nil {
 		return c, false, err
@@ -23,7 +32,7 @@ func take(q *queue) (c cdc.Change, ok bool, err error) {
 	return *taken, true, nil
 }
 
-func pop(ctx context.Context, q *queue) (c cdc.Change, err error) {
+func pop(ctx context.Context, q *inbox[cdc.Change]) (c cdc.Change, err error) {
 	taken, err := q.pop(ctx)
 	if taken != nil {
 		c = *taken
@@ -37,7 +46,7 @@ func change(n byte) cdc.Change {
 
 // drain takes what is there without waiting: changes by their number, gaps as
 // they are.
-func drain(t *testing.T, q *queue) (got []any) {
+func drain(t *testing.T, q *inbox[cdc.Change]) (got []any) {
 	t.Helper()
 	for {
 		c, ok, _ := take(q)
@@ -55,7 +64,7 @@ func drain(t *testing.T, q *queue) (got []any) {
 func TestQueueKeepsOrder(t *testing.T) {
 	q := newQueue(Queue{Changes: 1000, Bytes: 1 << 20})
 	for n := range byte(200) {
-		require.Equal(t, kept, push(q, t.Context(), change(n)))
+		require.True(t, push(q, t.Context(), change(n)))
 		if n%3 == 0 {
 			c, ok, err := take(q)
 			require.NoError(t, err)
@@ -77,10 +86,10 @@ func TestSeveralAtOnce(t *testing.T) {
 	_, ok, err := take(q)
 	require.True(t, ok)
 	require.NoError(t, err)
-	require.Equal(t, 20, q.changes)
+	require.Equal(t, 20, len(q.items)-q.head)
 	for n := range byte(2) {
 		q.open(cdc.Gap{Since: time.Unix(int64(n), 0), Reason: cdc.Disconnected})
-		q.finish(cdc.Gap{Until: time.Unix(int64(10+n), 0)})
+		q.restore(cdc.Gap{Until: time.Unix(int64(10+n), 0)}, NoReplay)
 	}
 	push(q, t.Context(), change(30))
 	got := drain(t, q)
@@ -97,23 +106,23 @@ func TestSeveralAtOnce(t *testing.T) {
 	require.Equal(t, 18*600, q.bytes, "two are a sixteenth of the bytes")
 	drain(t, q)
 	require.Zero(t, q.bytes)
-	require.Zero(t, q.changes)
+	require.Zero(t, len(q.items)-q.head)
 }
 
 func TestOverflowIsOneGapWhereItHappened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(Queue{Changes: 2, Bytes: 1 << 20})
-		require.Equal(t, kept, push(q, t.Context(), change(1)))
-		require.Equal(t, kept, push(q, t.Context(), change(2)))
+		require.True(t, push(q, t.Context(), change(1)))
+		require.True(t, push(q, t.Context(), change(2)))
 		since := time.Now()
-		require.Equal(t, overflow, push(q, t.Context(), change(3)))
+		require.False(t, push(q, t.Context(), change(3)))
 		time.Sleep(time.Second)
 		c, _, _ := take(q)
 		require.Equal(t, byte(1), c.Record[0])
-		require.Equal(t, dropped, push(q, t.Context(), change(4)), "the gap goes on until the consumer has caught up")
+		require.False(t, push(q, t.Context(), change(4)), "the gap goes on until the consumer has caught up")
 		got := drain(t, q)
 		require.Equal(t, []any{byte(2), cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 2}}, got)
-		require.Equal(t, kept, push(q, t.Context(), change(5)))
+		require.True(t, push(q, t.Context(), change(5)))
 		require.Equal(t, []any{byte(5)}, drain(t, q))
 	})
 }
@@ -121,26 +130,26 @@ func TestOverflowIsOneGapWhereItHappened(t *testing.T) {
 func TestQueueIsBoundedByBytes(t *testing.T) {
 	q := newQueue(Queue{Changes: 100, Bytes: 10})
 	big := cdc.Change{Op: cdc.Update, Record: make([]byte, 100), OldRecord: make([]byte, 100)}
-	require.Equal(t, kept, push(q, t.Context(), big), "a single change is always taken: it could not pass otherwise")
-	require.Equal(t, overflow, push(q, t.Context(), change(1)))
+	require.True(t, push(q, t.Context(), big), "a single change is always taken: it could not pass otherwise")
+	require.False(t, push(q, t.Context(), change(1)))
 	c, _, _ := take(q)
 	require.Len(t, c.Record, 100)
 	c, _, _ = take(q)
 	require.Equal(t, 1, c.Gap.Lost)
-	require.Equal(t, kept, push(q, t.Context(), change(2)))
+	require.True(t, push(q, t.Context(), change(2)))
 	require.Equal(t, 1, q.bytes)
 }
 
 func TestBlockWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(Queue{Changes: 1, Bytes: 1 << 20, Full: Block})
-		require.Equal(t, kept, push(q, t.Context(), change(1)))
-		pushed := make(chan fate, 1)
+		require.True(t, push(q, t.Context(), change(1)))
+		pushed := make(chan bool, 1)
 		go func() { pushed <- push(q, t.Context(), change(2)) }()
 		synctest.Wait()
 		require.Empty(t, pushed)
 		require.Equal(t, []any{byte(1)}, drain(t, q))
-		require.Equal(t, kept, <-pushed)
+		require.True(t, <-pushed)
 		require.Equal(t, []any{byte(2)}, drain(t, q))
 	})
 }
@@ -148,13 +157,13 @@ func TestBlockWaitsForRoom(t *testing.T) {
 func TestBlockEndsWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(Queue{Changes: 1, Bytes: 1 << 20, Full: Block})
-		require.Equal(t, kept, push(q, t.Context(), change(1)))
+		require.True(t, push(q, t.Context(), change(1)))
 		ctx, cancel := context.WithCancel(t.Context())
-		pushed := make(chan fate, 1)
+		pushed := make(chan bool, 1)
 		go func() { pushed <- push(q, ctx, change(2)) }()
 		synctest.Wait()
 		cancel()
-		require.Equal(t, gone, <-pushed)
+		require.False(t, <-pushed)
 	})
 }
 
@@ -168,35 +177,35 @@ func TestGapOpensAndCloses(t *testing.T) {
 	q.open(lost)
 	require.Equal(t, []any{byte(1), lost}, drain(t, q), "the consumer knows at once")
 	q.open(cdc.Gap{Since: until, Reason: cdc.Crashed}) // while it is open: the same gap
-	q.finish(cdc.Gap{Until: until, Reason: cdc.Started})
+	q.restore(cdc.Gap{Until: until, Reason: cdc.Started}, NoReplay)
 	require.Equal(t, []any{whole}, drain(t, q))
 
 	q.open(lost)
-	q.finish(cdc.Gap{Until: until})
+	q.restore(cdc.Gap{Until: until}, NoReplay)
 	require.Equal(t, []any{whole}, drain(t, q), "what was not taken needs no open form")
 
 	q.open(lost)
 	push(q, t.Context(), change(2)) // came before the server confirmed the subscription
-	q.finish(cdc.Gap{Until: until})
+	q.restore(cdc.Gap{Until: until}, NoReplay)
 	require.Equal(t, []any{lost, byte(2), whole}, drain(t, q))
 }
 
 func TestAGapThatOpensAgainIsOpen(t *testing.T) {
 	q := newQueue(Queue{Changes: 10, Bytes: 1 << 20})
-	q.finish(cdc.Gap{Until: time.Unix(1, 0), Reason: cdc.Started})
+	q.restore(cdc.Gap{Until: time.Unix(1, 0), Reason: cdc.Started}, NoReplay)
 	q.open(cdc.Gap{Since: time.Unix(2, 0), Reason: cdc.Disconnected})
 	require.Equal(t, []any{cdc.Gap{Reason: cdc.Started}}, drain(t, q))
-	q.finish(cdc.Gap{Until: time.Unix(3, 0)})
+	q.restore(cdc.Gap{Until: time.Unix(3, 0)}, NoReplay)
 	require.Equal(t, []any{cdc.Gap{Until: time.Unix(3, 0), Reason: cdc.Started}}, drain(t, q))
 }
 
 func TestGapsThatNobodyTakesAreOne(t *testing.T) {
 	q := newQueue(Queue{Changes: 10, Bytes: 1 << 20})
-	q.finish(cdc.Gap{Until: time.Unix(1, 0), Reason: cdc.Started})
+	q.restore(cdc.Gap{Until: time.Unix(1, 0), Reason: cdc.Started}, NoReplay)
 	for n := range int64(10_000) {
 		q.open(cdc.Gap{Since: time.Unix(n, 0), Reason: cdc.Disconnected})
-		q.finish(cdc.Gap{Until: time.Unix(n+1, 0)})
-		q.finish(cdc.Gap{Since: time.Unix(n, 0), Until: time.Unix(n+2, 0), Reason: cdc.Resubscribed})
+		q.restore(cdc.Gap{Until: time.Unix(n+1, 0)}, NoReplay)
+		q.restore(cdc.Gap{Since: time.Unix(n, 0), Until: time.Unix(n+2, 0), Reason: cdc.Resubscribed}, NoReplay)
 	}
 	require.Equal(t, []any{cdc.Gap{Until: time.Unix(10_001, 0), Reason: cdc.Started}}, drain(t, q))
 }
@@ -213,14 +222,14 @@ func TestOverflowAndDisconnectionOverlap(t *testing.T) {
 			time.Sleep(time.Second)
 			q.open(cdc.Gap{Since: time.Now(), Reason: cdc.Disconnected})
 			if back == "before" {
-				q.finish(cdc.Gap{Until: time.Now()})
+				q.restore(cdc.Gap{Until: time.Now()}, NoReplay)
 				push(q, t.Context(), change(3)) // still overflowing
 				time.Sleep(time.Second)
 				require.Equal(t, []any{byte(1), cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 2}}, drain(t, q))
 			} else {
 				require.Equal(t, []any{byte(1), cdc.Gap{Since: since, Reason: cdc.Overflow, Lost: 1}}, drain(t, q), "open: the connection is down")
 				time.Sleep(time.Second)
-				q.finish(cdc.Gap{Until: time.Now()})
+				q.restore(cdc.Gap{Until: time.Now()}, NoReplay)
 				require.Equal(t, []any{cdc.Gap{Since: since, Until: time.Now(), Reason: cdc.Overflow, Lost: 1}}, drain(t, q))
 			}
 			push(q, t.Context(), change(4))
@@ -233,7 +242,7 @@ func TestOverflowBeforeTheStart(t *testing.T) {
 	q := newQueue(Queue{Changes: 1, Bytes: 1 << 20})
 	push(q, t.Context(), change(1))
 	push(q, t.Context(), change(2))
-	q.finish(cdc.Gap{Until: time.Now(), Reason: cdc.Started})
+	q.restore(cdc.Gap{Until: time.Now(), Reason: cdc.Started}, NoReplay)
 	got := drain(t, q)
 	require.Len(t, got, 2)
 	gap := got[1].(cdc.Gap)
@@ -248,7 +257,7 @@ func TestEndComesAfterWhatIsThere(t *testing.T) {
 	push(q, t.Context(), change(1))
 	q.end(over)
 	q.end(errors.New("later"))
-	require.Equal(t, gone, push(q, t.Context(), change(2)))
+	require.False(t, push(q, t.Context(), change(2)))
 	c, err := pop(t.Context(), q)
 	require.NoError(t, err)
 	require.Equal(t, byte(1), c.Record[0])
@@ -335,14 +344,14 @@ func FuzzQueueLosesNothingInSilence(f *testing.F) {
 				offline = true
 			case 3:
 				if offline {
-					q.finish(cdc.Gap{Until: time.Unix(int64(pushed), 0), Reason: cdc.Disconnected})
+					q.restore(cdc.Gap{Until: time.Unix(int64(pushed), 0), Reason: cdc.Disconnected}, NoReplay)
 					offline = false
 				}
 			case 4:
 				require.LessOrEqual(t, len(q.items)-q.head, 2*limit+1, "bounded")
 			}
 		}
-		q.finish(cdc.Gap{Until: time.Now()})
+		q.restore(cdc.Gap{Until: time.Now()}, NoReplay)
 		for range limit + 20 {
 			take()
 		}
@@ -351,4 +360,85 @@ func FuzzQueueLosesNothingInSilence(f *testing.F) {
 		take()
 		require.Equal(t, pushed, last, "the queue works again once it has been emptied")
 	})
+}
+
+func newBroadcastInbox(bounds Queue) *inbox[Broadcast] {
+	return newInbox(broadcastTraits, bounds, func(cdc.Gap) {})
+}
+
+func pushBroadcast(q *inbox[Broadcast], event string) bool {
+	before := q.pushed
+	q.push(context.Background(), &Broadcast{Event: event, Payload: json.RawMessage("1234567890")}, 10, time.Now())
+	return q.pushed > before
+}
+
+func drainBroadcasts(q *inbox[Broadcast]) (got []Broadcast) {
+	for {
+		b, _ := q.take()
+		if b == nil {
+			return got
+		}
+		got = append(got, *b)
+	}
+}
+
+// C74: what does not fit is a gap where it was dropped, and counted.
+func TestC74CastQueueOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, limits := range []Queue{{Changes: 2, Bytes: 1000}, {Changes: 1000, Bytes: 20}} {
+			q := newBroadcastInbox(limits)
+			require.True(t, pushBroadcast(q, "a"))
+			require.True(t, pushBroadcast(q, "b"))
+			since := time.Now()
+			time.Sleep(time.Second)
+			require.False(t, pushBroadcast(q, "c"))
+			b, _ := q.take()
+			require.Equal(t, "a", b.Event)
+			require.False(t, pushBroadcast(q, "d"), "until the consumer is there, or there would be two gaps")
+			got := drainBroadcasts(q)
+			require.Len(t, got, 2)
+			require.Equal(t, cdc.Gap{Since: since.Add(time.Second), Until: time.Now(), Reason: cdc.Overflow, Lost: 2}, *got[1].Gap)
+			require.Equal(t, ReplayIncomplete, got[1].Replay)
+			require.True(t, pushBroadcast(q, "e"))
+		}
+	})
+}
+
+func TestCastQueueTakesOneThatIsTooLargeAlone(t *testing.T) {
+	q := newBroadcastInbox(Queue{Changes: 10, Bytes: 5})
+	require.True(t, pushBroadcast(q, "a"))
+	require.False(t, pushBroadcast(q, "b"))
+}
+
+func TestCastQueueGaps(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	q := newBroadcastInbox(Queue{Changes: 2, Bytes: 1000})
+	q.restore(cdc.Gap{Until: at(1), Reason: cdc.Started}, NoReplay)
+	q.open(cdc.Gap{Since: at(2), Reason: cdc.Disconnected})
+	q.restore(cdc.Gap{Since: at(2), Until: at(3), Reason: cdc.Disconnected}, ReplayComplete)
+	require.Equal(t, []Broadcast{{Gap: &cdc.Gap{Until: at(3), Reason: cdc.Started}, Replay: ReplayComplete}}, drainBroadcasts(q),
+		"gaps that nobody has taken, and nothing between them, are one")
+
+	q.open(cdc.Gap{Since: at(4), Reason: cdc.Crashed})
+	require.True(t, pushBroadcast(q, "replayed"))
+	q.restore(cdc.Gap{Since: at(4), Until: at(5), Reason: cdc.Crashed}, ReplayIncomplete)
+	require.True(t, pushBroadcast(q, "x"), "gaps do not count as values")
+	require.False(t, pushBroadcast(q, "y"))
+	require.Len(t, drainBroadcasts(q), 5)
+
+	require.True(t, pushBroadcast(q, "a"))
+	require.True(t, pushBroadcast(q, "b"))
+	require.False(t, pushBroadcast(q, "c"))
+	q.open(cdc.Gap{Since: at(6), Reason: cdc.Disconnected})
+	got := drainBroadcasts(q)
+	require.True(t, got[2].Gap.Open(), "the connection is lost, too")
+	q.restore(cdc.Gap{Since: at(6), Until: at(7), Reason: cdc.Disconnected}, NoReplay)
+	require.Equal(t, []Broadcast{{Gap: &cdc.Gap{Since: got[2].Gap.Since, Until: at(7), Reason: cdc.Overflow, Lost: 1}, Replay: ReplayIncomplete}}, drainBroadcasts(q),
+		"the end of what the consumer has the beginning of")
+
+	q.end(errors.New("over"))
+	b, err := q.take()
+	require.Nil(t, b)
+	require.EqualError(t, err, "over")
+	require.False(t, pushBroadcast(q, "a"), "nobody wants it")
 }

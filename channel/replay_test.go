@@ -1,0 +1,18 @@
+package channel
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestIDRingForgetsTheOldest(t *testing.T) {
+	var r idRing
+	for n := range kept {
+		require.True(t, r.add(string(rune(n))))
+	}
+	require.False(t, r.add(string(rune(0))))
+	require.True(t, r.add("one more"))
+	require.Len(t, r.ids, kept)
+	require.True(t, r.add(string(rune(0))))
+}
