@@ -359,7 +359,10 @@ func (c *cacheCall) text(column int, r row) *string {
 	if r[column] == nil {
 		return nil
 	}
-	raw := jsonbText(c.table.columns[column].typ.json(r[column]))
+	raw := c.table.columns[column].typ.json(r[column])
+	if normal, err := jsonbText(raw); err == nil { // else it is no jsonb, and PostgreSQL would fail
+		raw = normal
+	}
 	s, isString := text(raw)
 	switch {
 	case string(raw) == "null":

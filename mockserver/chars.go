@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/hex"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -20,6 +21,11 @@ func compareText(_ pgType, a, b any) (int, bool) {
 func keepText(_ pgType, s string) (any, error) { return s, nil }
 
 var textOps = typeOps{parse: keepText, text: sameText, compare: compareText}
+
+// citextOps are those of citext, which regards no case.
+var citextOps = typeOps{parse: keepText, text: sameText, compare: func(_ pgType, a, b any) (int, bool) {
+	return strings.Compare(strings.ToLower(a.(string)), strings.ToLower(b.(string))), true
+}}
 
 // textLikeOps are those of the types that this server knows no more of than
 // their text.
@@ -85,10 +91,13 @@ var nameOps = typeOps{
 	text: sameText, compare: compareText,
 }
 
+// octalChar is how PostgreSQL writes a "char" that is no ASCII.
+var octalChar = regexp.MustCompile(`^\\[23][0-7][0-7]$`)
+
 // charOps are those of "char", one byte.
 var charOps = typeOps{
 	parse: func(_ pgType, s string) (any, error) {
-		if s != "" && s[0] < utf8.RuneSelf {
+		if s != "" && s[0] < utf8.RuneSelf && !octalChar.MatchString(s) {
 			s = s[:1]
 		}
 		return s, nil

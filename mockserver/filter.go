@@ -170,7 +170,11 @@ func unmodifiedType(t pgType) pgType {
 
 // checkIn reads the values, which may be in an array of several dimensions.
 func (p *predicate) checkIn() error {
-	list, err := arrayOf(p.typ).parse(p.value)
+	listType := arrayOf(p.typ)
+	if p.typ.item != nil && p.typ.domainOf == nil {
+		listType = p.typ // SQL has no arrays of arrays: int[][] is int[]
+	}
+	list, err := listType.parse(p.value)
 	if err != nil {
 		return err
 	}
@@ -204,7 +208,7 @@ func (p *predicate) checkIs() error {
 // checkLike wants a type that has an operator ~~ of its own, which varchar has
 // not.
 func (p *predicate) checkLike() error {
-	if !slices.Contains([]string{"text", "name", "bpchar", "bytea"}, p.typ.name()) {
+	if !slices.Contains([]string{"text", "name", "bpchar", "bytea", "citext"}, p.typ.name()) {
 		return raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.sqlName)
 	}
 	p.like = newWildcards(p.fold(cutToBare(p.typ, p.value)), '\\')
@@ -213,7 +217,7 @@ func (p *predicate) checkLike() error {
 
 // fold makes text alike that ilike does not tell apart.
 func (p *predicate) fold(text string) string {
-	if p.op == "ilike" {
+	if p.op == "ilike" || p.typ.name() == "citext" {
 		return strings.ToLower(text)
 	}
 	return text
@@ -222,11 +226,11 @@ func (p *predicate) fold(text string) string {
 // checkMatch reads the pattern in Go's dialect of regular expressions, which
 // lacks some of PostgreSQL's: back references, lookaround.
 func (p *predicate) checkMatch() error {
-	if p.typ.name() != "text" {
+	if p.typ.name() != "text" && p.typ.name() != "citext" {
 		return raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.sqlName)
 	}
 	flags := "(?s)"
-	if p.op == "imatch" {
+	if p.op == "imatch" || p.typ.name() == "citext" {
 		flags = "(?is)"
 	}
 	if len(p.value) > maxRegexp {
@@ -256,7 +260,15 @@ func (e *errPoll) Unwrap() error { return e.err }
 // Where SQL says NULL the answer is false, negated or not.
 func (p *predicate) matches(wire []byte) (bool, error) {
 	null := string(wire) == "null"
+	value := wireText(wire)
 	switch {
+	case p.lacks():
+		return false, &errPoll{fmt.Errorf("type %s has no operator for %s", p.typ.sqlName, p.op)}
+	case p.op == "is" && !null: // the server casts the text of the JSON to the type first
+		if _, err := p.typ.parse(value); err != nil {
+			return false, &errPoll{err}
+		}
+		return p.is(string(wire)) != p.negate, nil
 	case p.op == "is":
 		return p.is(string(wire)) != p.negate, nil
 	case p.op == "isdistinct" && null:
@@ -264,7 +276,6 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 	case null:
 		return false, nil
 	}
-	value := wireText(wire)
 	switch {
 	case p.like != nil:
 		return p.like.matches(p.fold(value)) != p.negate, nil
@@ -277,6 +288,30 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 	}
 	holds, known, err := p.compare(have)
 	return known && holds != p.negate, err
+}
+
+// lacks reports whether the type does not have the comparison, of which the query
+// fails for every value, NULL too.
+func (p *predicate) lacks() bool {
+	switch p.op {
+	case "is", "like", "ilike", "match", "imatch":
+		return false
+	}
+	name := p.typ.base().name()
+	if name == "point" {
+		return p.op != "neq"
+	}
+	return !p.typ.comparable() || slices.Contains(lackingOps[name], p.op)
+}
+
+// lackingOps are the comparisons that types lack which have others.
+var lackingOps = map[string][]string{
+	"box":     {"neq"},
+	"path":    {"neq"},
+	"line":    {"neq", "lt", "lte", "gt", "gte"},
+	"cid":     {"neq", "lt", "lte", "gt", "gte"},
+	"aclitem": {"neq", "lt", "lte", "gt", "gte"},
+	"xid":     {"lt", "lte", "gt", "gte"},
 }
 
 // is tells whether the value is what the keyword says.
@@ -332,6 +367,9 @@ func (p *predicate) in(have any) (holds, known bool, err error) {
 
 func (p *predicate) order(a, b any) (int, error) {
 	n, ok := p.typ.compare(a, b)
+	if !ok && p.op == "neq" && p.typ.base().name() == "point" {
+		return compareBools(p.typ.text(a) != p.typ.text(b), false), nil
+	}
 	if !ok {
 		return 0, &errPoll{fmt.Errorf("type %s has no such operator", p.typ.sqlName)}
 	}

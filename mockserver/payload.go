@@ -28,19 +28,24 @@ type change struct {
 	tooLarge bool
 }
 
-func newChange(c walChange) *change {
+// newChange casts a change to the server's form. Its error is one of the poll.
+func newChange(c walChange) (_ *change, err error) {
 	t := c.table
 	ch := &change{walChange: c, record: make(image, len(t.columns)), old: make(image, len(t.columns)), order: t.jsonbOrder()}
 	for i, column := range t.columns {
 		if c.op != "INSERT" && t.identifies(i) {
-			ch.old[i] = wireJSON(column.typ, c.old[i])
+			if ch.old[i], err = wireJSON(column.typ, c.old[i]); err != nil {
+				return nil, err
+			}
 		}
 		if c.op != "DELETE" && (c.unchangedToast == nil || !c.unchangedToast[i]) {
-			ch.record[i] = wireJSON(column.typ, c.new[i])
+			if ch.record[i], err = wireJSON(column.typ, c.new[i]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	ch.tooLarge = ch.size() > maxRecord
-	return ch
+	return ch, nil
 }
 
 // identifies reports whether the column is in the replica identity.
@@ -206,60 +211,84 @@ func appendPayload(data []byte, ids []int) []byte {
 }
 
 // wireJSON writes a value as it comes out of the socket: PostgreSQL's text of
-// it, cast to the bare type and made jsonb. On the way char(n) and bit(n) are
-// cut to one character, NaN and infinite numbers become null, and bytea loses
-// its \x.
-func wireJSON(t pgType, v any) []byte {
+// it, cast to the bare type and made jsonb. On the way char(n) and bit(n), and
+// elements of arrays of them, are cut to one character, NaN and infinite numbers
+// become null, and bytea loses its \x. What is of a domain stays. The error is one
+// of the poll: json that jsonb cannot hold.
+func wireJSON(t pgType, v any) ([]byte, error) {
 	if v == nil {
-		return []byte("null")
+		return []byte("null"), nil
 	}
-	switch t.base().name() {
+	switch t.name() {
 	case "int2", "int4", "int8":
-		return []byte(t.text(v))
+		return []byte(t.text(v)), nil
 	case "text", "varchar":
-		return appendJSONString(nil, t.text(v))
+		return appendJSONString(nil, t.text(v)), nil
 	case "numeric", "float4", "float8":
 		return wireNumber(t.text(v))
 	case "bytea":
-		return appendJSONString(nil, strings.TrimPrefix(t.text(v), `\x`))
+		return appendJSONString(nil, strings.TrimPrefix(t.text(v), `\x`)), nil
 	}
 	if isCut(t) {
-		return appendJSONString(nil, cutToBare(t, t.text(v)))
+		return appendJSONString(nil, cutToBare(t, t.text(v))), nil
+	}
+	if t.item != nil && t.domainOf == nil && isCut(*t.item) {
+		v = cutElements(*t.item, v.(array))
 	}
 	return jsonbText(t.json(v))
 }
 
-// isCut reports whether a cast to the type without its length cuts values
-// short: char and bit without a length mean a length of one.
-func isCut(t pgType) bool {
-	name := t.base().name()
-	return name == "bpchar" || name == "bit"
+// hasJSON reports whether values of the type are or have a json, of which the poll
+// may fail.
+func hasJSON(t pgType) bool {
+	return t.ops == &jsonOps || t.item != nil && hasJSON(*t.item) || slices.ContainsFunc(t.fields, func(f tableColumn) bool { return hasJSON(f.typ) })
 }
 
-// cutToBare casts text to the type without its length.
+// isCut reports whether a cast to the type without its length cuts values
+// short: char and bit without a length mean a length of one.
+func isCut(t pgType) bool { return t.name() == "bpchar" || t.name() == "bit" }
+
+// cutToBare casts text to the type without its length, which pads an empty one.
 func cutToBare(t pgType, text string) string {
-	_, size := utf8.DecodeRuneInString(text)
 	if !isCut(t) {
-		size = len(text)
+		return text
 	}
+	if text == "" && t.name() == "bpchar" {
+		return " "
+	}
+	_, size := utf8.DecodeRuneInString(text)
 	return text[:size]
 }
 
+// cutElements is cutToBare of each element of an array.
+func cutElements(item pgType, a array) array {
+	cut := make(array, len(a))
+	for i, v := range a {
+		switch v := v.(type) {
+		case array:
+			cut[i] = cutElements(item, v)
+		case string:
+			cut[i] = cutToBare(item, v)
+		}
+	}
+	return cut
+}
+
 // wireNumber writes a number without an exponent, as jsonb does.
-func wireNumber(s string) []byte {
+func wireNumber(s string) ([]byte, error) {
 	switch s {
 	case "NaN", "Infinity", "-Infinity":
-		return []byte("null")
+		return []byte("null"), nil
 	}
 	return jsonbText([]byte(s))
 }
 
 // jsonbText writes JSON as jsonb does: with its order of keys and its spaces,
 // and numbers exact and without exponents.
-func jsonbText(raw []byte) []byte {
+func jsonbText(raw []byte) ([]byte, error) {
 	v, err := parseJSON(string(raw))
 	if err != nil {
-		return raw // json that jsonb cannot hold; nothing better is known of it
+		return nil, &errPoll{err}
 	}
-	return appendJSONB(nil, v)
+	return appendJSONB(nil, v), nil
 }

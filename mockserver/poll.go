@@ -110,10 +110,13 @@ func (rt *realtime) match(c walChange) (deliveries []delivery, err error) {
 			groups[s.role] = append(groups[s.role], s)
 		}
 	}
-	if len(groups) == 0 {
-		return nil, nil
+	if len(groups) == 0 && !slices.ContainsFunc(c.table.columns, func(column tableColumn) bool { return hasJSON(column.typ) }) {
+		return nil, nil // nothing of which the poll could fail for everybody
 	}
-	change := newChange(c)
+	change, err := newChange(c)
+	if err != nil {
+		return nil, err
+	}
 	change.tooLarge = change.tooLarge || rt.faults.changeTruncated(c.table)
 	for _, role := range slices.Sorted(maps.Keys(groups)) {
 		forRole, err := rt.matchRole(change, role, groups[role])

@@ -25,6 +25,7 @@ const (
 var kinds = map[uint32]kind{
 	21: asNumber, 23: asNumber, 20: asNumber, 1700: asNumber, 700: asNumber, 701: asNumber,
 	16: asBool, 17: asBytes, 1042: asCut, 1560: asCut, 1114: asTimestamp, 1184: asZoned, 3802: asJSONB, 114: bySQL,
+	24: bySQL, 2203: bySQL, // regproc and regoper: the poll fails of an overloaded one
 }
 
 func kindOf(base uint32, sql bool) kind {
@@ -57,7 +58,9 @@ func (c *column) wire(text []byte, exact bool) []byte {
 	case asCut:
 		if !exact && own {
 			_, size := utf8.DecodeRune(text)
-			text = text[:size]
+			if text = text[:size]; size == 0 {
+				text = []byte{' '} // character pads
+			}
 		}
 	case asTimestamp, asZoned:
 		text = timestamp(text, c.kind == asZoned)

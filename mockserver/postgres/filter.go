@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,6 +21,10 @@ type filter struct {
 	want []string // of comparisons whose equality is that of PostgreSQL's text
 	null bool     // of in: there is a NULL among the values
 	fast bool     // want is to be used, and PostgreSQL is not to be asked
+	bare bool     // of is: the JSON of a value may not be the type's text
+	// lacking says that the type has no such operator: the poll fails of any value,
+	// NULL too.
+	lacking bool
 }
 
 // comparisons are the operators that a value is cast for.
@@ -30,32 +35,50 @@ var comparisons = map[string]string{
 
 // The types that filters are told apart by.
 const (
-	boolOID   = 16
-	byteaOID  = 17
-	nameOID   = 19
-	textOID   = 25
-	bpcharOID = 1042
+	boolOID  = 16
+	byteaOID = 17
+	textOID  = 25
 )
 
 // plainEquality are types of which two values are equal if their text is:
 // bool, int8, int2, int4, text, oid, varchar, uuid.
 var plainEquality = []uint32{boolOID, 20, 21, 23, textOID, 26, 1043, 2950}
 
-// check does what the trigger on the real server's table of subscriptions does.
+// check does what the trigger on the real server's table of subscriptions does,
+// and finds out what the trigger does not: that the type lacks the operator.
 func (f *filter) check(ctx context.Context, tx pgx.Tx, c *column) error {
+	if err := f.checkValue(ctx, tx, c); err != nil || f.Op == "is" {
+		return err
+	}
+	trial, err := tx.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = trial.Exec(ctx, f.sql(), []string{}, "{}")
+	var pg *pgconn.PgError
+	f.lacking = errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42") // the value, which is not the filter's, may be in error
+	return trial.Rollback(ctx)
+}
+
+func (f *filter) checkValue(ctx context.Context, tx pgx.Tx, c *column) error {
 	switch f.Op {
 	case "is":
+		f.bare = c.kind == bySQL || c.kind == asJSONB
 		return f.checkIs(c)
 	case "like", "ilike":
-		return f.checkText(c, textOID, nameOID, bpcharOID, byteaOID)
+		return f.checkOperator(ctx, tx, c, "select exists (select from pg_operator where oprname = '~~' and oprleft = $1 and $2 <> '')")
 	case "match", "imatch":
-		if err := f.checkText(c, textOID); err != nil {
+		err := f.checkOperator(ctx, tx, c, "select exists (select from pg_operator where oprname = $2 and oprleft = $1 and oprright = $1 and oprresult = 'bool'::regtype)")
+		if err != nil {
 			return err
 		}
 		return f.checkPattern(ctx, tx)
 	case "in":
 		f.fast = slices.Contains(plainEquality, c.typ)
 		return f.checkIn(ctx, tx)
+	}
+	if c.typ == byteaOID {
+		return nil // it is not cast
 	}
 	f.want = make([]string, 1)
 	f.fast = slices.Contains(plainEquality, c.typ) && (f.Op == "eq" || f.Op == "neq")
@@ -75,8 +98,12 @@ func (f *filter) checkIs(c *column) error {
 	return raise("invalid value for is filter: must be null, true, false, or unknown")
 }
 
-func (f *filter) checkText(c *column, types ...uint32) error {
-	if !slices.Contains(types, c.typ) {
+func (f *filter) checkOperator(ctx context.Context, tx pgx.Tx, c *column, query string) error {
+	var has bool
+	if err := tx.QueryRow(ctx, query, c.typ, comparisons[f.Op]).Scan(&has); err != nil {
+		return err
+	}
+	if !has {
 		return raise("operator %s requires a text-compatible column type, got %s", f.Op, f.typ)
 	}
 	return nil
@@ -114,6 +141,8 @@ func (f *filter) decide(wire []byte) (passes, known bool) {
 	switch {
 	case wire == nil:
 		return false, true
+	case f.lacking, f.bare && !null:
+		return false, false
 	case f.Op == "is":
 		keyword := f.Value
 		if keyword == "unknown" {
@@ -158,8 +187,8 @@ func (f *filter) sql() string {
 	switch f.Op {
 	case "in":
 		holds = "v::" + f.typ + " = any ($2::text::" + f.typ + "[])"
-	case "match", "imatch":
-		holds = "v " + comparisons[f.Op] + " $2::text"
+	case "is":
+		holds = "v::" + f.typ + " is null and $2::text is not null"
 	}
 	if f.Negate {
 		holds = "not (" + holds + ")"

@@ -201,16 +201,16 @@ func (p *poll) keep(f func(m *matching, s *backend.Subscription) bool) {
 func (p *poll) filter(ctx context.Context) error {
 	v := verdicts{}
 	p.keep(func(m *matching, s *backend.Subscription) bool {
-		for _, f := range stateOf(s).filters {
+		passes := true
+		for _, f := range stateOf(s).filters { // all: any of them may fail, whatever the others say
 			value := m.value(f.Column)
-			passes, known := f.decide(value)
-			if !known {
+			if holds, known := f.decide(value); !known {
 				v.want(f, value)
-			} else if !passes {
-				return false
+			} else {
+				passes = passes && holds
 			}
 		}
-		return true
+		return passes
 	})
 	if len(v) == 0 {
 		return nil

@@ -75,7 +75,7 @@ exception when others then
 end $$;
 
 -- passes is a filter's verdict on a value as the server reaches it, from the
--- value's wire form: t, f, or "!" and the SQLSTATE of an error, which is one of
+-- value's wire form: true, false, or "!" and the SQLSTATE of an error, which is one of
 -- the poll.
 create function passes(wire text, typ regtype, op text, value text) returns text language plpgsql as $$
 declare result bool;
