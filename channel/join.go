@@ -181,7 +181,7 @@ func (c *Channel) refused(in input, v verdict, why cause) {
 	case serverTries:
 		in = inSubscribeFailed
 	case replaceToken:
-		final = !c.link.RejectToken(c.token)
+		final = !c.link.RejectToken(c.token, why.err)
 	case giveUp:
 		final = history.Refused(time.Now())
 	}

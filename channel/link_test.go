@@ -42,7 +42,7 @@ func (l *link) Attach(topic string, h wire.Handler) error {
 }
 func (l *link) Detach(string)                      { l.detached++ }
 func (l *link) RequestJoin(_ string, failing bool) { l.requests = append(l.requests, failing) }
-func (l *link) RejectToken(string) bool            { return l.another }
+func (l *link) RejectToken(string, error) bool     { return l.another }
 func (l *link) FailFast() bool                     { return l.failFast }
 func (l *link) Version() phoenix.Version           { return phoenix.V2 }
 func (l *link) ServerTime(t time.Time) time.Time   { return t }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/patience"
+	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/internal/secret"
 )
 
@@ -37,16 +40,22 @@ var (
 // ahead of the expiry. Without a source its token is "".
 type auth struct {
 	source TokenSource
-	ctx    context.Context // the client's; a call of the source ends with it
-	notify func()          // told after every call of the source
+	ctx    context.Context                          // the client's; a call of the source ends with it
+	notify func()                                   // called after every call of the source
+	clock  func() (ahead time.Duration, known bool) // of the server
+	events *events
 	calls  sync.WaitGroup
 
 	mu         sync.Mutex
 	token      string
-	expiry     time.Time // zero: never
-	refreshAt  time.Time // zero: never
-	rejected   bool      // the server has refused token
-	rejections int       // in a row
+	given      time.Time // when the source said that it expires, by this machine's clock; zero: never
+	claimed    time.Time // its claim exp, by the server's clock; zero: there is none
+	fetched    time.Time
+	rejected   bool  // the server has refused token
+	refusal    error // in these words
+	rejections int   // in a row
+	history    patience.Patience
+	refused    bool      // for good, as far as the history tells
 	failures   int       // calls of the source, in a row
 	retryAt    time.Time // not before that, after a failure
 	err        error     // of the last call
@@ -70,7 +79,23 @@ func (a *auth) valid(now time.Time) (token string, ok bool) {
 }
 
 func (a *auth) usable(now time.Time) bool {
-	return a.token != "" && !a.rejected && (a.expiry.IsZero() || now.Before(a.expiry.Add(-tokenLeeway)))
+	return a.token != "" && !a.rejected && !expired(a.expiry(a.given, a.claimed), now)
+}
+
+func expired(expiry, now time.Time) bool {
+	return !expiry.IsZero() && !now.Before(expiry.Add(-tokenLeeway))
+}
+
+// expiry returns when a token expires by this machine's clock: what the source
+// gave, or what the token claims, whichever is earlier. A claim is by the clock
+// of the server, which has no meaning here before that clock is known: until an
+// answer has come, the token is worth the try.
+func (a *auth) expiry(given, claimed time.Time) time.Time {
+	ahead, known := a.clock()
+	if !known || claimed.IsZero() {
+		return given
+	}
+	return earlier(given, claimed.Add(-ahead))
 }
 
 // due returns when the source is to be called: at once (a time that is not
@@ -82,7 +107,7 @@ func (a *auth) due(now time.Time) time.Time {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	at := a.refreshAt
+	at := refreshTime(a.expiry(a.given, a.claimed), a.fetched)
 	switch {
 	case a.inflight != nil:
 		return time.Time{}
@@ -107,19 +132,21 @@ func (a *auth) failure() error {
 	return err
 }
 
-// reject notes that the server refused a token, and reports whether there may
-// be a better one.
-func (a *auth) reject(token string) bool {
-	if a.source == nil {
-		return false
-	}
+// reject notes that the server refused a token, and why, and reports whether to
+// try again: with another token, or with the same one where tokens have been
+// accepted before and the refusals have not persisted.
+func (a *auth) reject(token string, why error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if token == sendable(a.token) && !a.rejected {
-		a.rejected = true
-		a.rejections++
+	if a.source == nil {
+		return !a.history.Refused(time.Now())
 	}
-	return a.rejections < maxRejections
+	if token == sendable(a.token) && !a.rejected {
+		a.rejected, a.refusal = true, why
+		a.rejections++
+		a.refused = a.history.Refused(time.Now())
+	}
+	return a.rejections < maxRejections || !a.refused
 }
 
 // refuse notes that another API refused a token, so that it is not used any
@@ -129,7 +156,7 @@ func (a *auth) refuse(token string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.source != nil && token != "" && token == sendable(a.token) {
-		a.rejected = true
+		a.rejected, a.refusal = true, nil
 	}
 }
 
@@ -137,7 +164,8 @@ func (a *auth) refuse(token string) {
 func (a *auth) accepted() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.rejections = 0
+	a.rejections, a.refused = 0, false
+	a.history.Worked()
 }
 
 // begin calls the source, unless that is under way, and returns the call.
@@ -179,7 +207,12 @@ func (a *auth) close() {
 func (a *auth) fetch(call *tokenCall) {
 	ctx, cancel := context.WithTimeout(a.ctx, tokenTimeout)
 	defer cancel()
-	token, expiry, err := a.source(ctx)
+	var token string
+	var expiry time.Time
+	err := rescue.Do("Options.Token", func() (err error) {
+		token, expiry, err = a.source(ctx)
+		return err
+	})
 	a.settle(call, token, expiry, err)
 	a.notify()
 }
@@ -190,17 +223,16 @@ func (a *auth) settle(call *tokenCall, token string, expiry time.Time, err error
 	defer a.mu.Unlock()
 	now := time.Now()
 	if err == nil {
-		expiry = earlier(expiry, claimedExpiry(token))
 		err = a.check(token, expiry, now)
 	}
 	if err != nil {
 		a.retryAt = now.Add(backoff.Full(a.failures, time.Second, 30*time.Second))
 		a.failures++
-		err = fmt.Errorf("realtime: token source: %w", err)
+		err = fmt.Errorf("realtime: token source: %w", secret.Scrub(err, token))
+		a.events.add(event{level: slog.LevelWarn, text: "no token", args: []any{"err", err}})
 	} else {
 		a.failures, a.retryAt = 0, time.Time{}
-		a.token, a.expiry, a.rejected = token, expiry, false
-		a.refreshAt = refreshTime(expiry, now)
+		a.token, a.given, a.claimed, a.fetched, a.rejected = token, expiry, claimedExpiry(token), now, false
 	}
 	a.err, call.err = err, err
 	a.inflight = nil
@@ -213,8 +245,10 @@ func (a *auth) check(token string, expiry, now time.Time) error {
 		return errTokenEmpty
 	case secret.Check(token) != nil:
 		return fmt.Errorf("the token %w", secret.Check(token))
-	case !expiry.IsZero() && !now.Before(expiry.Add(-tokenLeeway)):
+	case expired(a.expiry(expiry, claimedExpiry(token)), now):
 		return ErrTokenExpired
+	case a.rejected && token == a.token && a.refusal != nil:
+		return fmt.Errorf("%w: %w", errTokenRejected, a.refusal)
 	case a.rejected && token == a.token:
 		return errTokenRejected
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/patience"
 )
 
 // Client is a connection to the Realtime server of one project, which it makes
@@ -17,6 +18,7 @@ type Client struct {
 	endpoint endpoint
 	auth     *auth
 	router   *router
+	events   *events
 
 	ctx    context.Context // the client's life; its cause is ErrClosed
 	cancel context.CancelCauseFunc
@@ -24,6 +26,8 @@ type Client struct {
 	force  context.CancelFunc
 	wakeup chan struct{} // capacity 1: somebody wants a socket
 	done   chan struct{} // closed when the supervisor has ended
+
+	finished chan struct{} // closed when a closed client has ended all but its hooks
 
 	mu       sync.Mutex
 	running  bool // the supervisor has been started
@@ -52,11 +56,12 @@ func New(o Options) (*Client, error) {
 			return nil, err
 		}
 	}
-	c := &Client{opts: o, endpoint: e, wakeup: make(chan struct{}, 1), done: make(chan struct{}), changed: make(chan struct{})}
+	c := &Client{opts: o, endpoint: e, wakeup: make(chan struct{}, 1), done: make(chan struct{}), finished: make(chan struct{}), changed: make(chan struct{})}
+	c.events = &events{log: o.Logger, hooks: o.Hooks}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.forced, c.force = context.WithCancel(context.Background())
 	c.router = &router{client: c, attached: map[string]*attachment{}}
-	c.auth = &auth{source: o.Token, ctx: c.ctx, notify: c.router.wake}
+	c.auth = &auth{source: o.Token, ctx: c.ctx, notify: c.router.wake, events: c.events, clock: c.router.clock, history: patience.Patience{Strict: o.FailFast}}
 	return c, nil
 }
 
@@ -96,7 +101,10 @@ func (c *Client) Connect(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), c.why())
+			if why := c.why(); why != nil {
+				return errors.Join(ctx.Err(), why)
+			}
+			return errors.Join(ctx.Err(), errConnecting)
 		}
 	}
 }
@@ -128,28 +136,47 @@ func (c *Client) Token(ctx context.Context) (string, error) {
 }
 
 // Close ends every channel with ErrClosed, closes the socket and waits for
-// everything that the client has started. If ctx ends first the socket is cut
-// without a handshake; ctx's error is returned, once everything has ended.
-// Closing twice does nothing more.
+// everything that the client has started, and for the logger and the hooks to
+// have been told. A hook that runs when Close is called is not waited for, as it
+// may be the one that calls Close.
+//
+// If ctx ends first, Close cuts the connection and returns ctx's error at once;
+// what then still runs is user code that does not return (a TokenSource, a
+// RoundTripper or a hook that ignores its context), and ends with it. A server
+// that does not answer the close frame is given up after 5 s. Closing twice does
+// nothing more.
 func (c *Client) Close(ctx context.Context) error {
+	hooking := c.events.busy()
 	c.mu.Lock()
 	running := c.running
-	c.closed = true
-	c.signal()
+	if !c.closed {
+		c.closed = true
+		c.signal()
+		go c.finish(running) // ends when everything else has; waited for by Close
+	}
 	c.mu.Unlock()
 	c.cancel(ErrClosed)
-	stop := context.AfterFunc(ctx, c.force)
-	defer stop()
+	select {
+	case <-c.finished:
+	case <-ctx.Done():
+		c.force()
+		return ctx.Err()
+	}
+	if !hooking {
+		c.events.drain(ctx)
+	}
+	return ctx.Err()
+}
+
+// finish waits for what the client has started.
+func (c *Client) finish(running bool) {
+	defer close(c.finished)
 	if running {
 		<-c.done
 	} else {
-		c.router.close()
+		c.end()
 	}
 	c.auth.close()
-	if c.forced.Err() != nil {
-		return ctx.Err()
-	}
-	return nil
 }
 
 // demand makes the supervisor look whether anybody wants a socket.
@@ -196,16 +223,20 @@ func (c *Client) connected(open bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open = open
+	c.lastErr = nil
 	c.signal()
 }
 
-// note keeps why there is no socket at the moment.
-func (c *Client) note(err error) {
+// failed keeps why there is no socket at the moment, and tells the channels.
+func (c *Client) failed(err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.lastErr = err
+	c.mu.Unlock()
+	c.router.waiting(err)
 }
 
+// why returns why there is no socket, nil where there is one or the first attempt
+// is under way.
 func (c *Client) why() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -218,6 +249,7 @@ func (c *Client) refused(err error) {
 	c.refusal = err
 	c.refusals++
 	c.waiters = 0
+	c.lastErr = err
 	c.signal()
 	c.mu.Unlock()
 	c.router.fail(err)

@@ -10,11 +10,8 @@ import (
 const clockError = 2 * time.Second
 
 // readClock notes by how much the server's clock is ahead of this machine's, by
-// the Date of its answer to an upgrade. An answer without one says nothing.
+// the Date of an answer. An answer without one says nothing.
 func (r *router) readClock(answer *http.Response) {
-	if answer == nil {
-		return
-	}
 	at, err := http.ParseTime(answer.Header.Get("Date"))
 	if err != nil {
 		return
@@ -23,9 +20,24 @@ func (r *router) readClock(answer *http.Response) {
 	if ahead.Abs() <= clockError {
 		ahead = 0
 	}
-	r.ahead.Store(int64(ahead))
+	was := r.ahead.Swap(&ahead)
+	if was == nil || (*was-ahead).Abs() > clockError {
+		r.wake() // tokens may be valid for longer, or not any more
+	}
+}
+
+// clock returns by how much the server's clock is ahead, and whether that is
+// known.
+func (r *router) clock() (ahead time.Duration, known bool) {
+	if ahead := r.ahead.Load(); ahead != nil {
+		return *ahead, true
+	}
+	return 0, false
 }
 
 // ServerTime returns what the server's clock shows, or showed, at a time of this
 // machine's, as far as that is known.
-func (r *router) ServerTime(t time.Time) time.Time { return t.Add(time.Duration(r.ahead.Load())) }
+func (r *router) ServerTime(t time.Time) time.Time {
+	ahead, _ := r.clock()
+	return t.Add(ahead)
+}

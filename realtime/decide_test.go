@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/internal/patience"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -212,53 +214,69 @@ func TestFailingJoinsGoOneAtATime(t *testing.T) {
 }
 
 func TestRetryDecisions(t *testing.T) {
-	passing, final := errors.New("no route"), &ConnectError{Status: 401}
-	start := func() retrying { return retrying{min: time.Second, max: 30 * time.Second} }
-
-	r := start()
-	_, giveUp := r.next(false, 0, final)
-	require.True(t, giveUp, "a client that never was connected believes at once")
-
-	r = start()
-	for range 100 {
-		wait, giveUp := r.next(false, 0, passing)
-		require.False(t, giveUp)
+	passing, refused := errors.New("no route"), &ConnectError{Status: 401}
+	start := func(strict bool) retrying {
+		return retrying{min: time.Second, max: 30 * time.Second, patience: patience.Patience{Strict: strict}}
+	}
+	next := func(r *retrying, connected bool, lived time.Duration, err error, now float64) (giveUp bool) {
+		wait, giveUp := r.next(connected, lived, err, at(now))
 		require.Less(t, wait, 30*time.Second)
+		return giveUp
+	}
+
+	r := start(false)
+	require.True(t, next(&r, false, 0, refused, 0), "a client that never was connected believes at once")
+
+	r = start(false)
+	for range 100 {
+		require.False(t, next(&r, false, 0, passing, 0))
 	}
 	require.Equal(t, 100, r.attempts)
-	r.next(true, time.Second, passing)
+	next(&r, true, time.Second, passing, 0)
 	require.Equal(t, 101, r.attempts, "a socket that is lost at once is another failure")
-	r.next(true, steady, passing)
+	next(&r, true, steady, passing, 0)
 	require.Equal(t, 1, r.attempts, "one that has lived is not")
 
-	for range maxRefusals - 1 {
-		_, giveUp = r.next(false, 0, final)
-		require.False(t, giveUp)
+	for n := range 100 { // a gateway that answers so for minutes
+		require.False(t, next(&r, false, 0, refused, float64(n)))
 	}
-	r.next(true, time.Second, passing)
-	for range maxRefusals - 1 {
-		_, giveUp = r.next(false, 0, final)
-		require.False(t, giveUp, "counted from the last connection")
-	}
-	r.next(false, 0, passing)
-	for range maxRefusals - 1 {
-		_, giveUp = r.next(false, 0, final)
-		require.False(t, giveUp, "in a row")
-	}
-	_, giveUp = r.next(false, 0, final)
-	require.True(t, giveUp)
+	require.False(t, next(&r, false, 0, passing, 170))
+	require.True(t, next(&r, false, 0, refused, 180), "it persists")
 	require.Zero(t, r.attempts)
+	next(&r, true, time.Second, passing, 200)
+	require.False(t, next(&r, false, 0, refused, 400), "counted from the last connection")
+
+	r = start(true)
+	next(&r, true, steady, passing, 0)
+	require.True(t, next(&r, false, 0, refused, 1))
+
+	for _, passes := range []error{&ConnectError{Status: 302}, &ConnectError{Status: 429}, &ConnectError{Status: 502}, &ConnectError{Status: 404, page: true}} {
+		r = start(true)
+		require.False(t, next(&r, false, 0, passes, 0), "%v", passes)
+	}
+}
+
+// An error after which the client tried again is not permanent; the one it gave
+// up for is, and a wrapped one is taken apart.
+func TestIsPermanent_OfARefusalIsWhetherTheClientGaveUp(t *testing.T) {
+	refused := error(&ConnectError{Status: 401})
+	require.False(t, IsPermanent(refused))
+	require.True(t, IsPermanent(final(fmt.Errorf("wrapped: %w", refused))))
+	require.False(t, IsPermanent(refused), "it stays as it was")
+	require.NoError(t, Permanent(nil))
+	require.NoError(t, final(nil))
 }
 
 func TestTokenDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var notified atomic.Int64
-		a := &auth{ctx: t.Context(), notify: func() { notified.Add(1) }}
+		a := &auth{ctx: t.Context(), notify: func() { notified.Add(1) }, events: &events{log: slog.New(slog.DiscardHandler)},
+			clock: func() (time.Duration, bool) { return 0, true }}
 		token, ok := a.valid(time.Now())
 		require.True(t, ok)
 		require.Empty(t, token)
 		require.True(t, a.due(time.Now()).IsZero(), "without a source there is nothing to do")
-		require.False(t, a.reject(""))
+		require.False(t, a.reject("", nil))
 
 		give, lifetime, fail := "one", time.Hour, error(nil)
 		a.source = func(context.Context) (string, time.Time, error) { return give, time.Now().Add(lifetime), fail }
@@ -272,8 +290,8 @@ func TestTokenDecisions(t *testing.T) {
 		// Refused tokens: a token counts once, and a success in between starts
 		// the count anew.
 		for n := range 20 {
-			require.True(t, a.reject(give))
-			require.True(t, a.reject(give))
+			require.True(t, a.reject(give, nil))
+			require.True(t, a.reject(give, nil))
 			_, ok = a.valid(time.Now())
 			require.False(t, ok)
 			give = fmt.Sprint(n)
@@ -282,7 +300,7 @@ func TestTokenDecisions(t *testing.T) {
 				a.accepted()
 			}
 		}
-		require.True(t, a.reject("a token of long ago"))
+		require.True(t, a.reject("a token of long ago", nil))
 
 		// Failures wait, the more the longer, and a token that is good is used
 		// meanwhile.

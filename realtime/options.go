@@ -68,7 +68,16 @@ type Options struct {
 	// SendBuffer is how many messages may wait to be written. Default 512.
 	SendBuffer int
 
-	// Logger is told of connections, joins and losses. Default: none.
+	// FailFast makes an answer 400, 401, 403 or 404 to the upgrade final at once.
+	// By default one is final only if the client has never been connected;
+	// otherwise it is tried again with backoff, as gateways and restarting projects
+	// answer so, too, and becomes final when it has persisted: at least 5 such
+	// answers over at least 3 minutes. Meanwhile Hooks.Failed, Logger, the errors of
+	// Connect and channel.Channel.WaitLive and channel.Status show it. Redirects and
+	// HTML pages are never final.
+	FailFast bool
+
+	// Logger gets a record of every connection, join and loss. Default: none.
 	Logger *slog.Logger
 	// Hooks are called as things happen.
 	Hooks Hooks
@@ -77,18 +86,25 @@ type Options struct {
 // TokenSource returns a token and when it expires. It is called by one
 // goroutine at a time, ahead of the expiry of the token before, and after the
 // server refused one; it should return a new token then, not the one before.
-// The expiry is also read from the token's exp claim, the earlier counts; a
+// The expiry is by this machine's clock. The token's claim exp counts, too, if it
+// is earlier: it is by the server's clock, whose difference from this machine's
+// is learnt from the header Date of the server's answers, so that a clock that is
+// an hour off does no harm. Before the first answer the claim does not count. A
 // zero expiry and no claim is a token that does not expire.
 //
 // An error is tried again with backoff, until it is wrapped by Permanent.
 type TokenSource func(ctx context.Context) (token string, expiry time.Time, err error)
 
 // Hooks are functions that the client calls as things happen, for metrics and
-// alarms. Any may be nil. They are called synchronously, so they must be fast;
-// they may call the client's methods, except Close.
+// alarms. Any may be nil. One goroutine calls them and the Logger, in order, apart
+// from all others: they hold up nothing, and may call every method of the client
+// and its channels. 1,024 events may wait for them; what is beyond that is counted,
+// and the number given to Dropped (with an empty topic) and the Logger. A panic of
+// a hook is logged, and one of the Logger is given to Dropped.
 type Hooks struct {
 	Connected func()                          // a socket is up
 	Lost      func(err error)                 // it is gone; the client connects again
+	Failed    func(err error)                 // an attempt to connect failed; the client tries again unless IsPermanent(err)
 	Joined    func(topic string)              // the server accepted a join
 	Live      func(topic string)              // and confirmed its subscription
 	Gap       func(topic string, gap cdc.Gap) // changes, or broadcasts where there are no subscriptions, may be missing (a gap that is open is told when it opens)

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -17,7 +18,7 @@ import (
 type router struct {
 	client *Client
 	refs   atomic.Uint64
-	ahead  atomic.Int64 // the server's clock, see readClock
+	ahead  atomic.Pointer[time.Duration] // of the server's clock, see readClock; nil: not known
 
 	mu       sync.Mutex
 	attached map[string]*attachment // by topic
@@ -49,6 +50,9 @@ func (r *router) Attach(topic string, h link.Handler) error {
 		return ErrTopicInUse
 	}
 	r.client.demand()
+	if err := r.client.why(); err != nil {
+		h.Waiting(err)
+	}
 	return nil
 }
 
@@ -70,8 +74,8 @@ func (r *router) RequestJoin(topic string, failing bool) {
 	}
 }
 
-func (r *router) RejectToken(token string) bool {
-	again := r.client.auth.reject(token)
+func (r *router) RejectToken(token string, why error) bool {
+	again := r.client.auth.reject(token, why)
 	r.wake()
 	return again
 }
@@ -83,7 +87,7 @@ func (r *router) wake() {
 	}
 }
 
-func (r *router) FailFast() bool { return false }
+func (r *router) FailFast() bool { return r.client.opts.FailFast }
 
 func (r *router) Version() phoenix.Version { return r.client.opts.version() }
 
@@ -98,42 +102,32 @@ func (r *router) Send(m phoenix.Message) error {
 }
 
 func (r *router) Observe(n link.Notice) {
-	log, hooks := r.client.opts.Logger.With("topic", n.Topic), r.client.opts.Hooks
+	e, hooks := r.client.events, r.client.opts.Hooks
+	ev := event{level: slog.LevelInfo, args: []any{"topic", n.Topic}}
 	switch {
 	case n.Joined:
 		r.client.auth.accepted()
-		log.Info("joined")
-		call(hooks.Joined, n.Topic)
+		ev.text = "joined"
+		hook(e, ev, "Hooks.Joined", hooks.Joined, n.Topic)
 	case n.Live:
-		log.Info("live")
-		call(hooks.Live, n.Topic)
+		ev.text = "live"
+		hook(e, ev, "Hooks.Live", hooks.Live, n.Topic)
 	case n.Gap != nil:
-		log.Warn("gap", "reason", n.Gap.Reason, "since", n.Gap.Since, "open", n.Gap.Open(), "err", n.Gap.Err)
-		if hooks.Gap != nil {
-			hooks.Gap(n.Topic, *n.Gap)
-		}
+		ev.level, ev.text = slog.LevelWarn, "gap"
+		ev.args = append(ev.args, "reason", n.Gap.Reason, "since", n.Gap.Since, "open", n.Gap.Open(), "err", n.Gap.Err)
+		hook2(e, ev, "Hooks.Gap", hooks.Gap, n.Topic, *n.Gap)
 	case n.Refused != nil:
-		log.Warn("refused, and tried again", "err", n.Refused)
-		if hooks.Refused != nil {
-			hooks.Refused(n.Topic, n.Refused)
-		}
+		ev.level, ev.text, ev.args = slog.LevelWarn, "refused, and tried again", append(ev.args, "err", n.Refused)
+		hook2(e, ev, "Hooks.Refused", hooks.Refused, n.Topic, n.Refused)
 	case n.Dropped != nil:
-		log.Warn("dropped", "err", n.Dropped)
-		if hooks.Dropped != nil {
-			hooks.Dropped(n.Topic, n.Dropped)
-		}
+		ev.level, ev.text, ev.args = slog.LevelWarn, "dropped", append(ev.args, "err", n.Dropped)
+		hook2(e, ev, "Hooks.Dropped", hooks.Dropped, n.Topic, n.Dropped)
+	case errors.Is(n.Ended, ErrClosed):
+		ev.text = "left"
+		e.add(ev)
 	case n.Ended != nil:
-		if errors.Is(n.Ended, ErrClosed) {
-			log.Info("left")
-		} else {
-			log.Error("channel ended", "err", n.Ended)
-		}
-	}
-}
-
-func call[T any](hook func(T), v T) {
-	if hook != nil {
-		hook(v)
+		ev.level, ev.text, ev.args = slog.LevelError, "channel ended", append(ev.args, "err", n.Ended)
+		e.add(ev)
 	}
 }
 
@@ -180,6 +174,13 @@ func (r *router) down(whole time.Time, err error) {
 	r.mu.Unlock()
 	for _, h := range r.all() {
 		h.Down(whole, err)
+	}
+}
+
+// waiting tells the channels why there is no socket.
+func (r *router) waiting(err error) {
+	for _, h := range r.all() {
+		h.Waiting(err)
 	}
 }
 

@@ -3,17 +3,15 @@ package realtime
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"net/http"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
-	"github.com/gapless-go/gapless/internal/secret"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // keepBuffer is the largest read buffer that is kept for the next frame.
@@ -24,13 +22,12 @@ const keepBuffer = 1 << 20
 // which tends joins and tokens. The first to fail ends the others; run waits
 // for them.
 type session struct {
-	client  *Client
-	conn    *websocket.Conn
-	wire    *wire // below conn
-	version phoenix.Version
-	out     chan phoenix.Message
-	woken   chan struct{} // capacity 1: tend has something to look at
-	told    string        // the token that the channels have been told; tend's
+	client *Client
+	conn   *websocket.Conn
+	wire   *wire // below conn
+	out    chan frame
+	woken  chan struct{} // capacity 1: tend has something to look at
+	told   string        // the token that the channels have been told; tend's
 
 	decoder phoenix.Decoder // the reader's
 	last    *attachment     // the reader's: of the message before
@@ -41,10 +38,9 @@ type session struct {
 }
 
 func newSession(c *Client, conn *websocket.Conn, w *wire) *session {
-	v := c.opts.version()
 	s := &session{
-		client: c, conn: conn, wire: w, version: v, decoder: phoenix.Decoder{Version: v, From: phoenix.FromServer},
-		out: make(chan phoenix.Message, c.opts.SendBuffer), woken: make(chan struct{}, 1),
+		client: c, conn: conn, wire: w, decoder: phoenix.Decoder{Version: c.opts.version(), From: phoenix.FromServer},
+		out: make(chan frame, c.opts.SendBuffer), woken: make(chan struct{}, 1),
 		heart: heart{every: c.opts.Heartbeat, timeout: c.opts.HeartbeatTimeout},
 		gate:  gate{probeAfter: min(probeAfter, c.opts.JoinTimeout/2)},
 	}
@@ -53,60 +49,29 @@ func newSession(c *Client, conn *websocket.Conn, w *wire) *session {
 	return s
 }
 
-// dial opens a websocket, and returns the connection below it.
-func (c *Client) dial() (*websocket.Conn, *wire, error) {
-	ctx, cancel := context.WithTimeoutCause(c.ctx, c.opts.ConnectTimeout, errDialTimeout)
-	defer cancel()
-	client := *c.opts.HTTPClient
-	u := &upgrade{base: client.Transport}
-	if u.base == nil {
-		u.base = http.DefaultTransport
-	}
-	client.Transport = u
-	conn, resp, err := websocket.Dial(ctx, c.endpoint.dial(), &websocket.DialOptions{HTTPClient: &client, HTTPHeader: c.opts.Header})
-	switch {
-	case err == nil:
-		c.router.readClock(resp)
-		return conn, u.wire, nil
-	case resp != nil:
-		return nil, nil, &ConnectError{Endpoint: c.endpoint.String(), Status: resp.StatusCode, Reason: refusal(resp.Body)}
-	case ctx.Err() != nil:
-		return nil, nil, context.Cause(ctx)
-	}
-	return nil, nil, secret.Scrub(err, c.opts.Key)
-}
-
-// refusal returns the text of a refused upgrade, which the server gives as
-// {"error":"…"}. The websocket library hands over its first kilobyte.
-func refusal(body io.Reader) string {
-	var answer struct {
-		Error string `json:"error"`
-	}
-	if body == nil || json.NewDecoder(io.LimitReader(body, 4096)).Decode(&answer) != nil {
-		return ""
-	}
-	return answer.Error
-}
-
-// run lives until the socket is lost or the client closed, and returns why.
+// run lives until the socket is lost or the client closed, and returns why. A
+// panic of any of the three goroutines is such a reason.
 func (s *session) run() error {
 	ctx, end := context.WithCancelCause(s.client.ctx)
 	defer end(nil)
 	var workers sync.WaitGroup
-	workers.Go(func() { end(s.read(ctx)) })
-	workers.Go(func() { end(s.write(ctx)) })
-	s.client.router.up(s)
-	end(s.tend(ctx))
+	workers.Go(func() { end(rescue.Do("the reader of the socket", func() error { return s.read(ctx) })) })
+	workers.Go(func() { end(rescue.Do("the writer of the socket", func() error { return s.write(ctx) })) })
+	end(rescue.Do("the supervisor of the socket", func() error {
+		s.client.router.up(s)
+		return s.tend(ctx)
+	}))
 	s.hangUp(ctx)
 	workers.Wait()
 	return context.Cause(ctx)
 }
 
 // hangUp closes the socket: with a handshake if that is this side's wish,
-// without one if it is broken.
+// without one if it is broken. The library waits 5 s for the answer to a close
+// frame; the end of forced cuts the connection below it.
 func (s *session) hangUp(ctx context.Context) {
 	if errors.Is(context.Cause(ctx), ErrClosed) {
-		stop := context.AfterFunc(s.client.forced, func() { _ = s.conn.CloseNow() })
+		stop := context.AfterFunc(s.client.forced, func() { _ = s.wire.Close() })
 		_ = s.conn.Close(websocket.StatusNormalClosure, "")
 		stop()
 	}
@@ -151,7 +116,7 @@ func (s *session) refuse(err error) {
 		s.client.router.malformed(bad, s.wire.proven())
 		return
 	}
-	s.client.opts.Logger.Debug("frame ignored", "err", err)
+	s.client.events.add(event{level: slog.LevelDebug, text: "frame ignored", args: []any{"err", err}})
 }
 
 // dispatch finds the channel of a message, which is often that of the one
@@ -197,14 +162,14 @@ func (s *session) write(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case m := <-s.out:
-			if m.Event == phoenix.EventJoin {
+		case f := <-s.out:
+			if f.join != "" {
 				s.mu.Lock()
-				s.gate.write(m.Ref)
+				s.gate.write(f.join)
 				s.mu.Unlock()
 				beat.Reset(min(s.gate.probeAfter, time.Until(next)))
 			}
-			if err := s.writeMessage(ctx, m); err != nil {
+			if err := s.writeFrame(ctx, f); err != nil {
 				return err
 			}
 		case <-beat.C:
@@ -242,25 +207,40 @@ func (s *session) tick(ctx context.Context) (next time.Time, err error) {
 	case dead:
 		return next, ErrHeartbeatTimeout
 	case beat:
-		return next, s.writeMessage(ctx, m)
+		f, err := s.frame(m)
+		if err != nil {
+			return next, err
+		}
+		return next, s.writeFrame(ctx, f)
 	}
 	return next, nil
 }
 
-func (s *session) writeMessage(ctx context.Context, m phoenix.Message) error {
-	frame, binary, err := phoenix.Append(nil, s.version, phoenix.FromClient, m)
-	if err != nil {
-		return err
+// frame is a message as it is written.
+type frame struct {
+	binary bool
+	text   []byte
+	join   phoenix.Ref // of a join
+}
+
+func (s *session) frame(m phoenix.Message) (f frame, err error) {
+	f.text, f.binary, err = phoenix.Append(nil, s.decoder.Version, phoenix.FromClient, m)
+	if m.Event == phoenix.EventJoin {
+		f.join = m.Ref
 	}
+	return f, err
+}
+
+func (s *session) writeFrame(ctx context.Context, f frame) error {
 	kind := websocket.MessageText
-	if binary {
+	if f.binary {
 		kind = websocket.MessageBinary
 	}
 	// The server does not read while it works on a join, so a write may take as
 	// long as that.
 	ctx, cancel := context.WithTimeout(ctx, s.client.opts.JoinTimeout)
 	defer cancel()
-	if err := s.conn.Write(ctx, kind, frame); err != nil {
+	if err := s.conn.Write(ctx, kind, f.text); err != nil {
 		return closeReason(err)
 	}
 	return nil
@@ -268,8 +248,12 @@ func (s *session) writeMessage(ctx context.Context, m phoenix.Message) error {
 
 // queue adds a message to those to be written.
 func (s *session) queue(m phoenix.Message) error {
+	f, err := s.frame(m)
+	if err != nil {
+		return err
+	}
 	select {
-	case s.out <- m:
+	case s.out <- f:
 		return nil
 	default:
 		return ErrSendBufferFull

@@ -103,7 +103,7 @@ b room:p: live
 c room:p: live`,
 	// The recording client pushed tokens, which these do not: to them the server subscribes again unasked, and ends channels because of a token. Without a token source that is final.
 	"10-tokens.vsn1": "" +
-		"a room:t: gap: started, gap: resubscribed by the server, 1 changes, gap: resubscribed by the server, 1 changes, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: disconnected, ended: left\n" +
+		"a room:t: gap: started, gap: resubscribed by the server, 1 changes, gap: resubscribed by the server, 1 changes, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: disconnected, ended: left\n" +
 		"c-empty: refused 401 \"The token provided is not a valid JWT\"\n" +
 		"c-expired: refused 401 \"Token has expired\"\n" +
 		"c-malformed#: refused 401 \"The token provided is not a valid JWT\"\n" +
@@ -122,11 +122,11 @@ c room:p: live`,
 		"j-wrong secret room:t: ended: refused JwtSignatureError\n" +
 		"jp pubrole: ended: not subscribed\n" +
 		"ut room:ut: live\n" +
-		"x room:x: gap: started, gap opens: channel closed by the server, ended: refused \n" +
+		"x room:x: gap: started, gap opens: channel closed by the server, ended: left\n" +
 		"xk room:ut: live\n" +
 		"y room:y: live\n",
 	"10-tokens.vsn2": "" +
-		"a room:t: gap: started, gap: resubscribed by the server, 1 changes, gap: resubscribed by the server, 1 changes, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, ended: refused , joined anew, gap: started, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: disconnected, ended: left\n" +
+		"a room:t: gap: started, gap: resubscribed by the server, 1 changes, gap: resubscribed by the server, 1 changes, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: channel closed by the server, gap: channel closed by the server, gap opens: disconnected, ended: left\n" +
 		"c-empty: refused 401 \"The token provided is not a valid JWT\"\n" +
 		"c-expired: refused 401 \"Token has expired\"\n" +
 		"c-malformed#: refused 401 \"The token provided is not a valid JWT\"\n" +
@@ -145,7 +145,7 @@ c room:p: live`,
 		"j-wrong secret room:t: ended: refused JwtSignatureError\n" +
 		"jp pubrole: ended: not subscribed\n" +
 		"ut room:ut: live\n" +
-		"x room:x: gap: started, gap opens: channel closed by the server, ended: refused \n" +
+		"x room:x: gap: started, gap opens: channel closed by the server, ended: left\n" +
 		"xk room:ut: live\n" +
 		"y room:y: live\n",
 	// Odd messages; "private":"yes" and the like. Joins that crash on the server are tried again.

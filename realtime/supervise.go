@@ -3,42 +3,56 @@ package realtime
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/patience"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // steady is how long a socket must have lived for the failures before it to be
 // forgotten.
 const steady = 30 * time.Second
 
-// maxRefusals is how often in a row a client that had been connected may be
-// refused for good before it believes it: gateways answer oddly for a while
-// when a project restarts. A client that never was connected believes at once.
-const maxRefusals = 3
-
 // supervise connects, again and again, while anybody wants a socket, until the
 // client is closed. It is the client's one long-lived goroutine.
 func (c *Client) supervise() {
 	defer close(c.done)
-	defer c.router.close()
-	r := retrying{min: c.opts.ReconnectMin, max: c.opts.ReconnectMax}
+	defer c.end()
+	r := retrying{min: c.opts.ReconnectMin, max: c.opts.ReconnectMax, patience: patience.Patience{Strict: c.opts.FailFast}}
 	for c.waitDemand() {
 		started := time.Now()
-		connected, err := c.connectOnce()
+		var connected bool
+		err := rescue.Do("the supervisor", func() (err error) {
+			connected, err = c.connectOnce()
+			return err
+		})
 		if c.ctx.Err() != nil {
 			return
 		}
-		wait, giveUp := r.next(connected, time.Since(started), err)
+		wait, giveUp := r.next(connected, time.Since(started), err, time.Now())
 		if giveUp {
-			c.opts.Logger.Error("connection refused for good", "err", err)
+			err = final(err)
+			hook(c.events, event{level: slog.LevelError, text: "connection refused for good", args: []any{"err", err}},
+				"Hooks.Failed", c.opts.Hooks.Failed, err)
 			c.refused(err)
 			continue
 		}
-		c.opts.Logger.Warn("not connected", "err", err, "again in", wait)
-		c.note(err)
+		ev := event{level: slog.LevelWarn, text: "not connected", args: []any{"err", err, "again in", wait}}
+		if connected { // which Hooks.Lost has been told
+			c.events.add(ev)
+		} else {
+			hook(c.events, ev, "Hooks.Failed", c.opts.Hooks.Failed, err)
+		}
+		c.failed(err)
 		sleep(c.ctx, wait)
 	}
+}
+
+// end ends every channel, as nobody connects any more.
+func (c *Client) end() {
+	_ = rescue.Do("the end of the client", func() error { c.router.close(); return nil })
 }
 
 // connectOnce lives through one socket. It returns whether there was one, and
@@ -50,46 +64,36 @@ func (c *Client) connectOnce() (connected bool, err error) {
 	}
 	s := newSession(c, conn, w)
 	c.connected(true)
-	c.opts.Logger.Info("connected", "endpoint", c.endpoint)
-	if c.opts.Hooks.Connected != nil {
-		c.opts.Hooks.Connected()
-	}
+	ev := event{level: slog.LevelInfo, text: "connected", args: []any{"endpoint", c.endpoint.String()}, name: "Hooks.Connected", hook: c.opts.Hooks.Connected}
+	c.events.add(ev)
 	err = s.run()
 	c.connected(false)
 	if errors.Is(err, ErrClosed) { // no gap: nobody listens any more
-		c.router.close()
 		return true, err
 	}
 	c.router.down(s.wire.proven(), err)
-	call(c.opts.Hooks.Lost, err)
+	hook(c.events, event{level: slog.LevelDebug, text: "lost", args: []any{"err", err}}, "Hooks.Lost", c.opts.Hooks.Lost, err)
 	return true, err
 }
 
-// retrying decides when to connect again, and when not to. It computes and
-// does nothing.
+// retrying decides when to connect again, and when not to. It computes and does
+// nothing. It is the one place that decides whether a refusal is final.
 type retrying struct {
 	min, max time.Duration
+	patience patience.Patience
 
-	attempts  int  // since the last steady socket
-	refusals  int  // for good, in a row
-	connected bool // ever
+	attempts int // since the last steady socket
 }
 
-func (r *retrying) next(connected bool, lived time.Duration, err error) (wait time.Duration, giveUp bool) {
+func (r *retrying) next(connected bool, lived time.Duration, err error, now time.Time) (wait time.Duration, giveUp bool) {
 	if connected {
-		r.connected = true
-		r.refusals = 0
+		r.patience.Worked()
 		if lived >= steady {
 			r.attempts = 0
 		}
-	} else if IsPermanent(err) {
-		r.refusals++
-		if !r.connected || r.refusals >= maxRefusals {
-			r.refusals, r.attempts = 0, 0
-			return 0, true
-		}
-	} else {
-		r.refusals = 0
+	} else if looksFinal(err) && r.patience.Refused(now) {
+		r.attempts = 0
+		return 0, true
 	}
 	wait = backoff.Full(r.attempts, r.min, r.max)
 	r.attempts++

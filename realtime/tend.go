@@ -99,7 +99,11 @@ func (s *session) tokenDue(now time.Time) time.Time {
 func (s *session) startJoins(ctx context.Context) error {
 	token, ok := s.client.auth.valid(time.Now())
 	if !ok {
-		s.explain(s.client.auth.failure())
+		err := s.client.auth.failure()
+		if err == nil {
+			err = errTokenAwaited
+		}
+		s.explain(err)
 		return nil
 	}
 	for {
@@ -117,11 +121,16 @@ func (s *session) startJoins(ctx context.Context) error {
 		if !ok {
 			continue
 		}
+		f, err := s.frame(m)
+		if err != nil {
+			h.Fail(err)
+			continue
+		}
 		s.mu.Lock()
 		s.gate.sent(w, m.Ref, time.Now())
 		s.mu.Unlock()
 		select { // a join is not to be dropped, so it waits for room
-		case s.out <- m:
+		case s.out <- f:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -131,10 +140,7 @@ func (s *session) startJoins(ctx context.Context) error {
 // explain tells the channels in line why they do not join, and ends them if
 // that will not change.
 func (s *session) explain(err error) {
-	switch {
-	case err == nil:
-		return
-	case IsPermanent(err):
+	if IsPermanent(err) {
 		s.client.router.fail(err)
 		return
 	}

@@ -25,9 +25,9 @@ type Link interface {
 	// for seconds, so such joins are made one at a time. It does nothing while
 	// the socket is down.
 	RequestJoin(topic string, failing bool)
-	// RejectToken says that the server refused a token: it is not used again.
-	// It reports whether there may be another one.
-	RejectToken(token string) bool
+	// RejectToken says that the server refused a token, and in which words: it is
+	// not used again. It reports whether there may be another one.
+	RejectToken(token string, why error) bool
 	// FailFast says that what has worked is not tried again after a refusal that
 	// looks permanent.
 	FailFast() bool
