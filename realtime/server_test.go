@@ -133,6 +133,8 @@ type conn struct {
 	hold chan struct{}     // not nil: do not read before it is closed
 	mu   sync.Mutex
 	beat int
+
+	resumed func() // ends what silence began
 }
 
 func (c *conn) read() {
