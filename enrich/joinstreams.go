@@ -41,7 +41,8 @@ type Streams[K comparable, L, R any] struct {
 	LeftGap  func(L) *cdc.Gap
 	RightGap func(R) *cdc.Gap
 	// LateLeft and LateRight are given the events that came too late, see
-	// JoinStreams. They must not wait.
+	// JoinStreams, and those whose time is infinite or more than 200,000 years
+	// away, which are in no window. They must not wait.
 	LateLeft  func(L)
 	LateRight func(R)
 	Counters  *Counters

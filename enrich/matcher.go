@@ -54,11 +54,13 @@ func (m *matcher[K, L, R]) left(v L, now moment) error {
 		}
 	}
 	k, t := m.Left(v)
-	at := micros(t)
-	if err := m.event(0, at, now); err != nil {
-		return err
+	at, finite := micros(t)
+	if finite {
+		if err := m.event(0, at, now); err != nil {
+			return err
+		}
 	}
-	if m.windows.late(at) {
+	if !finite || m.windows.late(at) {
 		m.count.Late.Add(1)
 		if m.LateLeft != nil {
 			m.LateLeft(v)
@@ -79,11 +81,13 @@ func (m *matcher[K, L, R]) right(v R, now moment) error {
 		}
 	}
 	k, t := m.Right(v)
-	at := micros(t)
-	if err := m.event(1, at, now); err != nil {
-		return err
+	at, finite := micros(t)
+	if finite {
+		if err := m.event(1, at, now); err != nil {
+			return err
+		}
 	}
-	if m.windows.late(at) {
+	if !finite || m.windows.late(at) {
 		m.count.Late.Add(1)
 		if m.LateRight != nil {
 			m.LateRight(v)

@@ -109,9 +109,14 @@ func (w Window) excluded() int64 {
 	return 1
 }
 
-// Times of events are microseconds since 1970, which is what PostgreSQL keeps,
-// and in which every year that it has is far from overflowing.
+// Times of events are microseconds since 1970. The years -200,000 to 200,000 are
+// far from overflowing; cdc.Infinity and what else is beyond them is in no
+// window.
 
-func micros(t time.Time) int64 { return t.UnixMicro() }
+// micros returns the time of an event, and whether it can be in a window.
+func micros(t time.Time) (us int64, finite bool) {
+	const most = 200_000 * 366 * 86400
+	return t.UnixMicro(), -most < t.Unix() && t.Unix() < most
+}
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
