@@ -165,7 +165,7 @@ type interruptedReader struct {
 
 // ReadRune implements io.RuneReader.
 func (r *interruptedReader) ReadRune() (rune, int, error) {
-	if r.read++; r.read%4096 == 0 && r.ctx.Err() != nil {
+	if r.read++; r.read%1024 == 1 && r.ctx.Err() != nil {
 		return 0, 0, io.EOF
 	}
 	return r.Reader.ReadRune()

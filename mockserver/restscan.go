@@ -61,9 +61,8 @@ func (t *table) keyOrder(order []boundOrder) (sorted, backward bool) {
 func (s *scan) rows(ctx context.Context, set *rowSet) iter.Seq[entry] {
 	s.where.during(ctx)
 	found := func(yield func(entry) bool) {
-		n := 0
 		for e := range set.between(s.table, s.from, s.to, s.backward) {
-			if n++; n%64 == 0 && ctx.Err() != nil {
+			if ctx.Err() != nil {
 				return
 			}
 			if s.where.holds(e.row) > 0 && !yield(e) {
