@@ -45,6 +45,9 @@ func newAuthAPI(s *Server, cfg Config, db backend.Database) (*authAPI, error) {
 			return nil, fmt.Errorf("mockserver: Config.Users[%d]: %w", i, err)
 		}
 	}
+	a.routes.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeAuthError(w, http.StatusNotFound, "not_found", "the mock server does not serve "+r.Method+" "+r.URL.Path)
+	})
 	a.routes.HandleFunc("POST /auth/v1/token", a.token)
 	a.routes.HandleFunc("GET /auth/v1/user", a.user)
 	a.routes.HandleFunc("POST /auth/v1/logout", a.logout)
@@ -110,6 +113,7 @@ func refuseGrant(w http.ResponseWriter, code, message string) {
 // ServeHTTP wants the API key of the project, as the gateway does.
 func (a *authAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Access-Control-Expose-Headers", "X-Total-Count, Link, X-Supabase-Api-Version")
 	if r.Method == http.MethodOptions {
 		allowAll(w, r)
 		return

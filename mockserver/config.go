@@ -22,7 +22,8 @@ type Config struct {
 	// Users may sign in at /auth/v1/token.
 	Users []User
 
-	// JWTSecret signs and verifies HS256 tokens; empty: DefaultSecret.
+	// JWTSecret signs and verifies HS256 tokens; empty: DefaultSecret, or a random
+	// one where package mockserver/postgres works on a database that was given.
 	JWTSecret string
 	// PublishableKey and SecretKey are the project's keys that are no JWTs. They
 	// begin with sb_publishable_ and sb_secret_, stand for the roles anon and

@@ -203,7 +203,7 @@ func (i *inspector) events(w http.ResponseWriter, r *http.Request) {
 func (i *inspector) resumed(id string) uint64 {
 	n, ok := strings.CutPrefix(id, i.started+"-")
 	last, err := strconv.ParseUint(n, 10, 64)
-	if !ok || err != nil {
+	if !ok || err != nil || last > i.s.realtime.tap.last() {
 		return 0
 	}
 	return last

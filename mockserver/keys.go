@@ -117,6 +117,13 @@ func (s *Server) keyClaims(key string) (Claims, error) {
 	return claims, nil
 }
 
+// isServiceKey reports whether an API key is that of the role service_role. The
+// gateway gives the description of the API to no other since April 2026.
+func (s *Server) isServiceKey(key string) bool {
+	claims, err := s.keyClaims(key)
+	return err == nil && roleOf(claims) == "service_role"
+}
+
 // callerClaims returns the claims that a request runs under: those of its bearer
 // token, or without one those of its API key. A key counts in Authorization only
 // where it equals the API key, since supabase-js sends it in both while nobody is

@@ -45,7 +45,7 @@ func TestRootDescribesTheTables(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(body), &d))
 		return d
 	}
-	anon := root(restCall{as: "anon"})
+	anon := root(restCall{as: "anon by the service's key"})
 	require.Equal(t, "2.0", anon.Swagger)
 	require.Equal(t, "mockserver.test", anon.Host)
 	require.Len(t, anon.Definitions, 1, "of the other table anon may read nothing")
@@ -81,7 +81,7 @@ func TestRootDescribesTheTables(t *testing.T) {
 	require.Equal(t, []string{"get", "post", "patch", "delete"}, methods(anon, "/everything"))
 	require.Equal(t, []string{"post"}, methods(anon, "/rpc/f"))
 
-	ann := root(restCall{as: "ann", header: "Accept: application/openapi+json"})
+	ann := root(restCall{as: "ann by the service's key", header: "Accept: application/openapi+json"})
 	require.Len(t, ann.Definitions, 2)
 	require.Equal(t, []string{"get"}, methods(ann, "/some"), "it may not write")
 
@@ -91,6 +91,8 @@ func TestRootDescribesTheTables(t *testing.T) {
 	require.Empty(t, methods(other, "/rpc/f"))
 
 	for _, refused := range []restCall{
+		{as: "anon", status: 403, want: `{"code":"","details":null,"hint":"Accessing the schema via the Data API is only allowed using a secret API key.","message":"Access to schema is forbidden"}`},
+		{as: "ann", status: 403, want: "*"},
 		{method: "POST", status: 405, want: "*"},
 		{header: "Accept: text/csv", status: 406, want: "*"},
 		{header: "Accept-Profile: nope", status: 406, want: "*"},

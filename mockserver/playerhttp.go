@@ -77,7 +77,7 @@ func (p *Player) serveRequest(w http.ResponseWriter, r *http.Request) {
 	}
 	contentType := r.Header.Get("Content-Type")
 	s := p.takeRequest(&httpAsked{
-		method: r.Method, path: r.URL.Path, query: r.URL.Query(), contentType: contentType, body: []byte(bodyOf(contentType, body)),
+		method: r.Method, path: r.URL.Path, query: r.URL.Query(), contentType: contentType, body: []byte(bodyOf(r.URL.Path, contentType, body)),
 	})
 	if s == nil || s.answer == nil {
 		noAnswer(w)
@@ -98,9 +98,10 @@ func noAnswer(w http.ResponseWriter) {
 
 // bodyOf redacts a body as the recorder does, but leaves it as it is where
 // that is no text.
-func bodyOf(contentType string, body []byte) string {
-	if strings.HasPrefix(contentType, "application/x-www-form-urlencoded") {
-		return redact.Query(string(body))
+func bodyOf(path, contentType string, body []byte) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	if safe, ok := safeBody(path, strings.TrimSpace(media), body); ok {
+		return safe
 	}
 	return string(redact.Text(body))
 }
@@ -208,7 +209,11 @@ func (p *Player) compareRequest(want, got *httpAsked) (at, wanted, mine string) 
 	names := maps.Clone(want.query)
 	maps.Copy(names, got.query)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		a, b := safeValues(name, want.query[name]), safeValues(name, got.query[name])
+		redacted := redact.Query
+		if !isRowAPI(want.path) {
+			redacted = redact.Form
+		}
+		a, b := safeValues(redacted, name, want.query[name]), safeValues(redacted, name, got.query[name])
 		if at, wanted, mine := p.matcher.diff("query "+name, mustJSON(a), mustJSON(b)); at != "" {
 			return at, wanted, mine
 		}
@@ -221,10 +226,10 @@ func (p *Player) compareRequest(want, got *httpAsked) (at, wanted, mine string) 
 
 // safeValues are the values of a parameter, of a secret one only how many there
 // are.
-func safeValues(name string, values []string) []string {
+func safeValues(redacted func(string) string, name string, values []string) []string {
 	safe := make([]string, len(values))
 	for i, v := range values {
-		_, safe[i], _ = strings.Cut(redact.Query(url.QueryEscape(name)+"="+url.QueryEscape(v)), "=")
+		_, safe[i], _ = strings.Cut(redacted(url.QueryEscape(name)+"="+url.QueryEscape(v)), "=")
 	}
 	return safe
 }

@@ -48,7 +48,7 @@ type RecorderConfig struct {
 //
 // Pings are answered by the proxy and not passed on, compression is not
 // offered, and of an HTTP body of more than 8 MiB it is only written that there
-// was one. It is safe for concurrent use.
+// was one. An answer passes on as it comes. It is safe for concurrent use.
 type Recorder struct {
 	front
 	upstream *url.URL

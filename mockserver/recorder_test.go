@@ -222,7 +222,7 @@ func TestRecorderRecordsRequests(t *testing.T) {
 		require.Contains(t, text, `POST /auth/v1/token?grant_type=password&token_hash=[redacted]\nContent-Type: application/json\nApikey: [redacted]\nAuthorization: Bearer [redacted]\n\n{\"email\":\"a@b.test\",\"password\":\"[redacted]\"}`)
 		require.Contains(t, text, `206 application/json\nContent-Range: 0-1/2\nAccess-Control-Allow-Origin: *\n\n{\"email\"`)
 		require.Contains(t, text, `\n\nemail=a%40b.test&password=[redacted]`)
-		require.Contains(t, text, `\n\nbase64:/wBiYXNlNjQ6`)
+		require.Contains(t, text, `Body-Not-Recorded: it is not known what may be secret in application/octet-stream`)
 		require.Contains(t, text, `Body-Not-Recorded: more than 8388608 bytes\n\n"`)
 		require.Less(t, len(text), 10_000)
 
@@ -232,7 +232,6 @@ func TestRecorderRecordsRequests(t *testing.T) {
 		defer p.Close()
 		var asking sync.WaitGroup
 		requests := [][3]string{
-			{"application/octet-stream", "\xff\x00base64:", "\xff\x00base64:"},
 			{"application/x-www-form-urlencoded", "email=a%40b.test&password=another", "email=a%40b.test&password=[redacted]"},
 			{"application/json", `{"password":"another", "email":"a@b.test"}`, `{"email":"a@b.test","password":"`},
 		}

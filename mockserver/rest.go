@@ -63,6 +63,8 @@ func (p preferences) applied() string {
 // gateway that wants an API key.
 func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Access-Control-Expose-Headers",
+		"Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Preference-Applied, Server, Transfer-Encoding, Range-Unit")
 	if r.Method == http.MethodOptions {
 		allowAll(w, r)
 		return
@@ -120,6 +122,10 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	req := &restRequest{Request: r, caller: caller{*role, claims}, server: s, stale: stale, prefer: parsePrefer(r.Header.Values("Prefer"))}
 	path := strings.TrimPrefix(r.URL.Path, "/rest/v1/")
+	if path == "" && !s.isServiceKey(apiKey(r)) {
+		return nil, refuse(http.StatusForbidden, "", "Access to schema is forbidden").
+			hint("Accessing the schema via the Data API is only allowed using a secret API key.")
+	}
 	if s.realtime.backend != nil {
 		return req.answerBackend(path)
 	}

@@ -99,6 +99,12 @@ func (c restCall) send(t *testing.T, s *mockserver.Server) (*http.Response, stri
 	switch c.as {
 	case "", "service":
 		r.Header.Set("apikey", s.ServiceKey())
+	case "anon by the service's key": // as which the API is described
+		r.Header.Set("apikey", s.ServiceKey())
+		r.Header.Set("Authorization", "Bearer "+s.AnonKey())
+	case "ann by the service's key":
+		r.Header.Set("apikey", s.ServiceKey())
+		r.Header.Set("Authorization", "Bearer "+s.UserToken(annID, time.Hour))
 	case "ann":
 		r.Header.Set("Authorization", "Bearer "+s.UserToken(annID, time.Hour))
 	case "ben":

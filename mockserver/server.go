@@ -168,6 +168,7 @@ func (cfg Config) check() error {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/", serveNothing)
 	mux.HandleFunc("/rest/v1/", s.serveREST)
 	mux.Handle("/auth/v1/", s.auth)
 	mux.HandleFunc("/realtime/v1/websocket", s.serveSocket)
@@ -177,15 +178,26 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/healthcheck", s.serveHealthcheck)
 	s.broadcastRoutes(mux)
 	if s.admin != nil {
-		mux.Handle("/mock/v1/", s.admin.routes())
+		mux.Handle("/mock/v1/", ownHost(s.url, s.admin.routes()))
 	}
 	if s.inspector != nil {
-		mux.Handle("/{$}", s.inspector.routes())
-		mux.Handle("/inspect", s.inspector.routes())
-		mux.Handle("/inspect/", s.inspector.routes())
+		pages := ownHost(s.url, s.inspector.routes())
+		mux.Handle("/{$}", pages)
+		mux.Handle("/inspect", pages)
+		mux.Handle("/inspect/", pages)
 		return s.logged(s.inspector.noted(mux))
 	}
 	return s.logged(mux)
+}
+
+// serveNothing answers for what there is not, as a project's gateway does.
+func serveNothing(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.Method == http.MethodOptions {
+		allowAll(w, r)
+		return
+	}
+	writeJSON(w, http.StatusNotFound, map[string]string{"message": "no Route matched with those values"})
 }
 
 // logged tells the logger of each request: the path, which holds no keys, and

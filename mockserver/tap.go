@@ -89,6 +89,13 @@ func (t *tap) since(n uint64, most int) []passed {
 	return append([]passed(nil), t.list[len(t.list)-fresh:]...)
 }
 
+// last returns the number of what passed last.
+func (t *tap) last() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count
+}
+
 // get returns the n-th.
 func (t *tap) get(n uint64) (passed, bool) {
 	t.mu.Lock()

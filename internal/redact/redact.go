@@ -5,6 +5,7 @@ package redact
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"regexp"
@@ -26,13 +27,31 @@ func init() {
 		"access_token", "api_key", "apikey", "auth_code", "authorization", "captcha_token", "client_secret", "code_verifier",
 		"cookie", "hashed_token", "id_token", "jwt", "jwt_secret", "password", "provider_refresh_token", "provider_token",
 		"proxy-authorization", "refresh_token", "secret", "service_role_key", "set-cookie", "token", "token_hash", "user_token",
-		"x-api-key",
+		"x-api-key", "auth_token", "nonce", "session_token", "headers", "x-supabase-api-key",
 	} {
 		secrets[name] = true
 	}
 }
 
-func isSecret(name string) bool { return secrets[strings.ToLower(name)] }
+// secretParts make a name secret that has them anywhere, however its words are
+// joined.
+var secretParts = []string{"password", "passwd", "passphrase", "secret", "accesstoken", "refreshtoken", "idtoken", "authtoken", "apikey", "privatekey", "credential", "otp"}
+
+var joints = strings.NewReplacer("_", "", "-", "", " ", "")
+
+func isSecret(name string) bool {
+	name = strings.ToLower(name)
+	if secrets[name] {
+		return true
+	}
+	name = joints.Replace(name)
+	for _, part := range secretParts {
+		if strings.Contains(name, part) && (part != "otp" || name == part || name == "totp") {
+			return true
+		}
+	}
+	return false
+}
 
 var (
 	// jwt is two JSON objects in base64url, and what follows them. An object
@@ -41,6 +60,10 @@ var (
 	// key is a key of the newer kind, or a personal access token.
 	key    = regexp.MustCompile(`\b(sb_(?:secret|publishable)_|sbp_)[A-Za-z0-9_-]+`)
 	bearer = regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}`)
+	// dsn is a URL with a password.
+	dsn = regexp.MustCompile(`\b([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@"\\]*:)[^\s/@"\\]+@`)
+	// packed is base64 that is long enough for a secret with a name.
+	packed = regexp.MustCompile(`[A-Za-z0-9+/_-]{32,}={0,2}`)
 	query  = regexp.MustCompile(`(?i)([?&#](?:apikey|api_key|access_token|refresh_token|id_token|token|token_hash|jwt|password)=)[^&#\s"\\]+`)
 )
 
@@ -59,6 +82,12 @@ func plain(b []byte) []byte {
 	if i := bytes.IndexAny(b, "bB"); i >= 0 && bytes.ContainsAny(b[i:], " \t") {
 		b = bearer.ReplaceAll(b, []byte("${1}"+Mark))
 	}
+	if bytes.Contains(b, []byte("://")) {
+		b = dsn.ReplaceAll(b, []byte("${1}"+Mark+"@"))
+	}
+	if len(b) >= 32 {
+		b = packed.ReplaceAllFunc(b, unpacked)
+	}
 	if bytes.IndexByte(b, '=') >= 0 {
 		b = query.ReplaceAll(b, []byte("${1}"+Mark))
 	}
@@ -70,6 +99,17 @@ func plain(b []byte) []byte {
 	if open := escape.ReplaceAllFunc(b, unescaped); !bytes.Equal(open, b) {
 		if safe := plain(open); !bytes.Equal(safe, open) {
 			return safe
+		}
+	}
+	return b
+}
+
+// unpacked redacts base64 of JSON that has a secret in it.
+func unpacked(b []byte) []byte {
+	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		raw, err := encoding.DecodeString(strings.TrimRight(string(b), "="))
+		if err == nil && bytes.IndexByte(raw, '"') >= 0 && !bytes.Equal(text(raw, maxDepth), raw) {
+			return []byte(Mark)
 		}
 	}
 	return b
@@ -119,6 +159,10 @@ func text(b []byte, depth int) []byte {
 		case bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte(":")):
 			secret = isSecret(decoded(literal))
 			out = append(out, value(literal, depth)...)
+			if n := container(b); secret && n > 0 {
+				out = append(out, `:"`+Mark+`"`...)
+				b, secret = b[n:], false
+			}
 		case secret:
 			out = append(out, `"`+Mark+`"`...)
 		default:
@@ -126,6 +170,31 @@ func text(b []byte, depth int) []byte {
 		}
 	}
 	return out
+}
+
+// container returns the length of a colon and the array or object behind it, or of
+// all that there is of them; 0: there is none.
+func container(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '"':
+			i += stringEnd(b[i:]) - 1
+		case c == '[' || c == '{':
+			depth++
+		case c == ']' || c == '}':
+			if depth--; depth <= 0 {
+				return i + 1
+			}
+		}
+		if c := b[i]; depth == 0 && c != ':' && c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return 0
+		}
+	}
+	if depth > 0 {
+		return len(b)
+	}
+	return 0
 }
 
 var number = regexp.MustCompile(`-?[0-9][0-9.eE+-]*`)
@@ -199,8 +268,14 @@ func Frame(v phoenix.Version, from phoenix.Side, binary bool, frame []byte) []by
 		return Text(frame)
 	}
 	m, err := phoenix.Decode(v, from, true, frame)
-	if err != nil {
-		return plain(frame)
+	if err != nil { // nobody knows what is in it, if it is long enough for anything
+		switch {
+		case len(frame) < 8:
+			return frame
+		case json.Valid(frame):
+			return Text(frame)
+		}
+		return []byte(Mark)
 	}
 	safe := m
 	safe.Topic, safe.Event, safe.UserEvent = String(m.Topic), String(m.Event), String(m.UserEvent)
@@ -211,7 +286,7 @@ func Frame(v phoenix.Version, from phoenix.Side, binary bool, frame []byte) []by
 	}
 	b, _, err := phoenix.Append(nil, v, from, safe)
 	if err != nil {
-		return plain(frame)
+		return []byte(Mark)
 	}
 	return b
 }

@@ -23,7 +23,7 @@ func TestText(t *testing.T) {
 		{`{"access_token":"opaque"}`, `{"access_token":"[redacted]"}`},
 		{`{"access\u005ftoken" : "opaque"}`, `{"access\u005ftoken" : "[redacted]"}`},
 		{`{"Password":1234,"n":5,"refresh_token":null}`, `{"Password":"[redacted]","n":5,"refresh_token":null}`},
-		{`{"token":["a","b"],"x":"c"}`, `{"token":["[redacted]","[redacted]"],"x":"c"}`},
+		{`{"token":["a","b"],"x":"c"}`, `{"token":"[redacted]","x":"c"}`},
 		{`{"x":"before ` + token + ` after"}`, `{"x":"before [redacted] after"}`},
 		{`{"x":"\u0065yJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJyb2xlIjoiYW5vbiJ9.sig"}`, `{"x":"[redacted]"}`},
 		{`{"x":"{\"apikey\":\"opaque\",\"y\":\"<\\\"\"}"}`, `{"x":"{\"apikey\":\"[redacted]\",\"y\":\"<\\\"\"}"}`},
@@ -79,7 +79,7 @@ func TestBinaryFramesKeepTheirForm(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `{"token":"[redacted]","n":1}`, string(got.Payload))
 	require.Equal(t, "realtime:a", got.Topic)
-	require.Equal(t, "\xff[redacted]\x00", string(redact.Frame(phoenix.V1, phoenix.FromClient, true, []byte("\xff"+token+"\x00"))))
+	require.Equal(t, "[redacted]", string(redact.Frame(phoenix.V1, phoenix.FromClient, true, []byte("\xff"+token+"\x00"))), "nobody knows what is in it")
 }
 
 func TestURL(t *testing.T) {

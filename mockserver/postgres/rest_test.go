@@ -210,7 +210,8 @@ func TestREST(t *testing.T) {
 	})
 
 	t.Run("description", func(t *testing.T) {
-		got := anon.do("GET", "/rest/v1/", "")
+		require.Equal(t, 403, anon.do("GET", "/rest/v1/", "").status)
+		got := anon.do("GET", "/rest/v1/", "", "apikey: "+s.ServiceKey(), "Authorization: Bearer "+s.AnonKey())
 		require.Equal(t, 200, got.status)
 		require.Contains(t, got.body, `"id":{"description":"Note:\nThis is a Primary Key.\u003cpk/\u003e","format":"bigint","type":"integer"}`)
 		require.NotContains(t, got.body, "hidden")

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -48,6 +49,10 @@ type Server struct {
 func New(ctx context.Context, opts Options) (_ *Server, err error) {
 	if opts.Config.InMemory {
 		return nil, errors.New("postgres: Config.InMemory is for virtual time, which a database does not have")
+	}
+	if opts.DatabaseURL != "" && opts.Config.JWTSecret == "" {
+		// With the published secret any web page could sign itself into the database.
+		opts.Config.JWTSecret = rand.Text() + rand.Text()
 	}
 	s := &Server{url: opts.DatabaseURL}
 	defer func() {

@@ -34,6 +34,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	flags.SetOutput(errOut)
 	schema := flags.String("schema", "", "`file` with tables and users in JSON; none: a small demo")
 	addr := flags.String("addr", "127.0.0.1:54321", "TCP `address` to listen on")
-	secret := flags.String("secret", mockserver.DefaultSecret, "the JWT `secret` of the project")
+	secret := flags.String("secret", "", "the JWT `secret` of the project; none: that of $MOCKSERVER_SECRET, or Supabase's local one")
 	limits := flags.Bool("limits", false, "limit rates, sizes and numbers as a self-hosted project does")
 	proxy := flags.String("proxy", "", "`URL` of a project: pass everything on to it and record it")
 	record := flags.String("record", "", "`file` to record to, which must not exist")
@@ -99,7 +100,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		err = passOn(ctx, out, *record, mockserver.RecorderConfig{Upstream: *proxy, Addr: *addr, Logger: log})
 	default:
 		err = serve(ctx, out, *schema, func(cfg *mockserver.Config) {
-			cfg.Addr, cfg.JWTSecret, cfg.Inspector, cfg.Logger = *addr, *secret, true, log
+			cfg.Addr, cfg.JWTSecret, cfg.Inspector, cfg.Logger = *addr, cmp.Or(*secret, os.Getenv("MOCKSERVER_SECRET")), true, log
 			if *limits {
 				cfg.Limits = mockserver.RealisticLimits()
 			}
@@ -133,6 +134,9 @@ func serve(ctx context.Context, out io.Writer, schema string, set func(*mockserv
 func load(path string) (mockserver.Config, error) {
 	if path == "" {
 		return mockserver.Demo(), nil
+	}
+	if info, err := os.Stat(path); filepath.Ext(path) == ".sql" || err == nil && info.IsDir() {
+		return mockserver.Config{}, fmt.Errorf("mockserver: -schema %s: tables in memory are described in JSON; SQL needs -postgres", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -105,6 +105,8 @@ func TestErrors(t *testing.T) {
 		{[]string{"-nope"}, 2, "flag provided but not defined"},
 		{[]string{"schema.json"}, 2, `what is "schema.json"? There are only flags`},
 		{[]string{"-schema", filepath.Join(t.TempDir(), "none.json")}, 1, "no such file"},
+		{[]string{"-schema", "schema.sql"}, 1, "-schema schema.sql: tables in memory are described in JSON; SQL needs -postgres"},
+		{[]string{"-schema", t.TempDir()}, 1, "SQL needs -postgres"},
 		{[]string{"-schema", bad}, 1, "table public.t: column x: it is in the primary key but not in the table"},
 		{[]string{"-proxy", "http://localhost:1"}, 1, "-proxy and -record belong together"},
 		{[]string{"-record", "x"}, 1, "-proxy and -record belong together"},

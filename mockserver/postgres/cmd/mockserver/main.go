@@ -22,6 +22,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -77,13 +78,13 @@ func parse(args []string, errOut io.Writer) (settings, error) {
 	o := &s.options
 	flags.StringVar(&s.schema, "schema", "", "`file` of SQL, or a directory of them; none: a small demo")
 	flags.StringVar(&s.user, "user", "", "`email` of a user to make; none: ann@example.com on a private database")
-	flags.StringVar(&o.DatabaseURL, "db", "", "`URL` of a PostgreSQL to work on; none: a private one is started")
+	flags.StringVar(&o.DatabaseURL, "db", "", "`URL` of a PostgreSQL to work on, also as $MOCKSERVER_DB; none: a private one is started")
 	flags.StringVar(&o.Cluster.Dir, "dir", "", "`directory` of the private PostgreSQL; none: a temporary one")
 	flags.StringVar(&o.Cluster.BinDir, "pg-bin", "", "`directory` of initdb and postgres; none: the newest that is found")
 	flags.StringVar(&o.Cluster.Addr, "pg-addr", "127.0.0.1:54322", "TCP `address` of the private PostgreSQL")
-	flags.StringVar(&o.Cluster.Password, "pg-password", "postgres", "`password` of the private PostgreSQL")
+	flags.StringVar(&o.Cluster.Password, "pg-password", "", "`password` of the private PostgreSQL; none: that of $MOCKSERVER_PG_PASSWORD, or \"postgres\"")
 	flags.StringVar(&o.Config.Addr, "addr", "127.0.0.1:54321", "TCP `address` to listen on")
-	flags.StringVar(&o.Config.JWTSecret, "secret", mockserver.DefaultSecret, "the JWT `secret` of the project")
+	flags.StringVar(&o.Config.JWTSecret, "secret", "", "the JWT `secret` of the project; none: that of $MOCKSERVER_SECRET, or with -db a random one, or Supabase's local one")
 	flags.BoolVar(&o.Exact, "exact", false, "values as they are, and not as garbled as the real server's")
 	fast := flags.Bool("fast", false, "changes at once, and not within half a second as with the real server")
 	limits := flags.Bool("limits", false, "limit rates, sizes and numbers as a self-hosted project does")
@@ -95,6 +96,9 @@ func parse(args []string, errOut io.Writer) (settings, error) {
 		fmt.Fprintf(errOut, "mockserver: what is %q? There are only flags; see -h.\n", flags.Arg(0))
 		return s, errors.New("an argument that is no flag")
 	}
+	o.DatabaseURL = cmp.Or(o.DatabaseURL, os.Getenv("MOCKSERVER_DB"))
+	o.Cluster.Password = cmp.Or(o.Cluster.Password, os.Getenv("MOCKSERVER_PG_PASSWORD"), "postgres")
+	o.Config.JWTSecret = cmp.Or(o.Config.JWTSecret, os.Getenv("MOCKSERVER_SECRET"))
 	if *fast {
 		o.Config.Timing = mockserver.Fast()
 	}
