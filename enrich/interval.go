@@ -1,6 +1,10 @@
 package enrich
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/gapless-go/gapless/internal/heap"
+)
 
 // intervals are the windows around each event. A left waits for rights up to
 // after behind it, a right for lefts up to before behind it.
@@ -10,7 +14,7 @@ type intervals[K comparable, L, R any] struct {
 	lanes         map[K]*lane[L, R]
 	// ends has the end of each event's wait. Those of one side of a lane end in
 	// the order of their times.
-	ends heap[ending[K]]
+	ends heap.Heap[ending[K]]
 }
 
 type ending[K comparable] struct {
@@ -50,7 +54,7 @@ func (n *intervals[K, L, R]) left(k K, at int64, v *L) bool {
 		}
 	}
 	lane.lefts = slices.Insert(lane.lefts, from(lane.lefts, at+1), event)
-	n.ends.push(at+n.after, ending[K]{k, true})
+	n.ends.Push(at+n.after, ending[K]{k, true})
 	n.hold(1)
 	return true
 }
@@ -66,7 +70,7 @@ func (n *intervals[K, L, R]) right(k K, at int64, v *R) bool {
 		}
 	}
 	lane.rights = slices.Insert(lane.rights, from(lane.rights, at+1), event)
-	n.ends.push(at+n.before, ending[K]{k, false})
+	n.ends.Push(at+n.before, ending[K]{k, false})
 	n.hold(1)
 	return true
 }
@@ -91,27 +95,27 @@ func (n *intervals[K, L, R]) next() (end int64, ok bool) {
 	if len(n.ends) == 0 {
 		return 0, false
 	}
-	return n.ends[0].at + 1, true
+	return n.ends[0].At + 1, true
 }
 
 func (n *intervals[K, L, R]) closeNext() bool {
-	e := n.ends.pop()
-	lane := n.lanes[e.value.key]
+	e := n.ends.Pop()
+	lane := n.lanes[e.Value.key]
 	n.hold(-1)
 	more := true
-	if e.value.left {
+	if e.Value.left {
 		var l kept[L]
 		if l, lane.lefts = shift(lane.lefts); !l.paired {
-			more = n.alone(e.value.key, l.value, nil, l.at-n.before, l.at+n.after)
+			more = n.alone(e.Value.key, l.value, nil, l.at-n.before, l.at+n.after)
 		}
 	} else {
 		var r kept[R]
 		if r, lane.rights = shift(lane.rights); !r.paired {
-			more = n.alone(e.value.key, nil, r.value, r.at-n.after, r.at+n.before)
+			more = n.alone(e.Value.key, nil, r.value, r.at-n.after, r.at+n.before)
 		}
 	}
 	if len(lane.lefts)+len(lane.rights) == 0 {
-		delete(n.lanes, e.value.key)
+		delete(n.lanes, e.Value.key)
 	}
 	return more
 }

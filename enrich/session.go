@@ -1,6 +1,10 @@
 package enrich
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/gapless-go/gapless/internal/heap"
+)
 
 // sessions are windows that the events of a key make.
 type sessions[K comparable, L, R any] struct {
@@ -9,7 +13,7 @@ type sessions[K comparable, L, R any] struct {
 	lanes    map[K]*visits[L, R]
 	// ends has for each lane an end that the first session in it does not end
 	// before. Others of a lane are out of date.
-	ends heap[K]
+	ends heap.Heap[K]
 }
 
 // visits is the events of one key, by their times.
@@ -64,7 +68,7 @@ func (s *sessions[K, L, R]) add(k K, v visit[L, R]) {
 func (s *sessions[K, L, R]) expect(k K, lane *visits[L, R], end int64) {
 	if end < lane.end {
 		lane.end = end
-		s.ends.push(end, k)
+		s.ends.Push(end, k)
 	}
 }
 
@@ -86,28 +90,28 @@ func (s *sessions[K, L, R]) first(lane *visits[L, R]) (n int, end int64) {
 func (s *sessions[K, L, R]) next() (end int64, ok bool) {
 	for len(s.ends) > 0 {
 		first := s.ends[0]
-		lane, there := s.lanes[first.value]
-		if !there || lane.end != first.at {
-			s.ends.pop()
+		lane, there := s.lanes[first.Value]
+		if !there || lane.end != first.At {
+			s.ends.Pop()
 			continue
 		}
-		if first.at > less(s.time.now, s.time.grace) {
-			return first.at, true // it does not end before, which is enough to know
+		if first.At > less(s.time.now, s.time.grace) {
+			return first.At, true // it does not end before, which is enough to know
 		}
 		_, end := s.first(lane)
-		if end == first.at {
+		if end == first.At {
 			return end, true
 		}
-		s.ends.pop()
+		s.ends.Pop()
 		lane.end = forever
-		s.expect(first.value, lane, end)
+		s.expect(first.Value, lane, end)
 	}
 	return 0, false
 }
 
 // closeNext closes the session that next has found.
 func (s *sessions[K, L, R]) closeNext() bool {
-	k := s.ends.pop().value
+	k := s.ends.Pop().Value
 	lane := s.lanes[k]
 	n, end := s.first(lane)
 	session := lane.events[:n]

@@ -204,7 +204,7 @@ func TestErrorsAreJudged(t *testing.T) {
 		for _, l := range store.Letters() {
 			reasons[l.Key] = l.Reason
 		}
-		require.Equal(t, map[string]string{"1": "it is no use: not a mail address", "3": "deliver: the effect panicked: oops", "5": down.Error()}, reasons)
+		require.Equal(t, map[string]string{"1": "it is no use: not a mail address", "3": "panic in a handler: oops", "5": down.Error()}, reasons)
 	})
 }
 

@@ -7,9 +7,18 @@
 //	                          └────────▶ dead letter; position past all that is over
 //
 // A [Consumer] hands the values out to workers, in order within each lane. It
-// tries again what fails, with growing pauses, and puts aside what goes on to
-// fail: a dead letter with the reason, in the [Store]. One bad value holds up
-// its lane for so long, and no other.
+// tries again what fails, with growing pauses, and buries what goes on to fail: a
+// dead letter with the reason, in the [Store]. One bad value holds up its lane for
+// so long, and no other. Burying is final: the key counts as done, however often
+// the value is delivered, until Retry of the store takes the letter back.
+//
+// # Stopping
+//
+// End the context of [Consumer.Run] and wait until it returns. Nothing more is
+// pulled and no attempt begins; those under way have Consumer.Grace to end, so that
+// no request is cut whose receiver may have it already; what was done is marked, and
+// the position is saved. Give the process more time to stop than Grace and the 10 s
+// in which the position is saved.
 //
 // # What it promises
 //
@@ -22,8 +31,14 @@
 //
 // Once it is where the mark and the effect are one transaction: in [Postgres],
 // for what is written through the *sql.Tx. For an effect elsewhere (a mail, a
-// request) the process may end between effect and mark, in every store; give the
-// key along for the other side to know the repetition by.
+// request) the process may end between effect and mark, in every store; pass the
+// key along for the other side to recognize the repetition by. A mark that cannot be
+// written while the process lives repeats nothing: it is tried again alone. In
+// Postgres that is not so: mark and commit are one, and if the commit fails the
+// handler is called again.
+//
+// A restart is given again what was handled behind a value that was not. It is
+// recognized by its marks, so the store must remember as many keys.
 //
 // # Stores
 //

@@ -2,18 +2,23 @@ package deliver
 
 import (
 	"errors"
-	"fmt"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // Retry says how often an effect that fails is tried. Between two tries is a
 // random time of up to Min, twice that, and so on up to Max; see Later.
 type Retry struct {
-	// Attempts is how many tries there are before the value is buried. 0: 10.
+	// Attempts is how many tries there are before the value is buried. 0: 10. A
+	// *StoreError, such as a lost connection, does not count, and neither do the
+	// first 100 tries that end in a conflict of transactions (an SQLSTATE of class
+	// 40: a serialization failure or a deadlock).
 	Attempts int
 	Min, Max time.Duration // 0: 100 ms and 1 minute
-	// Temporary, if set, tells errors that say nothing against the value, such as
-	// a service that is down: they are tried again for ever and do not count.
+	// Temporary, if set, reports errors that say nothing against the value, such as
+	// that of a service that is down: they are tried again for ever and do not
+	// count.
 	Temporary func(error) bool
 }
 
@@ -76,14 +81,19 @@ const (
 	giveUp
 )
 
-// judge decides about an error of an attempt, which is the nth that counts.
-func (r Retry) judge(err error, nth int) verdict {
+// maxConflicts is after how many tries a conflict counts as an attempt: one that
+// is there each time is the effect's own.
+const maxConflicts = 100
+
+// judge decides about an error of an attempt, which is the nth that counts, behind
+// so many tries.
+func (r Retry) judge(err error, nth, tries int) verdict {
 	var store *StoreError
 	var final *permanent
 	switch {
 	case errors.As(err, &final):
 		return giveUp
-	case errors.As(err, &store), r.Temporary != nil && r.Temporary(err):
+	case errors.As(err, &store), sqlClass(err) == "40" && tries < maxConflicts, r.temporary(err):
 		return waiting
 	case nth >= r.Attempts:
 		return giveUp
@@ -91,10 +101,14 @@ func (r Retry) judge(err error, nth int) verdict {
 	return again
 }
 
-// PanicError is an effect that panicked: a failed attempt like any other.
-type PanicError struct {
-	Value any
-	Stack []byte
+// temporary asks the user's function. One that panics says nothing.
+func (r Retry) temporary(err error) (yes bool) {
+	if r.Temporary != nil {
+		_ = rescue.Do("a Retry's Temporary", func() error { yes = r.Temporary(err); return nil })
+	}
+	return yes
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("deliver: the effect panicked: %v", e.Value) }
+// PanicError is a panic of a function that was given to a Consumer. That of a
+// handler is a failed attempt like any other.
+type PanicError = rescue.Error

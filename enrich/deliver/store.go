@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,15 +15,19 @@ import (
 //
 // Its errors, but those of an effect, are *StoreErrors.
 type Store[Tx any] interface {
-	// Once runs an effect, unless it was done before under the key, and remembers
-	// the key if it succeeds. An effect that fails, or whose error is returned, is
-	// not remembered. Two calls with one key at once run one after the other. An
-	// empty key is never remembered.
+	// Once runs an effect, unless it was done before under the key or the key was
+	// buried, and remembers the key if it succeeds. An effect that fails, or whose
+	// error is returned, is not remembered. Two calls with one key at once run one
+	// after the other. An empty key is never remembered.
+	//
+	// The key may be any string. An error that is the value's own (of its key, or of
+	// what its effect has done to the transaction) is no *StoreError.
 	Once(ctx context.Context, key string, effect func(ctx context.Context, tx Tx) error) (before bool, err error)
 	// Position returns the last position that was saved; empty if none was.
 	Position(ctx context.Context) (string, error)
 	SavePosition(ctx context.Context, position string) error
-	// Bury keeps a letter; a later one of the same key takes its place.
+	// Bury keeps a letter, whatever the bytes of its texts; a later one of the same
+	// key takes its place. The key counts as done from now on.
 	Bury(ctx context.Context, letter Letter) error
 }
 
@@ -33,7 +38,7 @@ type None struct{}
 type Letter struct {
 	Key      string    `json:"key"`
 	Position string    `json:"position,omitempty"`
-	Reason   string    `json:"reason"` // the last error
+	Reason   string    `json:"reason"` // the last error, in one line
 	Attempts int       `json:"attempts"`
 	Value    []byte    `json:"value"` // as Consumer.Encode wrote it
 	At       time.Time `json:"at"`
@@ -92,9 +97,9 @@ func (m *Memory) Bury(_ context.Context, letter Letter) error {
 		m.order = append(m.order, letter.Key)
 	}
 	m.letters[letter.Key] = letter
+	m.marks.bury(letter.Key)
 	if len(m.order) > m.max {
-		delete(m.letters, m.order[0])
-		m.order = m.order[1:]
+		m.remove(m.order[0])
 	}
 	return nil
 }
@@ -110,88 +115,18 @@ func (m *Memory) Letters() []Letter {
 	return out
 }
 
-// marks are keys whose effect was done, the last ones, and those whose effect is
-// under way.
-type marks struct {
-	mu   *sync.Mutex
-	max  int
-	done map[string]struct{}
-	ring []string
-	next int // place in the ring, once it is full
-	busy map[string]chan struct{}
-}
-
-func newMarks(max int) marks {
-	return marks{mu: new(sync.Mutex), max: max, done: map[string]struct{}{}, busy: map[string]chan struct{}{}}
-}
-
-// once runs an effect under a key; keep makes that durable.
-func (m *marks) once(ctx context.Context, key string, effect func(context.Context, None) error, keep func() error) (bool, error) {
-	if key == "" {
-		return false, effect(ctx, None{})
-	}
-	before, err := m.enter(ctx, key)
-	if before || err != nil {
-		return before, err
-	}
-	done := false
-	defer func() { m.leave(key, done) }() // also of an effect that panics
-	if err := effect(ctx, None{}); err != nil {
-		return false, err
-	}
-	if err := keep(); err != nil {
-		return false, &StoreError{"mark", err}
-	}
-	done = true
-	return false, nil
-}
-
-// enter waits until nobody else works on the key.
-func (m *marks) enter(ctx context.Context, key string) (before bool, err error) {
-	for {
-		m.mu.Lock()
-		_, done := m.done[key]
-		other, busy := m.busy[key]
-		if !done && !busy {
-			m.busy[key] = make(chan struct{})
-		}
-		m.mu.Unlock()
-		if done || !busy {
-			return done, nil
-		}
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-	}
-}
-
-func (m *marks) leave(key string, done bool) {
+// Retry removes a letter and returns it; false if there is none. Its key counts as
+// new: its value is handled when it is delivered again.
+func (m *Memory) Retry(_ context.Context, key string) (Letter, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	close(m.busy[key])
-	if delete(m.busy, key); done {
-		m.add(key)
-	}
+	l, there := m.letters[key]
+	m.remove(key)
+	return l, there, nil
 }
 
-func (m *marks) add(key string) {
-	if _, there := m.done[key]; there {
-		return
-	}
-	if m.done[key] = struct{}{}; len(m.ring) < m.max {
-		m.ring = append(m.ring, key)
-		return
-	}
-	delete(m.done, m.ring[m.next])
-	m.ring[m.next] = key
-	m.next = (m.next + 1) % m.max
-}
-
-// keys returns the keys, the oldest first.
-func (m *marks) keys() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return append(append(make([]string, 0, len(m.ring)), m.ring[m.next:]...), m.ring[:m.next]...)
+func (m *Memory) remove(key string) {
+	delete(m.letters, key)
+	m.order = slices.DeleteFunc(m.order, func(k string) bool { return k == key })
+	m.marks.release(key)
 }

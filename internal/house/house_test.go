@@ -23,7 +23,7 @@ const (
 // layers are the packages of the core from the bottom up. A package imports
 // only from layers below its own.
 var layers = [][]string{
-	{"internal/text", "internal/phoenix", "internal/backoff", "internal/origin", "internal/patience", "internal/atomicfile", "internal/pghash"},
+	{"internal/text", "internal/phoenix", "internal/backoff", "internal/origin", "internal/patience", "internal/atomicfile", "internal/heap", "internal/pghash"},
 	{"internal/rescue", "internal/redact"},
 	{"internal/secret", "internal/rowjson"},
 	{"cdc"},

@@ -1,11 +1,16 @@
 package postgres_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -233,9 +238,19 @@ func TestDeliverPoison(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "40", at)
 
-	// Put right, it is done when it is delivered again.
+	// Put right, it is done when somebody asks and it is delivered again.
 	_, err = till.db.ExecContext(t.Context(), `delete from receipts where payment = 20`)
 	require.NoError(t, err)
+	require.NoError(t, c.Run(t.Context(), enrich.Of(all[19])))
+	require.Equal(t, 3, failures, "a buried value is not tried again")
+	store := deliver.NewPostgres(till.db, "till")
+	l, there, err := store.Retry(t.Context(), "20")
+	require.NoError(t, err)
+	require.True(t, there)
+	require.Equal(t, letters[0], l)
+	_, there, err = store.Retry(t.Context(), "20")
+	require.NoError(t, err)
+	require.False(t, there)
 	require.NoError(t, c.Run(t.Context(), enrich.Of(all[19])))
 	till.once(1, 40)
 }
@@ -259,4 +274,198 @@ func TestDeliverDeferredConstraint(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 	require.Contains(t, letters[0].Reason, "violates foreign key constraint")
+}
+
+// charge is a value with a key of any bytes and something to be done.
+type charge struct {
+	ID  int
+	Key string
+	Do  string
+}
+
+// incompressible is a text of n bytes that an index has no room for.
+func incompressible(n int) string {
+	b, x := make([]byte, n), uint32(1)
+	for i := range b {
+		x = x*1664525 + 1013904223
+		b[i] = 'A' + byte(x>>27)
+	}
+	return string(b)
+}
+
+// TestDeliver_AValuesOwnErrorHoldsUpNothing: whatever the bytes of its key and of
+// its error, and whenever the server finds fault, the value is handled or buried,
+// those behind it are handled, and the position moves.
+func TestDeliver_AValuesOwnErrorHoldsUpNothing(t *testing.T) {
+	till := newTill(t)
+	_, err := till.db.ExecContext(t.Context(), `create table booking (id int primary key, amount int);
+		create function no_negative() returns trigger language plpgsql as $$ begin if new.amount < 0 then raise exception 'negative'; end if; return null; end $$;
+		create constraint trigger c after insert on booking deferrable initially deferred for each row execute function no_negative()`)
+	require.NoError(t, err)
+	run := func(t *testing.T, db *sql.DB, name string, bad charge, buried int) {
+		store := deliver.NewPostgres(db, name)
+		done := map[int]int{}
+		c := deliver.Consumer[charge, *sql.Tx]{
+			Store: store, Key: func(c charge) string { return c.Key }, Position: func(c charge) string { return c.Key },
+			Retry: deliver.Retry{Attempts: 3, Min: time.Millisecond, Max: 5 * time.Millisecond},
+			Handle: func(ctx context.Context, tx *sql.Tx, c charge) error {
+				done[c.ID]++
+				switch c.Do {
+				case "overlook":
+					_, _ = tx.ExecContext(ctx, `select 1/0`)
+					return nil
+				case "negative":
+					_, err := tx.ExecContext(ctx, `insert into booking values (2, -1)`)
+					return err
+				case "roll back":
+					return tx.Rollback()
+				case "":
+					return nil
+				}
+				return errors.New(c.Do)
+			}}
+		for range 2 { // and again behind a restart
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			require.NoError(t, c.Run(ctx, enrich.Of(charge{1, "first", ""}, bad, charge{3, "third", ""}, charge{4, bad.Key + " behind", ""})))
+			require.Equal(t, 1, done[1])
+			require.Equal(t, 1, done[3])
+			require.Equal(t, 1, done[4])
+			if buried == 0 {
+				require.Equal(t, 1, done[2])
+			} else {
+				require.Equal(t, 3, done[2])
+			}
+			letters, err := store.Letters(t.Context())
+			require.NoError(t, err)
+			require.Len(t, letters, buried)
+			if buried == 1 && len(bad.Key) < 1000 {
+				require.Equal(t, bad.Key, letters[0].Key)
+			}
+			at, err := c.Resume(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, bad.Key+" behind", at)
+		}
+	}
+	for name, bad := range map[string]struct {
+		charge
+		buried int
+	}{
+		"a key with a NUL":               {charge{2, "a\x00b", ""}, 0},
+		"a key that is no UTF-8":         {charge{2, "a\xff", ""}, 0},
+		"a key that looks like one":      {charge{2, `\xff`, ""}, 0},
+		"a key of 4000 bytes":            {charge{2, incompressible(4000), ""}, 0},
+		"such a key, and it fails":       {charge{2, incompressible(4000) + "\x00", "fails"}, 1},
+		"a key with a NUL, and it fails": {charge{2, "a\x00b", "fails"}, 1},
+		"an error text with a NUL":       {charge{2, "2", "fails \x00"}, 1},
+		"an error text that is no UTF-8": {charge{2, "2", "fails \xff"}, 1},
+		"a deferred trigger that raises": {charge{2, "2", "negative"}, 1},
+		"a failed statement, overlooked": {charge{2, "2", "overlook"}, 1},
+		"a transaction that is over":     {charge{2, "2", "roll back"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) { run(t, till.db, name, bad.charge, bad.buried) })
+	}
+	t.Run("a character that the database does not have", func(t *testing.T) {
+		_, err := till.db.ExecContext(t.Context(), `create database narrow encoding 'LATIN1' locale 'C' template template0`)
+		require.NoError(t, err)
+		db, err := sql.Open("pgx", strings.Replace(till.cluster.URL(), "/postgres?", "/narrow?", 1)+"&client_encoding=UTF8")
+		require.NoError(t, err)
+		defer func() { require.NoError(t, db.Close()) }()
+		var encoding string
+		require.NoError(t, db.QueryRowContext(t.Context(), `show server_encoding`).Scan(&encoding))
+		require.Equal(t, "LATIN1", encoding)
+		_, err = db.ExecContext(t.Context(), deliver.Schema)
+		require.NoError(t, err)
+		store := deliver.NewPostgres(db, "narrow")
+		c := deliver.Consumer[charge, *sql.Tx]{Store: store, Key: func(c charge) string { return c.Key },
+			Retry:  deliver.Retry{Attempts: 2, Min: time.Millisecond, Max: time.Millisecond},
+			Handle: func(context.Context, *sql.Tx, charge) error { return nil }}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, c.Run(ctx, enrich.Of(charge{1, "цена", ""}, charge{2, "price", ""})))
+		letters, err := store.Letters(t.Context())
+		require.NoError(t, err)
+		require.Len(t, letters, 1)
+		require.Contains(t, letters[0].Reason, "has no equivalent")
+	})
+}
+
+// TestDeliver_ConflictsDoNotCount: values that are in each other's way, at an
+// isolation at which one of two has to be done again, are none of them buried.
+func TestDeliver_ConflictsDoNotCount(t *testing.T) {
+	till := newTill(t)
+	_, err := till.db.ExecContext(t.Context(), `create table total (n int); insert into total values (0);
+		alter database postgres set default_transaction_isolation = 'repeatable read'`)
+	require.NoError(t, err)
+	db, err := sql.Open("pgx", till.cluster.URL())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	c := till.consumer()
+	c.Store, c.Workers, c.Retry.Attempts = deliver.NewPostgres(db, "conflicts"), 8, 2
+	c.Lane = paymentKey
+	var conflicts atomic.Int64
+	c.Failed = func(p payment, _ int, err error, buried bool) {
+		conflicts.Add(1)
+		if buried {
+			t.Errorf("%v was buried: %v", p, err)
+		}
+	}
+	c.Handle = func(ctx context.Context, tx *sql.Tx, p payment) error {
+		_, err := tx.ExecContext(ctx, `update total set n = n + 1`)
+		return errors.Join(err, ignoreAborted(book(ctx, tx, p), err))
+	}
+	require.NoError(t, c.Run(t.Context(), payments(1, 100)))
+	var n int
+	require.NoError(t, db.QueryRowContext(t.Context(), `select n from total`).Scan(&n))
+	require.Equal(t, 100, n)
+	require.NotZero(t, conflicts.Load())
+}
+
+// consumeUntilKilled is a process of TestDeliver_SurvivesKills.
+func consumeUntilKilled(url string) {
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		panic(err)
+	}
+	c := (&till{db: db}).consumer()
+	at, err := c.Resume(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	first, _ := strconv.Atoi(at)
+	if err := c.Run(context.Background(), payments(first+1, killed)); err != nil {
+		panic(err)
+	}
+}
+
+const killed = 20_000 // payments; more than are done before the last kill
+
+// TestDeliver_SurvivesKills kills two processes that have one store, again and
+// again: of what the first ones to come were given no payment is lost, none is
+// booked twice. 20 rounds, or as many as GAPLESS_KILLS says.
+func TestDeliver_SurvivesKills(t *testing.T) {
+	till := newTill(t)
+	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("GAPLESS_KILLS"), "20"))
+	require.NoError(t, err)
+	for range rounds {
+		var both sync.WaitGroup
+		for range 2 {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), "GAPLESS_TEST_DELIVER="+till.cluster.URL())
+			require.NoError(t, cmd.Start())
+			time.AfterFunc(100*time.Millisecond+time.Duration(rand.IntN(200))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+			both.Go(func() { _ = cmd.Wait() })
+		}
+		both.Wait()
+	}
+	var booked int
+	require.NoError(t, till.db.QueryRowContext(t.Context(), `select coalesce(max(payment), 0) from ledger`).Scan(&booked))
+	require.Greater(t, booked, rounds, "each round does something")
+	at, err := till.consumer().Resume(t.Context())
+	require.NoError(t, err)
+	first, _ := strconv.Atoi(at)
+	last := max(booked, first)
+	require.NoError(t, till.consumer().Run(t.Context(), payments(first+1, last)))
+	till.once(1, last)
+	t.Logf("%d processes were killed, %d payments, each booked once", 2*rounds, last)
 }

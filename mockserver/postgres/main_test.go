@@ -1,12 +1,19 @@
 package postgres_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(all{m}) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv("GAPLESS_TEST_DELIVER"); url != "" {
+		consumeUntilKilled(url)
+		return
+	}
+	goleak.VerifyTestMain(all{m})
+}
 
 // all ends the shared cluster behind the tests, before leaks are looked for.
 type all struct{ *testing.M }

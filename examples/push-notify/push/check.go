@@ -213,7 +213,12 @@ func (c *checking) serveOnce(ctx context.Context, until time.Time, crash bool) e
 	if c.tamper != nil {
 		sender = c.tamper(sender)
 	}
+	var grace time.Duration
+	if crash {
+		grace = -1
+	}
 	s, err := Open(Options{
+		grace:   grace,
 		Project: c.demo.Project(), Senders: Senders{"ledger": sender}, Store: store, MaxAge: checkMaxAge,
 		Settle: 12 * time.Second, Every: time.Second, Log: slog.New(slog.DiscardHandler), Live: true, hurry: true,
 	})

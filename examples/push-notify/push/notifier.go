@@ -32,7 +32,10 @@ type Notifier struct {
 	Late time.Duration
 	// Forget, if set, removes a device that is gone.
 	Forget func(context.Context, Device) error
-	Log    *slog.Logger
+	// Grace is for how long sending may go on when Run is to end; see
+	// deliver.Consumer.
+	Grace time.Duration
+	Log   *slog.Logger
 
 	Counters Counters
 }
@@ -57,6 +60,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 		// devices that cannot be reached holds up the others of the same customer.
 		Lane:     func(e enriched) string { return strconv.FormatInt(e.Left.CustomerID, 10) },
 		Workers:  atOnce,
+		Grace:    n.Grace,
 		Position: func(e enriched) string { return strconv.FormatInt(e.Left.Settled, 10) },
 		Retry:    deliver.Retry{Min: retryMin, Max: retryMax, Temporary: temporary},
 		Failed: func(e enriched, attempt int, err error, buried bool) {

@@ -34,6 +34,7 @@ type Options struct {
 
 	// hurry makes the client notice losses within seconds, for the check.
 	hurry bool
+	grace time.Duration // of the Notifier
 }
 
 // Service is a Notifier with its client and caches.
@@ -103,7 +104,7 @@ func (s *Service) connect(o Options) (err error) {
 		Outbox:    &Outbox{Reader: table, Bell: bell, Fresh: s.fresh(o), Settle: o.Settle, Every: o.Every, Log: o.Log},
 		Customers: s.customers, Devices: byCustomer, Senders: o.Senders, Store: o.Store,
 		First:  func(ctx context.Context) (int64, error) { return table.Before(ctx, time.Now().Add(-o.MaxAge)) },
-		MaxAge: o.MaxAge, Late: min(late, o.MaxAge), Forget: table.Forget, Log: o.Log,
+		MaxAge: o.MaxAge, Late: min(late, o.MaxAge), Forget: table.Forget, Grace: o.grace, Log: o.Log,
 	}
 	if o.Live {
 		return s.listen(o)
