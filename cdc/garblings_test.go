@@ -2,6 +2,7 @@ package cdc_test
 
 import (
 	"encoding/json"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -164,4 +165,91 @@ func filterOf(f garblings.Filter) (cdc.Filter, bool) {
 		"match": func(c string, _ any) cdc.Filter { return cdc.Match(c, "x") }, "imatch": func(c string, _ any) cdc.Filter { return cdc.IMatch(c, "x") },
 	}
 	return ops[f.Operator]("v", value), f.Verdict != garblings.Refused
+}
+
+// What Caveat does not warn of decodes to what SELECT gives: as text where the
+// value is text, a number or a time, and as the same JSON where it is JSON.
+func TestGarblings_IntactDecodesToWhatSelectGives(t *testing.T) {
+	n := 0
+	for _, v := range garblings.Values() {
+		column := cdc.Column{Name: "v", Type: v.Name}
+		if v.Garbling == garblings.Lost || column.Doubtful(json.RawMessage(v.Wire)) {
+			continue
+		}
+		payload := `{"ids":[1],"data":{"schema":"public","table":"t","type":"INSERT","commit_timestamp":"2024-01-02T03:04:05.678Z","errors":null,` +
+			`"columns":[{"name":"v","type":` + quote(v.Name) + `}],"record":{"v":` + v.Wire + `}}}`
+		change, _, err := cdc.Decode([]byte(payload))
+		require.NoError(t, err, "%+v", v)
+		n++
+		if v.Shape != garblings.Scalar && v.Shape != garblings.Domain || slices.Contains([]string{"json", "jsonb", "hstore", "pair", "kept", "int2vector", "oidvector"}, v.Of) {
+			e, err := cdc.As[struct {
+				V json.RawMessage `json:"v"`
+			}](change)
+			require.NoError(t, err, "%+v", v)
+			require.Equal(t, canonical(t, v.REST), canonical(t, string(e.New.V)), "%+v", v)
+			continue
+		}
+		e, err := cdc.As[struct {
+			V string `json:"v"`
+		}](change)
+		if v.Of == "boolean" || isNumber(v.Of) && err != nil {
+			var boolean struct {
+				V any `json:"v"`
+			}
+			require.NoError(t, json.Unmarshal(change.Record, &boolean))
+			require.Equal(t, v.Output == "t", boolean.V, "%+v", v)
+			continue
+		}
+		require.NoError(t, err, "%+v", v)
+		got := e.New.V
+		switch {
+		case isNumber(v.Of) && !strings.Contains(v.Output, "N") && !strings.Contains(v.Output, "I"):
+			require.Equal(t, canonical(t, v.Output), canonical(t, got), "%+v", v)
+			continue
+		case strings.HasPrefix(v.Of, "timestamp"):
+			got = strings.Replace(got, "+00:00", "+00", 1)
+			if got[0] != 'i' && got[0] != '-' {
+				got = strings.Replace(got, "T", " ", 1)
+			}
+		}
+		require.Equal(t, v.Output, got, "%+v", v)
+	}
+	require.Greater(t, n, 1900)
+}
+
+func isNumber(of string) bool {
+	return slices.Contains([]string{"smallint", "integer", "bigint", "real", "double precision"}, of) || strings.HasPrefix(of, "numeric")
+}
+
+func quote(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}
+
+// canonical reads JSON so that numbers that are equal are, however they are
+// written.
+func canonical(t *testing.T, text string) any {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var v any
+	require.NoError(t, d.Decode(&v), text)
+	var walk func(v any) any
+	walk = func(v any) any {
+		switch v := v.(type) {
+		case json.Number:
+			r, ok := new(big.Rat).SetString(v.String())
+			require.True(t, ok, v)
+			return "number " + r.RatString()
+		case []any:
+			for i := range v {
+				v[i] = walk(v[i])
+			}
+		case map[string]any:
+			for k := range v {
+				v[k] = walk(v[k])
+			}
+		}
+		return v
+	}
+	return walk(v)
 }
