@@ -36,6 +36,9 @@ func (s *source[K, T]) askDatabase(ctx context.Context) (known bool, err error) 
 	}
 	s.columns = d.Columns
 	s.facts = facts{level3: true, noRLS: !d.RLS}
+	if err := s.checkFilter(); err != nil {
+		return false, err
+	}
 	return true, s.checkKey(d.Key, true)
 }
 

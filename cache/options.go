@@ -70,6 +70,9 @@ func WithColumns(columns ...string) Option {
 // does not tell of a row that an UPDATE takes out of the filter, nor, if the
 // filter is on other columns than those of the replica identity, of a DELETE:
 // such rows stay in the cache until they are found by Verify or the next load.
+// Where the types of the columns can be learnt, Run refuses a filter that would
+// stop the changes of every subscriber of the project: a *TableError with a
+// *[cdc.ColumnError].
 func WithFilter(f cdc.Filter) Option {
 	return func(o *options) error { o.filter = f; return f.Err() }
 }

@@ -141,7 +141,7 @@ func (t *Table[K, T]) stream(ctx context.Context) error {
 // bindings are the table, and the row of marks: in one subscription, as the
 // order of its changes is what marks are about.
 func (r *runner[K, T]) bindings() []channel.Binding {
-	b := []channel.Binding{{Schema: r.opts.schema, Table: r.name, Filter: r.opts.filter, Columns: r.opts.columns}}
+	b := []channel.Binding{{Schema: r.opts.schema, Table: r.name, Filter: r.source.filter, Columns: r.opts.columns}}
 	if r.markID != "" {
 		b = append(b, channel.Binding{Schema: "public", Table: markTable, Filter: cdc.Eq("id", r.markID), Columns: []string{"seq"}})
 	}

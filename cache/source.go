@@ -24,6 +24,7 @@ type source[K comparable, T any] struct {
 	codec   *postgrest.KeyCodec[K]
 	columns []cdc.Column // with their types, as far as they are known
 	facts   facts
+	filter  cdc.Filter
 
 	conditions []cdc.Condition // of the filter
 	received   *counter        // bytes of answers
@@ -67,7 +68,7 @@ func newSource[K comparable, T any](client *realtime.Client, table string, o opt
 	}
 	conditions, err := o.filter.Conditions()
 	received := &counter{client: client}
-	s := source[K, T]{schema: o.schema, key: key, conditions: conditions, received: received, api: postgrest.Table{
+	s := source[K, T]{schema: o.schema, key: key, filter: o.filter, conditions: conditions, received: received, api: postgrest.Table{
 		Client: received, Schema: o.schema, Name: table, Columns: o.columns, Filter: filter, Total: true}}
 	if err == nil && len(o.primaryKey) > 0 {
 		err = s.setKey(o.primaryKey)
@@ -102,9 +103,22 @@ func (s *source[K, T]) open(ctx context.Context, marked bool) error {
 		return err
 	}
 	for _, c := range d.Columns {
-		s.columns = append(s.columns, cdc.Column{Name: c.Name, Type: typeName(c.Type)})
+		s.columns = append(s.columns, cdc.SQLColumn(c.Name, c.Type))
+	}
+	if err := s.checkFilter(); err != nil {
+		return err
 	}
 	return s.checkKey(d.Key, false)
+}
+
+// checkFilter refuses a filter on which the stream would stop for everybody.
+func (s *source[K, T]) checkFilter() error {
+	filter, err := s.filter.For(s.api.Name, s.columns)
+	if err != nil {
+		return &TableError{Schema: s.schema, Table: s.api.Name, Err: err}
+	}
+	s.filter = filter
+	return nil
 }
 
 // checkKey holds the primary key that the table has against the one that was
@@ -199,25 +213,6 @@ func (s *source[K, T]) fail(err error) error {
 		return err
 	}
 	return &TableError{Schema: s.schema, Table: s.api.Name, Err: err}
-}
-
-// typeName returns pg_type.typname for the name that a type has in SQL, which
-// is what the description of the API has.
-func typeName(sql string) string {
-	if element, isArray := strings.CutSuffix(sql, "[]"); isArray {
-		return "_" + typeName(element)
-	}
-	if name, ok := typeNames[sql]; ok {
-		return name
-	}
-	return sql
-}
-
-var typeNames = map[string]string{
-	"smallint": "int2", "integer": "int4", "bigint": "int8", "real": "float4", "double precision": "float8",
-	"boolean": "bool", "character varying": "varchar", "character": "bpchar", "bit varying": "varbit",
-	"timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
-	"time with time zone": "timetz", "time without time zone": "time",
 }
 
 // temporary reports whether a read may succeed later.

@@ -107,8 +107,15 @@
 //
 // # What Realtime garbles
 //
-// Of char(n) and bit(n) it sends the first character or bit. Of NaN and the
-// infinities in float and numeric columns, and of the JSON value null, it sends
-// null. [Column.Caveat] tells by column. Array bounds are lost. None of this
-// happens to changes that come by Broadcast.
+// Of char(n) and bit(n), and of each element of arrays of them, it sends the
+// first character or bit. Of NaN and the infinities in float and numeric columns,
+// and of the JSON value null, it sends null. [Column.Caveat] says so by column.
+// Array bounds are lost, and the sign of a zero. A json comes as jsonb has it,
+// without the first of equal keys. A json that jsonb cannot hold, such as one with
+// \u0000, and a regproc or regoper whose name is overloaded, end the server's
+// poll: this and other changes are lost for every subscriber, without a word. None
+// of this happens to changes that come by Broadcast.
+//
+// The whole list, by type, is in docs/garbling.md. It is made by a test from every
+// type of PostgreSQL.
 package cdc
