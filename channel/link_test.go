@@ -30,6 +30,8 @@ type link struct {
 	send     error
 	another  bool // there is another token when one is refused
 	failFast bool
+	panics   string // the method that panics, once
+	always   bool   // or each time
 	detached int
 }
 
@@ -40,14 +42,25 @@ func (l *link) Attach(topic string, h wire.Handler) error {
 	}
 	return l.attach
 }
-func (l *link) Detach(string)                      { l.detached++ }
-func (l *link) RequestJoin(_ string, failing bool) { l.requests = append(l.requests, failing) }
-func (l *link) RejectToken(string, error) bool     { return l.another }
-func (l *link) FailFast() bool                     { return l.failFast }
-func (l *link) Version() phoenix.Version           { return phoenix.V2 }
-func (l *link) ServerTime(t time.Time) time.Time   { return t }
-func (l *link) NextRef() phoenix.Ref               { l.refs++; return phoenix.NewRef(l.refs) }
-func (l *link) Observe(n wire.Notice)              { l.notices = append(l.notices, n) }
+func (l *link) Detach(string) { l.detached++ }
+func (l *link) RequestJoin(_ string, failing bool) {
+	l.panic("RequestJoin")
+	l.requests = append(l.requests, failing)
+}
+func (l *link) RejectToken(string, error) bool   { return l.another }
+func (l *link) FailFast() bool                   { return l.failFast }
+func (l *link) Version() phoenix.Version         { return phoenix.V2 }
+func (l *link) ServerTime(t time.Time) time.Time { l.panic("ServerTime"); return t }
+func (l *link) NextRef() phoenix.Ref             { l.panic("NextRef"); l.refs++; return phoenix.NewRef(l.refs) }
+func (l *link) Observe(n wire.Notice)            { l.panic("Observe"); l.notices = append(l.notices, n) }
+func (l *link) panic(method string) {
+	if l.panics == method {
+		if !l.always {
+			l.panics = ""
+		}
+		panic(method)
+	}
+}
 func (l *link) Send(m phoenix.Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,6 +164,10 @@ func (s *subject) requireState(want channel.State) {
 func pause(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+func contextIn(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }
 
 func bubble(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
