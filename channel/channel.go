@@ -61,6 +61,7 @@ type Channel struct {
 	liveSince     time.Time // zero: not live
 	lastConfirmed time.Time // when the stream was whole at the last confirmation
 	lastWhole     time.Time // the same at the last message but changes
+	lastPassing   time.Time // when a gap that was over already was last reported
 	joins         patience.Patience
 	subscribes    patience.Patience
 

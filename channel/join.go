@@ -187,8 +187,9 @@ func (c *Channel) refused(in input, v verdict, why cause) {
 	}
 	switch {
 	case !final:
+		repeated := c.m.state == Degraded && c.reason != nil && c.reason.Error() == why.err.Error()
 		c.apply(in, why)
-		if in != inEnded {
+		if in != inEnded && !repeated {
 			c.note(link.Notice{Refused: why.err})
 		}
 	case in == inSubscribeRefused:

@@ -85,6 +85,20 @@ func (l *link) subscribed(join phoenix.Message) {
 	l.system(join, "postgres_changes", "ok", "Subscribed to PostgreSQL")
 }
 
+// change is an insert into orders.
+func (l *link) change(id int) {
+	l.receive(phoenix.Message{Topic: "realtime:room", Event: phoenix.EventPostgresChanges, Payload: fmt.Appendf(nil,
+		`{"ids":[7],"data":{"schema":"public","table":"orders","type":"INSERT","commit_timestamp":"2026-01-01T00:00:00Z","errors":null,"columns":[{"name":"id","type":"int8"}],"record":{"id":%d}}}`, id)})
+}
+
+func requireID(t *testing.T, c cdc.Change) int64 {
+	t.Helper()
+	require.Nil(t, c.Gap)
+	e, err := cdc.As[struct{ ID int64 }](c)
+	require.NoError(t, err)
+	return e.New.ID
+}
+
 func (l *link) end(join phoenix.Message, event string) {
 	l.receive(phoenix.Message{JoinRef: join.JoinRef, Ref: join.JoinRef, Topic: join.Topic, Event: event})
 }
@@ -246,6 +260,23 @@ func TestSinceWhenAStreamIsNotWhole(t *testing.T) {
 		pause(time.Minute)
 		s.subscribed(join)
 		require.Equal(t, live, s.requireGap(cdc.Resubscribed, false).Since, "since something last came")
+		pause(time.Minute)
+		s.change(1)
+		require.Equal(t, int64(1), requireID(t, <-s.values))
+		changed := time.Now()
+		pause(time.Minute)
+		s.subscribed(join)
+		require.Equal(t, changed, s.requireGap(cdc.Resubscribed, false).Since, "a change counts")
+		s.notices = nil
+		for range 1000 {
+			s.subscribed(join)
+			s.handler.Malformed(&phoenix.MalformedError{Err: errors.New("no JSON")}, time.Now())
+		}
+		require.Empty(t, s.notices, "within a second of one that was reported")
+		s.requireGap(cdc.Resubscribed, false)
+		for len(s.values) > 0 {
+			<-s.values
+		}
 
 		read := time.Now()
 		pause(time.Minute)

@@ -70,7 +70,13 @@ func (c *Channel) apply(in input, why cause) {
 	if e.passing != 0 {
 		g := cdc.Gap{Since: why.since, Until: now, Reason: why.reason, Err: why.err}
 		c.restore(e.passing, g, NoReplay)
-		c.note(link.Notice{Gap: &g})
+		if now.Sub(c.lastPassing) >= time.Second { // a flood of them is not one of notices
+			c.lastPassing = now
+			if in == inUndecodable {
+				c.note(dropNotice(why.err))
+			}
+			c.note(link.Notice{Gap: &g})
+		}
 	}
 	if e.joinOver {
 		c.abandon(why.err)

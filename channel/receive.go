@@ -88,7 +88,6 @@ func (c *Channel) undecodable(err error, whole time.Time) {
 		c.mu.Lock()
 		defer c.unlock()
 		c.lastWhole = whole
-		c.note(dropNotice(err))
 		c.apply(inUndecodable, cause{since: whole, reason: cdc.Undecodable, err: err})
 	})
 }
