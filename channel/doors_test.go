@@ -22,7 +22,7 @@ type deafLink struct {
 func (l *deafLink) Attach(_ string, h link.Handler) error { l.handler = h; return nil }
 func (l *deafLink) Detach(string)                         {}
 func (l *deafLink) RequestJoin(string, bool)              {}
-func (l *deafLink) RejectToken(string) bool               { return true }
+func (l *deafLink) RejectToken(string, error) bool        { return true }
 func (l *deafLink) FailFast() bool                        { return false }
 func (l *deafLink) Version() phoenix.Version              { return phoenix.V2 }
 func (l *deafLink) ServerTime(t time.Time) time.Time      { return t }
