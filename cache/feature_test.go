@@ -473,6 +473,7 @@ func TestACompositeKey(t *testing.T) {
 	for _, level := range []string{"level 0", "level 2"} {
 		inWorld(t, oddConfig(), func(w *world) {
 			require.NoError(t, w.server.Insert("pairs", row(1, "a,b"), row(1, `"q"`), row(2, ""), row(2, "(x)")))
+			w.client = w.newClient(w.server.ServiceKey()) // to which the key is described
 			pairs, err := cache.New(w.client, "pairs", func(p pair) pair { return p }, append(levels()[level](w), cache.WithPageSize(1))...)
 			require.NoError(t, err)
 			w.run(pairs.Run)

@@ -62,18 +62,24 @@ func inWorld(t *testing.T, cfg mockserver.Config, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		server := mockserver.Start(t, cfg)
-		client, err := realtime.New(realtime.Options{URL: server.URL(), Key: server.AnonKey(), HTTPClient: server.HTTPClient(),
-			Token: func(context.Context) (string, time.Time, error) {
-				return server.UserToken(user, time.Hour), time.Time{}, nil
-			}})
-		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
-		t.Cleanup(func() {
-			cancel()
-			require.NoError(t, client.Close(context.Background()))
-		})
-		f(&world{T: t, server: server, client: client, ctx: ctx})
+		w := &world{T: t, server: server, ctx: ctx}
+		w.client = w.newClient(server.AnonKey())
+		t.Cleanup(cancel)
+		f(w)
 	})
+}
+
+// newClient returns a client with an API key and the user's token.
+func (w *world) newClient(key string) *realtime.Client {
+	w.Helper()
+	client, err := realtime.New(realtime.Options{URL: w.server.URL(), Key: key, HTTPClient: w.server.HTTPClient(),
+		Token: func(context.Context) (string, time.Time, error) {
+			return w.server.UserToken(user, time.Hour), time.Time{}, nil
+		}})
+	require.NoError(w, err)
+	w.Cleanup(func() { require.NoError(w, client.Close(context.Background())) })
+	return client
 }
 
 // items makes the cache of the table items and runs it until the test ends.
