@@ -10,13 +10,14 @@ import (
 )
 
 // Full returns the delay before attempt n (the first is 0) with full jitter:
-// uniform between 0 and min·2ⁿ, at most max. Full jitter spreads a crowd of
+// uniform between 0 and least·2ⁿ, at most most. Full jitter spreads a crowd of
 // clients that lost the same server better than a fixed or a half random step.
-func Full(n int, min, max time.Duration) time.Duration {
-	ceiling := max
-	if n < 30 && min<<n < max { // beyond 30 doublings every min is over every sane max
-		ceiling = min << n
+func Full(n int, least, most time.Duration) time.Duration {
+	ceiling := least
+	for ; n > 0 && 0 < ceiling && ceiling < most; n-- {
+		ceiling += min(ceiling, most-ceiling) // which cannot overflow
 	}
+	ceiling = min(ceiling, most)
 	if ceiling <= 0 {
 		return 0
 	}

@@ -31,3 +31,21 @@ func TestFullJitterSpreadsUpToTheCeiling(t *testing.T) {
 		require.GreaterOrEqual(t, most, c.ceiling-c.ceiling/20, "attempt %d never waits long", c.n)
 	}
 }
+
+// No attempt, and no limits, make the wait overflow to nothing.
+func TestFull_DoesNotOverflow(t *testing.T) {
+	for _, least := range []time.Duration{1, time.Second, 18 * time.Second, 30 * time.Second, time.Minute, time.Hour, 1 << 62} {
+		for _, most := range []time.Duration{time.Hour, 24 * time.Hour, 1<<63 - 1} {
+			for n := range 200 {
+				var longest time.Duration
+				for range 20 {
+					d := backoff.Full(n, least, most)
+					require.GreaterOrEqual(t, d, time.Duration(0))
+					require.Less(t, d, most)
+					longest = max(longest, d)
+				}
+				require.True(t, longest > 0 || least == 1 && n < 5, "least %v, attempt %d: no wait", least, n)
+			}
+		}
+	}
+}

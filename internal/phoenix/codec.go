@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // MalformedError is a frame that could not be decoded. Topic and Event are
@@ -61,10 +62,19 @@ func Decode(v Version, from Side, binary bool, frame []byte) (Message, error) {
 	return d.Decode(binary, frame)
 }
 
+// ErrNotUTF8 is a message of a client that is no UTF-8 where it must be: the
+// server closes a socket on such a text frame, and encoding/json would change it.
+var ErrNotUTF8 = errors.New("a topic, an event or a JSON payload is not UTF-8")
+
 // Append appends the wire form of m to dst and says whether it is a binary
 // frame. It fails when m cannot be expressed: a binary message in serializer
-// 1.0.0, or a field of a binary message that is too long.
+// 1.0.0, a field of a binary message that is too long, text of a client that is
+// not UTF-8.
 func Append(dst []byte, v Version, from Side, m Message) (frame []byte, binary bool, err error) {
+	if from == FromClient && !(utf8.ValidString(m.Topic) && utf8.ValidString(m.Event) && utf8.ValidString(m.UserEvent) &&
+		(m.Kind != Text && !m.JSON || utf8.Valid(m.Payload))) {
+		return dst, m.Kind != Text, ErrNotUTF8
+	}
 	switch {
 	case m.Kind != Text && v == V2:
 		frame, err = appendBinary(dst, from, m)

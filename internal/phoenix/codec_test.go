@@ -5,8 +5,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"runtime/metrics"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -206,9 +209,30 @@ func TestReplyReason(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds the two claims that the rest of the module rests on: no
-// frame makes the codec panic, and what decodes encodes back to the same
-// message.
+func TestAppend_RefusesTextOfAClientThatIsNoUTF8(t *testing.T) {
+	for _, m := range []phoenix.Message{
+		{Topic: "realtime:\xff", Event: "e"},
+		{Topic: "t", Event: "\xff"},
+		{Topic: "t", Event: "e", Payload: []byte("{\"a\":\"\xff\"}")},
+		{Kind: phoenix.UserPush, Topic: "t", UserEvent: "\xff"},
+		{Kind: phoenix.UserPush, Topic: "t", UserEvent: "e", JSON: true, Payload: []byte("\"\xff\"")},
+	} {
+		_, _, err := phoenix.Append(nil, phoenix.V2, phoenix.FromClient, m)
+		require.ErrorIs(t, err, phoenix.ErrNotUTF8)
+	}
+	_, _, err := phoenix.Append(nil, phoenix.V2, phoenix.FromClient, phoenix.Message{Kind: phoenix.UserPush, Topic: "t", UserEvent: "e", Payload: []byte{0xff}})
+	require.NoError(t, err, "bytes are bytes")
+}
+
+func allocatedBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// FuzzDecode holds the claims that the rest of the module rests on: no frame
+// makes the codec panic, what decodes encodes back to the same message, and the
+// cost of a frame is in proportion to its length.
 func FuzzDecode(f *testing.F) {
 	for _, name := range []string{"01-join-public.vsn1", "08-broadcast.vsn2", "11-odd-messages.vsn2", "11-odd-messages.vsn1", "15-select.vsn2"} {
 		script, err := transcript.Load(name)
@@ -227,14 +251,23 @@ func FuzzDecode(f *testing.F) {
 		if fromServer {
 			from = phoenix.FromServer
 		}
+		allocated, began := allocatedBytes(), time.Now()
 		m, err := phoenix.Decode(v, from, binary, frame)
+		require.Less(t, time.Since(began), 2*time.Second+time.Duration(len(frame))*time.Microsecond) // on a busy machine
+		require.Less(t, allocatedBytes()-allocated, uint64(1<<20+32*len(frame))) // with those of the fuzzer
 		if err != nil {
 			var bad *phoenix.MalformedError
 			require.True(t, errors.As(err, &bad) || errors.Is(err, phoenix.ErrUnknownKind), "%T", err)
 			return
 		}
 		m.Payload = bytes.Clone(m.Payload)
+		if m.Event == phoenix.EventPostgresChanges && !json.Valid(m.Payload) {
+			return // which whoever decodes the change finds out
+		}
 		again, binaryAgain, err := phoenix.Append(nil, v, from, m)
+		if !utf8.Valid(frame) && errors.Is(err, phoenix.ErrNotUTF8) {
+			return
+		}
 		require.NoError(t, err)
 		require.Equal(t, binary, binaryAgain)
 		m2, err := phoenix.Decode(v, from, binaryAgain, again)
