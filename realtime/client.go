@@ -1,8 +1,9 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -101,10 +102,7 @@ func (c *Client) Connect(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			if why := c.why(); why != nil {
-				return errors.Join(ctx.Err(), why)
-			}
-			return errors.Join(ctx.Err(), errConnecting)
+			return fmt.Errorf("realtime: connecting: %w: %w", ctx.Err(), cmp.Or(c.why(), errConnecting))
 		}
 	}
 }
@@ -232,7 +230,7 @@ func (c *Client) failed(err error) {
 	c.mu.Lock()
 	c.lastErr = err
 	c.mu.Unlock()
-	c.router.waiting(err)
+	c.panicked(c.router.waiting(err))
 }
 
 // why returns why there is no socket, nil where there is one or the first attempt
@@ -252,5 +250,5 @@ func (c *Client) refused(err error) {
 	c.lastErr = err
 	c.signal()
 	c.mu.Unlock()
-	c.router.fail(err)
+	c.panicked(c.router.fail(err))
 }

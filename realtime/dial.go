@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -43,9 +44,9 @@ func (c *Client) dial() (conn *websocket.Conn, w *wire, err error) {
 	case answer != nil && answer.StatusCode != http.StatusSwitchingProtocols:
 		return nil, nil, c.refusedUpgrade(answer)
 	case ctx.Err() != nil:
-		return nil, nil, context.Cause(ctx)
+		err = context.Cause(ctx)
 	}
-	return nil, nil, secret.Scrub(err, c.opts.Key, c.endpoint.u.RawQuery)
+	return nil, nil, fmt.Errorf("realtime: connect %s: %w", c.endpoint, secret.Scrub(err, c.opts.Key, c.endpoint.u.RawQuery))
 }
 
 // refusedUpgrade is the error for an answer that is no upgrade. The websocket library

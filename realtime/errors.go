@@ -27,7 +27,7 @@ var (
 	// ErrTokenExpired is a token source's token that had expired when it came.
 	ErrTokenExpired = errors.New("realtime: the token source returned an expired token")
 
-	errDialTimeout  = errors.New("realtime: connecting took too long")
+	errDialTimeout  = errors.New("it took longer than Options.ConnectTimeout")
 	errJoinStalled  = errors.New("realtime: the server answered neither a join nor the heartbeat behind it")
 	errTokenAwaited = errors.New("realtime: waiting for the token source")
 	errConnecting   = errors.New("realtime: no attempt to connect has ended yet")

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // router finds the channel of a message, and the socket for a channel. It is
@@ -50,8 +52,8 @@ func (r *router) Attach(topic string, h link.Handler) error {
 		return ErrTopicInUse
 	}
 	r.client.demand()
-	if err := r.client.why(); err != nil {
-		h.Waiting(err)
+	if r.current() == nil {
+		h.Waiting(cmp.Or(r.client.why(), errConnecting))
 	}
 	return nil
 }
@@ -168,35 +170,38 @@ func (r *router) up(s *session) {
 }
 
 // down says that the socket is gone. Nothing is received any more.
-func (r *router) down(whole time.Time, err error) {
+func (r *router) down(whole time.Time, err error) error {
 	r.mu.Lock()
 	r.session = nil
 	r.mu.Unlock()
-	for _, h := range r.all() {
-		h.Down(whole, err)
+	return r.each(func(a *attachment) { a.Down(whole, err) })
+}
+
+// each calls f for every channel, also when that panics for one of them.
+func (r *router) each(f func(*attachment)) error {
+	var panics []error
+	for _, a := range r.all() {
+		panics = append(panics, rescue.Do("a channel", func() error { f(a); return nil }))
 	}
+	return errors.Join(panics...)
 }
 
 // waiting tells the channels why there is no socket.
-func (r *router) waiting(err error) {
-	for _, h := range r.all() {
-		h.Waiting(err)
-	}
+func (r *router) waiting(err error) error {
+	return r.each(func(a *attachment) { a.Waiting(err) })
 }
 
 // fail ends every channel.
-func (r *router) fail(err error) {
-	for _, h := range r.all() {
-		h.Fail(err)
-	}
+func (r *router) fail(err error) error {
+	return r.each(func(a *attachment) { a.Fail(err) })
 }
 
 // close ends every channel and takes no more.
-func (r *router) close() {
+func (r *router) close() error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	r.fail(ErrClosed)
+	return r.fail(ErrClosed)
 }
 
 // malformed tells the channels that may have lost a change by a frame that

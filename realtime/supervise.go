@@ -52,7 +52,14 @@ func (c *Client) supervise() {
 
 // end ends every channel, as nobody connects any more.
 func (c *Client) end() {
-	_ = rescue.Do("the end of the client", func() error { c.router.close(); return nil })
+	c.panicked(c.router.close())
+}
+
+// panicked reports panics that ended nothing.
+func (c *Client) panicked(err error) {
+	if err != nil {
+		hook2(c.events, event{level: slog.LevelError, text: "panic", args: []any{"err", err}}, "Hooks.Dropped", c.opts.Hooks.Dropped, "", err)
+	}
 }
 
 // connectOnce lives through one socket. It returns whether there was one, and
@@ -71,7 +78,9 @@ func (c *Client) connectOnce() (connected bool, err error) {
 	if errors.Is(err, ErrClosed) { // no gap: nobody listens any more
 		return true, err
 	}
-	c.router.down(s.wire.proven(), err)
+	if panics := c.router.down(s.wire.proven(), err); panics != nil {
+		err = errors.Join(err, panics)
+	}
 	hook(c.events, event{level: slog.LevelDebug, text: "lost", args: []any{"err", err}}, "Hooks.Lost", c.opts.Hooks.Lost, err)
 	return true, err
 }

@@ -141,7 +141,7 @@ func (s *session) startJoins(ctx context.Context) error {
 // that will not change.
 func (s *session) explain(err error) {
 	if IsPermanent(err) {
-		s.client.router.fail(err)
+		s.client.panicked(s.client.router.fail(err))
 		return
 	}
 	s.mu.Lock()
