@@ -254,7 +254,7 @@ func FuzzDecode(f *testing.F) {
 		allocated, began := allocatedBytes(), time.Now()
 		m, err := phoenix.Decode(v, from, binary, frame)
 		require.Less(t, time.Since(began), 2*time.Second+time.Duration(len(frame))*time.Microsecond) // on a busy machine
-		require.Less(t, allocatedBytes()-allocated, uint64(1<<20+32*len(frame))) // with those of the fuzzer
+		require.Less(t, allocatedBytes()-allocated, uint64(1<<20+32*len(frame)))                     // with those of the fuzzer
 		if err != nil {
 			var bad *phoenix.MalformedError
 			require.True(t, errors.As(err, &bad) || errors.Is(err, phoenix.ErrUnknownKind), "%T", err)
