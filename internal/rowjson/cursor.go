@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 )
 
 // Cursor goes over JSON text once, from front to back, and checks it on the
@@ -20,8 +21,9 @@ type Cursor struct {
 	Text []byte
 	Pos  int
 
-	first  bool // no member of the container that was opened last has been taken
-	failed bool // at Pos
+	first  bool    // no member of the container that was opened last has been taken
+	failed bool    // at Pos
+	has    content // of the string that skip took last
 }
 
 // Err returns an error if the text up to Pos is no JSON, or no such JSON as was
@@ -119,16 +121,22 @@ func (c *Cursor) Key() []byte {
 		return nil
 	}
 	start := c.Pos
-	end := keyEnd(c.Text, start)
+	if start == len(c.Text) || c.Text[start] != '"' {
+		c.failed = true
+		return nil
+	}
+	end, has := scanString(c.Text, start)
 	if c.to(end); c.failed {
 		return nil
 	}
-	body := c.Text[start+1:]
-	body = body[:closingQuote(body)]
-	if isPlain(body) {
+	if c.to(colonEnd(c.Text, end)); c.failed {
+		return nil
+	}
+	body := c.Text[start+1 : end-1]
+	if has == 0 || has == nonASCII && utf8.Valid(body) {
 		return body
 	}
-	return appendText(make([]byte, 0, len(body)), body)
+	return []byte(textOf(body, has))
 }
 
 // Value takes a value of any kind and returns its text.
@@ -143,10 +151,12 @@ func (c *Cursor) skip() (start, end int) {
 		return 0, 0
 	}
 	start = afterSpace(c.Text, c.Pos)
-	if c.to(valueEnd(c.Text, start)); c.failed {
+	if end, c.has = scanValue(c.Text, start); end < 0 {
+		c.to(end)
 		return 0, 0
 	}
-	return start, c.Pos
+	c.Pos = end
+	return start, end
 }
 
 // Check returns an error if the text is not one JSON value.

@@ -1,6 +1,7 @@
 package rowjson
 
 import (
+	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -13,11 +14,16 @@ func Unquote(raw []byte) (string, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
 	}
-	body := raw[1 : len(raw)-1]
-	if isPlain(body) {
-		return string(body), true
+	_, has := scanString(raw, 0)
+	return textOf(raw[1:len(raw)-1], has), true
+}
+
+// textOf returns the text of the body of a string.
+func textOf(body []byte, has content) string {
+	if has == 0 || has == nonASCII && utf8.Valid(body) {
+		return string(body)
 	}
-	return asString(appendText(make([]byte, 0, len(body)), body)), true
+	return asString(appendText(make([]byte, 0, len(body)), body, has))
 }
 
 // Text returns the text of a string, a number or a boolean, as PostgreSQL's #>>
@@ -32,28 +38,27 @@ func Text(raw []byte) (string, bool) {
 	return "", false // null, an array, an object
 }
 
-// isPlain reports whether the body of a string stands for itself.
-func isPlain(body []byte) bool { return special(body, 0) == len(body) && utf8.Valid(body) }
-
-// appendText appends the text of a string to dst. It is no longer than body,
-// unless that has bytes that are no UTF-8.
-func appendText(dst, body []byte) []byte {
-	for i := 0; ; {
-		end := special(body, i)
-		dst = appendUTF8(dst, body[i:end])
-		if end == len(body) {
-			return dst
-		}
-		r, n := unescape(body[end:])
-		dst = utf8.AppendRune(dst, r)
-		i = end + n
+// appendText appends the text of the body of a string to dst. It is no longer
+// than body, unless that has bytes that are no UTF-8.
+func appendText(dst, body []byte, has content) []byte {
+	if has&nonASCII != 0 && !utf8.Valid(body) {
+		body = appendValid(make([]byte, 0, len(body)+len(body)/2), body)
 	}
+	for has&escapes != 0 {
+		i := bytes.IndexByte(body, '\\')
+		if i < 0 {
+			break
+		}
+		dst = append(dst, body[:i]...)
+		r, n := unescape(body[i:])
+		dst = utf8.AppendRune(dst, r)
+		body = body[i+n:]
+	}
+	return append(dst, body...)
 }
 
-func appendUTF8(dst, text []byte) []byte {
-	if utf8.Valid(text) {
-		return append(dst, text...)
-	}
+// appendValid appends text with U+FFFD for each byte that is no UTF-8.
+func appendValid(dst, text []byte) []byte {
 	for len(text) > 0 {
 		r, n := utf8.DecodeRune(text)
 		dst = utf8.AppendRune(dst, r)
@@ -121,16 +126,17 @@ type arena struct{ buf []byte }
 // has its own, and does not stay because a short one of its row does.
 const ownText = 256
 
-// text returns the text of a string.
-func (a *arena) text(body []byte) string {
+// text returns the text of the body of a string.
+func (a *arena) text(body []byte, has content) string {
 	if len(body) > ownText || len(body) > cap(a.buf)-len(a.buf) {
-		if isPlain(body) {
-			return string(body)
-		}
-		return asString(appendText(make([]byte, 0, len(body)), body))
+		return textOf(body, has)
 	}
 	start := len(a.buf)
-	a.buf = appendText(a.buf, body)
+	if has == 0 {
+		a.buf = append(a.buf, body...)
+	} else {
+		a.buf = appendText(a.buf, body, has)
+	}
 	return asString(a.buf[start:])
 }
 
