@@ -37,6 +37,9 @@ func InstallCache(cfg *Config, more ...string) {
 // markAge is how old a mark is that nobody uses any more.
 const markAge = 24 * time.Hour
 
+// maxMarks is how many marks an owner may have.
+const maxMarks = 1000
+
 // markTable is rt_mark: a row for each client that marks positions in the
 // stream of changes, and whose number counts the marks in the order of their
 // commits.
@@ -69,14 +72,23 @@ func insertMark(tx *FuncTx, fresh Row) (Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	own := 0
 	for _, m := range marks {
+		if m["owner"] == fresh["owner"] {
+			own++
+		}
 		at, isTime := m["at"].(time.Time)
 		if m["owner"] == fresh["owner"] && isTime && time.Since(at) > markAge {
 			if _, err := tx.Delete("rt_mark", Row{"id": m["id"]}); err != nil {
 				return nil, err
 			}
+			own--
 		}
 	}
+	if own >= maxMarks {
+		return nil, errf("54000", "there are %d marks of this owner", maxMarks)
+	}
+	fresh["seq"], fresh["at"] = int64(0), time.Now()
 	return fresh, nil
 }
 
@@ -92,12 +104,17 @@ func rtDescribe(c *cacheCall) (any, error) {
 		Type string `json:"type"`
 	}
 	t := c.table
-	columns, key := make([]column, len(t.columns)), []string{}
+	columns, key := make([]column, 0, len(t.columns)), []string{}
 	for i, described := range t.columns {
-		columns[i] = column{described.name, described.typ.name()}
+		if c.tx.tx.db.canSelect(c.tx.Role(), t, i) {
+			columns = append(columns, column{described.name, described.typ.name()})
+		}
 	}
 	for _, i := range t.pk {
 		key = append(key, t.columns[i].name)
+	}
+	if slices.ContainsFunc(t.pk, func(i int) bool { return !c.tx.tx.db.canSelect(c.tx.Role(), t, i) }) {
+		key = []string{}
 	}
 	return map[string]any{
 		"version": 1, "schema": t.schema, "table": t.name, "key": key, "columns": columns,

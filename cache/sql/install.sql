@@ -78,13 +78,21 @@ begin
 end $$;
 
 -- The owner is the subject of the token, which need not be a UUID. Marks that
--- the same owner has not used for a day are of clients that are gone.
+-- the same owner has not used for a day are of clients that are gone, and an owner
+-- has 1000 of the others at most. What an INSERT says of seq and at counts for
+-- nothing.
 create or replace function gapless.own_mark() returns trigger
 language plpgsql security invoker set search_path = '' as $$
 begin
   new.owner := coalesce(new.owner, nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub');
+  new.seq := 0;
+  new.at := pg_catalog.clock_timestamp();
   delete from public.rt_mark m
-   where m.owner is not distinct from new.owner and m.at < pg_catalog.clock_timestamp() - interval '1 day';
+   where (m.owner = new.owner or m.owner is null and new.owner is null) and m.at < pg_catalog.clock_timestamp() - interval '1 day';
+  if (select pg_catalog.count(*) from (select from public.rt_mark m
+       where m.owner = new.owner or m.owner is null and new.owner is null limit 1000) used) >= 1000 then
+    raise exception 'there are 1000 marks of this owner' using errcode = '54000';
+  end if;
   return new;
 end $$;
 
@@ -358,6 +366,8 @@ language plpgsql volatile security invoker set search_path = '' as $$
 declare
   result text[];
 begin
+  perform gapless.readable(rel);
+  perform gapless.keyed(rel, key);
   if lim < 1 then
     raise exception 'lim must be positive' using errcode = '22023';
   end if;
@@ -432,6 +442,8 @@ end $$;
 -- All are volatile, so that each of their statements sees what was committed
 -- before it, and none sees less than an earlier one.
 
+-- rt_describe tells of the columns that the caller may read, and of the primary
+-- key if that is so of all of its columns.
 create function public.rt_describe(rel regclass) returns json
 language plpgsql volatile security invoker set search_path = '' as $$
 begin
@@ -440,9 +452,11 @@ begin
     select pg_catalog.json_build_object(
       'columns', (select pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'type', t.typname) order by a.attnum)
                     from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
-                   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
+                   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                     and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')),
       'identity', c.relreplident,
-      'key', coalesce((select pg_catalog.json_agg(a.attname order by k.i)
+      'key', coalesce((select case when pg_catalog.bool_and(pg_catalog.has_column_privilege(c.oid, a.attnum, 'select'))
+                                then pg_catalog.json_agg(a.attname order by k.i) end
                          from pg_catalog.pg_index x
                          cross join pg_catalog.unnest((x.indkey::smallint[])[0:x.indnkeyatts - 1]) with ordinality as k(num, i)
                          join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = k.num
