@@ -137,8 +137,9 @@ func backendError(err error) *Error {
 	return errf("08006", "%v", err)
 }
 
-// awake reports whether changes that are committed from now on will be
-// delivered. A server that was idle wakes up.
+// awake reports whether the workers run, so that a subscription is confirmed. A
+// server that was idle wakes up. With the timing Fast they run when the slot is
+// there, unless DelaySlot says otherwise.
 func (rt *realtime) awake() bool {
 	if rt.backend == nil {
 		return true
@@ -151,6 +152,12 @@ func (rt *realtime) awake() bool {
 	if rt.poller == nil {
 		rt.asleep = time.Now()
 		rt.startPoller()
+		return rt.poller.log != nil && rt.poller.log.ready()
+	}
+	// The real server does not wait for the slot: what is committed until it is
+	// there is lost, and nothing tells of it.
+	if !rt.timing.atOnce || rt.faults.lateSlot() > 0 {
+		return true
 	}
 	return rt.poller.log != nil && rt.poller.log.ready()
 }
@@ -175,8 +182,8 @@ func (rt *realtime) noticePublication() {
 		rt.log.Warn("the publication cannot be read", "error", err)
 		return
 	}
-	rt.republished = rt.republished || rt.publication != "" && rt.publication != now
-	rt.publication = now
+	rt.republished = rt.republished || rt.publication != nil && *rt.publication != now
+	rt.publication = &now
 }
 
 // backendLog is a log of the backend's database. Opening one waits for the

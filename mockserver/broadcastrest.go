@@ -236,17 +236,17 @@ const payloadTooLarge = "Payload size exceeds tenant limit"
 // the payload.
 func (s *Server) broadcastSingle(r *http.Request, claims Claims, body []byte) *httpRefusal {
 	b := broadcast{kind: phoenix.UserBroadcast, event: r.PathValue("event"), payload: body}
-	switch mediaType(r) {
-	case "application/json":
+	switch media := mediaType(r); {
+	case media == "application/json", media == "" && json.Valid(body):
 		b.json, b.payload = true, singlePayload(body)
-	case "application/octet-stream":
+	case media == "application/octet-stream", media == "":
 	default:
 		return &httpRefusal{http.StatusUnsupportedMediaType, map[string]string{
 			"error": "Unsupported Media Type. Use application/json or application/octet-stream"}}
 	}
 	rt, w := s.realtime, world{r.PathValue("topic"), r.URL.Query().Get("private") == "true"}
 	switch {
-	case rt.limits.EventsPerSecond > 0 && rt.events.mean()+1 > float64(rt.limits.EventsPerSecond):
+	case rt.limits.EventsPerSecond > 0 && rt.events.mean() >= float64(rt.limits.EventsPerSecond):
 		return refusedWith(http.StatusTooManyRequests, "You have exceeded your rate limit")
 	case rt.limits.tooLarge(b.size):
 		return &httpRefusal{http.StatusUnprocessableEntity, map[string]any{"errors": map[string][]string{"payload": {payloadTooLarge}}}}

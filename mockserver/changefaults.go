@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// errPollTimeout is the error of a poll that took too long.
+var errPollTimeout = errors.New("the query took longer than 15 s")
+
 // errPollFault is the error of a poll that is to fail.
 var errPollFault = errors.New("the query was made to fail")
 
@@ -15,6 +18,13 @@ func (f *faults) failedPoll(changes int) error {
 		return errPollFault
 	}
 	return nil
+}
+
+// pollTimedOut reports whether a poll that found something takes too long.
+func (f *faults) pollTimedOut(changes int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return changes > 0 && f.slowPolls.take()
 }
 
 func (f *faults) lateSlot() time.Duration {

@@ -75,7 +75,7 @@
 //
 //	L1  no socket, no channel, or not subscribed yet  KillSockets, CloseChannels, DelaySubscribed, …
 //	L2  a slot that comes later than "Subscribed"      DelaySlot
-//	L3  a poll that fails                              FailPolls, or a filter that does it
+//	L3  a poll that fails                              FailPolls, TimeOutPolls, or a filter that does it
 //	L4  a database that restarts, a slot taken away    RestartDatabase, TerminateConnections, ExhaustConnections, LoseSlot
 //	L5  workers that have stopped                      StopWorkers, or a database away for long
 //	L6  workers that start and forget subscriptions    RestartWorkers

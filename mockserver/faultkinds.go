@@ -118,6 +118,8 @@ var lossFaults = []faultKind{
 	fault("fail-polls", "makes polls that find something fail: what they found is lost, and the slot for a while", timesParams{1},
 		always(func(s *Server, p timesParams) { s.FailPolls(p.Times) })).loses("L3").silently().
 		undoneBy(timesParams{}).at(once),
+	fault("time-out-polls", "makes polls that find something take over 15 s and fail: what they found is lost, and the slot with what was committed meanwhile", timesParams{1},
+		always(func(s *Server, p timesParams) { s.TimeOutPolls(p.Times) })).loses("L3").silently().undoneBy(timesParams{}),
 	fault("restart-database", "has the database away for a while: the slot is lost, and REST answers 503", forParams{span(3 * time.Second)},
 		always(func(s *Server, p forParams) { s.RestartDatabase(time.Duration(p.For)) })).loses("L4").silently().
 		undoneBy(forParams{}).at(func(r *rand.Rand) any { return forParams{between(r, 0, 8*time.Second)} }),

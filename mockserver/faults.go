@@ -46,6 +46,7 @@ type faultState struct {
 
 	slotDelay time.Duration
 	polls     budget // that fail
+	slowPolls budget // that take longer than the server waits for
 	dropped   tableBudget
 	truncated tableBudget
 	doubled   tableBudget

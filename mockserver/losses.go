@@ -36,6 +36,17 @@ func (s *Server) FailPolls(n int) {
 	f.set(func() { f.polls = budget(n) })
 }
 
+// TimeOutPolls makes the next n polls that find something take longer than the
+// server waits for one, which is 15 s: nothing is delivered meanwhile, and then what
+// they found is lost, and the slot with all that was committed since, until another
+// one is made as behind FailPolls. A real server does so when one transaction has
+// tens of thousands of changes. Nothing tells of it. A negative n is until further
+// notice, which is n = 0.
+func (s *Server) TimeOutPolls(n int) {
+	f := &s.realtime.faults
+	f.set(func() { f.slowPolls = budget(n) })
+}
+
 // RestartDatabase has the database away for d. The slot is lost; the server
 // tries to make another one after growing pauses of 0.1 to 5 s, and after the
 // sixth attempt that failed it does what StopWorkers does, so that a long

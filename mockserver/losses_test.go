@@ -101,6 +101,22 @@ func TestLossFailPolls(t *testing.T) {
 	})
 }
 
+// A poll that takes too long loses what it found, and what was committed until
+// the next slot is there.
+func TestTimeOutPolls(t *testing.T) {
+	bubble(t, withOrders, func(t *testing.T, s *mockserver.Server) {
+		c := open(t, s, phoenix.V2)
+		c.subscribed(1, "realtime:a", ordersBinding, "")
+		require.NoError(t, s.Inject(mockserver.Fault{Name: "time-out-polls"}))
+		insert(t, s, 1)
+		time.Sleep(10 * time.Second)
+		insert(t, s, 2)
+		c.silent(11 * time.Second)
+		insert(t, s, 3)
+		c.gets(3)
+	})
+}
+
 // A poisonous filter, which passes the check at the subscription, makes the
 // poll fail for everybody.
 func TestLossPoison(t *testing.T) {

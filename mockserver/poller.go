@@ -69,7 +69,7 @@ func (p *poller) run() {
 			return
 		}
 		if p.rt.publicationChanged() {
-			p.rt.resubscribe()
+			p.rt.resubscribe(0)
 		}
 		more := false
 		if wait, more = p.look(); !more {
@@ -134,6 +134,10 @@ func (p *poller) look() (wait time.Duration, more bool) {
 		return err
 	})
 	delivered := false
+	if err == nil && p.rt.faults.pollTimedOut(len(all)) {
+		p.rt.pause(p.ctx, p.rt.timing.PollTimeout)
+		err = errPollTimeout
+	}
 	if err == nil {
 		delivered, err = p.deliverAll(all)
 	}

@@ -11,13 +11,19 @@ import (
 // Timing.ResubscribeMin to ResubscribeMax, which it tells each channel by
 // another "Subscribed to PostgreSQL". What is committed between the two is
 // never delivered, and nothing else tells of it.
-func (s *Server) Resubscribe() { s.realtime.resubscribe() }
+//
+// When the server notices by itself that the publication has changed, it makes
+// them anew at once, for all channels.
+func (s *Server) Resubscribe() {
+	rt := s.realtime
+	rt.resubscribe(rt.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax))
+}
 
 // Publish adds a table to the publication, or removes it. Changes of a table
 // that is not in the publication are not delivered, but a binding on a whole
 // schema gets those of a table that was added only after the server has
 // noticed, which it does within Timing.Publication. It then does what
-// Resubscribe does; a channel one of whose bindings has no table any more gets
+// Resubscribe does, at once; a channel one of whose bindings has no table any more gets
 // an error instead, and no changes until it joins again. The error says that
 // there is no such table.
 func (s *Server) Publish(table string, on bool) error {
@@ -33,9 +39,8 @@ func (s *Server) Publish(table string, on bool) error {
 }
 
 // resubscribe deletes all subscriptions and has their channels subscribe again
-// after a while.
-func (rt *realtime) resubscribe() {
-	d := rt.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax)
+// after d.
+func (rt *realtime) resubscribe(d time.Duration) {
 	for _, ch := range rt.unsubscribeAll() {
 		ch.conn.post(0, func() {
 			if !ch.ended.Load() {

@@ -68,7 +68,7 @@ type realtime struct {
 	counting bool                    // changes are counted, since the first subscription
 	asleep   time.Time               // since when there is no subscription
 
-	publication string    // of the backend's database, at the last look; empty: there was none
+	publication *string   // of the backend's database, at the last look; nil: there was none
 	republished bool      // the publication has changed since it was looked at
 	checked     time.Time // when it was
 }

@@ -14,6 +14,10 @@ type Timing struct {
 	// change waits up to that long.
 	PollIdle time.Duration
 
+	// PollTimeout is how long the server waits for a look at the log, see
+	// Server.TimeOutPolls; 15 s.
+	PollTimeout time.Duration
+
 	// RefuseDelay is how long a refused upgrade waits for its answer; 2 s.
 	RefuseDelay time.Duration
 	// JoinErrorDelay is how long a refused join waits for its answer, and all
@@ -57,7 +61,7 @@ type Timing struct {
 // commit at once. Only the timeouts are the real ones.
 func Fast() Timing {
 	return Timing{
-		Poll: time.Millisecond, PollIdle: 2 * time.Millisecond,
+		Poll: time.Millisecond, PollIdle: 2 * time.Millisecond, PollTimeout: 15 * time.Millisecond,
 		RefuseDelay: time.Millisecond, JoinErrorDelay: time.Millisecond,
 		ResubscribeMin: time.Millisecond, ResubscribeMax: 3 * time.Millisecond,
 		RetryMin: 5 * time.Millisecond, RetryMax: 10 * time.Millisecond,
@@ -76,6 +80,7 @@ func (t Timing) withDefaults() Timing {
 	}{
 		{&t.Poll, 100 * time.Millisecond},
 		{&t.PollIdle, 500 * time.Millisecond},
+		{&t.PollTimeout, 15 * time.Second},
 		{&t.RefuseDelay, 2 * time.Second},
 		{&t.JoinErrorDelay, 5 * time.Second},
 		{&t.ResubscribeMin, time.Second},

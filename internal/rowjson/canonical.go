@@ -58,9 +58,9 @@ func (v *Value) appendCanonical(dst []byte) []byte {
 		return appendDocument(dst, &c, 0)
 	case v.isArray():
 		dst = append(dst, '[')
-		of := v.element()
-		for _, at := range v.elements(nil) {
-			e := v.at(at, of)
+		c := Cursor{Text: v.raw}
+		for c.Open('['); c.More(']'); {
+			e := v.element(c.Value())
 			dst = e.appendCanonical(dst)
 		}
 		return append(dst, ']')

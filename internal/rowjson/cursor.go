@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"unicode/utf8"
 )
 
 // Cursor goes over JSON text once, from front to back, and checks it on the
@@ -21,9 +20,8 @@ type Cursor struct {
 	Text []byte
 	Pos  int
 
-	first  bool    // no member of the container that was opened last has been taken
-	failed bool    // at Pos
-	has    content // of the string that skip took last
+	first  bool // no member of the container that was opened last has been taken
+	failed bool // at Pos
 }
 
 // Err returns an error if the text up to Pos is no JSON, or no such JSON as was
@@ -121,22 +119,16 @@ func (c *Cursor) Key() []byte {
 		return nil
 	}
 	start := c.Pos
-	if start == len(c.Text) || c.Text[start] != '"' {
-		c.failed = true
-		return nil
-	}
-	end, has := scanString(c.Text, start)
+	end := keyEnd(c.Text, start)
 	if c.to(end); c.failed {
 		return nil
 	}
-	if c.to(colonEnd(c.Text, end)); c.failed {
-		return nil
-	}
-	body := c.Text[start+1 : end-1]
-	if has == 0 || has == nonASCII && utf8.Valid(body) {
+	body := c.Text[start+1:]
+	body = body[:closingQuote(body)]
+	if isPlain(body) {
 		return body
 	}
-	return []byte(textOf(body, has))
+	return appendText(make([]byte, 0, len(body)), body)
 }
 
 // Value takes a value of any kind and returns its text.
@@ -151,12 +143,10 @@ func (c *Cursor) skip() (start, end int) {
 		return 0, 0
 	}
 	start = afterSpace(c.Text, c.Pos)
-	if end, c.has = scanValue(c.Text, start); end < 0 {
-		c.to(end)
+	if c.to(valueEnd(c.Text, start)); c.failed {
 		return 0, 0
 	}
-	c.Pos = end
-	return start, end
+	return start, c.Pos
 }
 
 // Check returns an error if the text is not one JSON value.

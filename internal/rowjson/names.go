@@ -1,10 +1,6 @@
 package rowjson
 
-import (
-	"strings"
-	"sync/atomic"
-	"unicode/utf8"
-)
+import "sync/atomic"
 
 // Names is a list of columns by which the keys of rows are recognized. Keys of
 // one table mostly come in the same order, so that a key is compared first with
@@ -23,7 +19,7 @@ func NewNames(list []string) *Names {
 	n := &Names{list: list, quoted: make([]string, len(list)), next: make([]atomic.Int32, len(list)+1), index: make(map[string]int, len(list))}
 	for i, name := range list {
 		n.quoted[i] = `"` + name + `":`
-		if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' }) {
+		if !isPlain([]byte(name)) {
 			n.quoted[i] = "\x00" // which no key is
 		}
 		if _, ok := n.index[name]; !ok {

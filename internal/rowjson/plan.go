@@ -131,19 +131,9 @@ type binding struct {
 
 // place is where a column goes, and how to read it.
 type place struct {
-	field  int // -1 if it goes nowhere
-	typ    string
-	class  class
-	slot   slot    // of the field
-	offset uintptr // of the field in the struct
-}
-
-func (p *Plan) place(field int, typ string) place {
-	to := place{field: field, typ: typ, class: classOf(typ)}
-	if field >= 0 {
-		to.slot, to.offset = p.fields[field].slot, p.fields[field].offset
-	}
-	return to
+	field int // -1 if it goes nowhere
+	typ   string
+	class class
 }
 
 // maxBindings is how many lists of columns are remembered for a type. Changes of
@@ -184,7 +174,7 @@ func (p *Plan) newBinding(columns []Column) (*binding, error) {
 			taken[i] = c.Name
 		}
 		list = append(list, c.Name)
-		b.targets = append(b.targets, p.place(i, c.Type))
+		b.targets = append(b.targets, place{i, c.Type, classOf(c.Type)})
 	}
 	for i := range p.fields {
 		f := &p.fields[i]
@@ -195,10 +185,10 @@ func (p *Plan) newBinding(columns []Column) (*binding, error) {
 		case len(columns) > 0:
 		case f.tag != "":
 			list = append(list, f.tag)
-			b.targets = append(b.targets, p.place(i, ""))
+			b.targets = append(b.targets, place{field: i})
 		default:
 			list = append(list, snake(f.key()))
-			b.targets = append(b.targets, p.place(i, ""))
+			b.targets = append(b.targets, place{field: i})
 		}
 	}
 	b.names = NewNames(list)
@@ -207,12 +197,9 @@ func (p *Plan) newBinding(columns []Column) (*binding, error) {
 
 // cell is a value of a row that has a field.
 type cell struct {
-	*place
+	place
 	start, end int
-	has        content
 }
-
-func (x *cell) value(row []byte) Value { return newValue(x.typ, x.class, row[x.start:x.end], x.has) }
 
 // split appends the values of a row to the list, and returns room for their
 // texts.
@@ -222,16 +209,15 @@ func (p *Plan) split(list []cell, b *binding, row []byte, strict bool) (_ []cell
 	for c.Open('{'); c.More('}'); {
 		which, key := c.name(b.names, at)
 		start, end := c.skip()
-		var to *place
-		if which >= 0 {
-			to, at = &b.targets[which], which
-		} else if i := p.find(string(key)); i >= 0 {
-			unlisted := p.place(i, "")
-			to = &unlisted
+		var to place
+		if which < 0 {
+			to.field = p.find(string(key))
+		} else {
+			to, at = b.targets[which], which
 		}
-		if to != nil && to.field >= 0 && start < end {
-			list = append(list, cell{to, start, end, c.has})
-			size += to.slot.textSize(row[start:end])
+		if to.field >= 0 && start < end {
+			list = append(list, cell{to, start, end})
+			size += p.fields[to.field].slot.textSize(row[start:end])
 		}
 	}
 	if err := c.End(); err != nil {
@@ -257,7 +243,7 @@ func (p *Plan) Put(at unsafe.Pointer, columns []Column, row []byte, strict bool)
 	if err != nil {
 		return err
 	}
-	var room [48]cell
+	var room [24]cell
 	list, texts, err := p.split(room[:0], b, row, strict)
 	if err != nil {
 		return err
@@ -269,11 +255,12 @@ func (p *Plan) Put(at unsafe.Pointer, columns []Column, row []byte, strict bool)
 func (p *Plan) putSlots(at unsafe.Pointer, list []cell, row []byte, texts *arena) error {
 	for i := range list {
 		x := &list[i]
-		if x.slot.kind == unknown {
+		f := &p.fields[x.field]
+		if f.slot.kind == unknown {
 			continue
 		}
-		v := x.value(row)
-		if err := x.slot.put(unsafe.Add(at, x.offset), &v, texts); err != nil {
+		v := Value{typ: x.typ, class: x.class, raw: row[x.start:x.end]}
+		if err := f.slot.put(unsafe.Add(at, f.offset), &v, texts); err != nil {
 			return p.valueError(row, x, err)
 		}
 	}
@@ -284,14 +271,13 @@ func (p *Plan) putSlots(at unsafe.Pointer, list []cell, row []byte, texts *arena
 func (p *Plan) putOthers(dst reflect.Value, list []cell, row []byte) error {
 	for i := range list {
 		x := &list[i]
-		if x.slot.kind != unknown {
+		f := &p.fields[x.field]
+		if f.slot.kind != unknown {
 			continue
 		}
-		f := &p.fields[x.field]
 		in := f.in(dst)
 		in.SetZero() // what Merge found there is shared with another row
-		v := x.value(row)
-		if err := f.decode.call(in, &v); err != nil {
+		if err := f.decode.call(in, &Value{typ: x.typ, class: x.class, raw: row[x.start:x.end]}); err != nil {
 			return p.valueError(row, x, err)
 		}
 	}
@@ -350,8 +336,8 @@ func (p *Plan) decodeMap(dst reflect.Value, b *binding, row []byte) error {
 	c := Cursor{Text: row}
 	for c.Open('{'); c.More('}'); {
 		which, key := c.name(b.names, at)
-		v := newValue("", other, c.Value(), 0)
-		if v.has = c.has; c.failed {
+		v := Value{raw: c.Value()}
+		if c.failed {
 			break
 		}
 		name := ""

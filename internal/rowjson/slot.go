@@ -156,13 +156,13 @@ func (s *slot) putList(p unsafe.Pointer, v *Value, a *arena) error {
 	case !v.isArray():
 		return v.refuse("does not fit")
 	}
-	var room [16]element
-	elements := v.elements(room[:0])
-	first := s.alloc(len(elements))
-	*to = unsafe.Slice((*struct{})(first), len(elements))
-	of := v.element()
-	for i, at := range elements {
-		e := v.at(at, of)
+	n := v.elements()
+	first := s.alloc(n)
+	*to = unsafe.Slice((*struct{})(first), n)
+	c := Cursor{Text: v.raw}
+	c.Open('[')
+	for i := 0; c.More(']'); i++ {
+		e := v.element(c.Value())
 		if err := s.putScalar(unsafe.Add(first, uintptr(i)*s.size), &e, a); err != nil {
 			return fmt.Errorf("element %d: %w", i, err)
 		}
@@ -223,7 +223,7 @@ func (s *slot) putScalar(p unsafe.Pointer, v *Value, a *arena) (err error) {
 func (v *Value) textIn(a *arena) (string, error) {
 	switch {
 	case v.isString() && v.class != bytea:
-		return a.text(v.raw[1:len(v.raw)-1], v.has), nil
+		return a.text(v.raw[1 : len(v.raw)-1]), nil
 	case v.isNumber(), v.isBool():
 		return asString(a.copy(v.raw)), nil
 	}

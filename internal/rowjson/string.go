@@ -1,7 +1,6 @@
 package rowjson
 
 import (
-	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -14,16 +13,11 @@ func Unquote(raw []byte) (string, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
 	}
-	_, has := scanString(raw, 0)
-	return textOf(raw[1:len(raw)-1], has), true
-}
-
-// textOf returns the text of the body of a string.
-func textOf(body []byte, has content) string {
-	if has == 0 || has == nonASCII && utf8.Valid(body) {
-		return string(body)
+	body := raw[1 : len(raw)-1]
+	if isPlain(body) {
+		return string(body), true
 	}
-	return asString(appendText(make([]byte, 0, len(body)), body, has))
+	return asString(appendText(make([]byte, 0, len(body)), body)), true
 }
 
 // Text returns the text of a string, a number or a boolean, as PostgreSQL's #>>
@@ -38,27 +32,28 @@ func Text(raw []byte) (string, bool) {
 	return "", false // null, an array, an object
 }
 
-// appendText appends the text of the body of a string to dst. It is no longer
-// than body, unless that has bytes that are no UTF-8.
-func appendText(dst, body []byte, has content) []byte {
-	if has&nonASCII != 0 && !utf8.Valid(body) {
-		body = appendValid(make([]byte, 0, len(body)+len(body)/2), body)
-	}
-	for has&escapes != 0 {
-		i := bytes.IndexByte(body, '\\')
-		if i < 0 {
-			break
+// isPlain reports whether the body of a string stands for itself.
+func isPlain(body []byte) bool { return special(body, 0) == len(body) && utf8.Valid(body) }
+
+// appendText appends the text of a string to dst. It is no longer than body,
+// unless that has bytes that are no UTF-8.
+func appendText(dst, body []byte) []byte {
+	for i := 0; ; {
+		end := special(body, i)
+		dst = appendUTF8(dst, body[i:end])
+		if end == len(body) {
+			return dst
 		}
-		dst = append(dst, body[:i]...)
-		r, n := unescape(body[i:])
+		r, n := unescape(body[end:])
 		dst = utf8.AppendRune(dst, r)
-		body = body[i+n:]
+		i = end + n
 	}
-	return append(dst, body...)
 }
 
-// appendValid appends text with U+FFFD for each byte that is no UTF-8.
-func appendValid(dst, text []byte) []byte {
+func appendUTF8(dst, text []byte) []byte {
+	if utf8.Valid(text) {
+		return append(dst, text...)
+	}
 	for len(text) > 0 {
 		r, n := utf8.DecodeRune(text)
 		dst = utf8.AppendRune(dst, r)
@@ -126,17 +121,16 @@ type arena struct{ buf []byte }
 // has its own, and does not stay because a short one of its row does.
 const ownText = 256
 
-// text returns the text of the body of a string.
-func (a *arena) text(body []byte, has content) string {
+// text returns the text of a string.
+func (a *arena) text(body []byte) string {
 	if len(body) > ownText || len(body) > cap(a.buf)-len(a.buf) {
-		return textOf(body, has)
+		if isPlain(body) {
+			return string(body)
+		}
+		return asString(appendText(make([]byte, 0, len(body)), body))
 	}
 	start := len(a.buf)
-	if has == 0 {
-		a.buf = append(a.buf, body...)
-	} else {
-		a.buf = appendText(a.buf, body, has)
-	}
+	a.buf = appendText(a.buf, body)
 	return asString(a.buf[start:])
 }
 

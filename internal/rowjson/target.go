@@ -162,17 +162,17 @@ func (r *target) decodeDocument(dst reflect.Value, v *Value) error {
 }
 
 func decodeList(dst reflect.Value, v *Value, elem decoder) error {
-	list := v.elements(nil)
-	n := len(list)
+	n := v.elements()
 	switch {
 	case dst.Kind() == reflect.Slice:
 		dst.Set(reflect.MakeSlice(dst.Type(), n, n))
 	case dst.Len() != n:
 		return fmt.Errorf("an array of %d elements does not fit", n)
 	}
-	of := v.element()
-	for i, at := range list {
-		e := v.at(at, of)
+	c := Cursor{Text: v.raw}
+	c.Open('[')
+	for i := 0; c.More(']'); i++ {
+		e := v.element(c.Value())
 		if err := elem(dst.Index(i), &e); err != nil {
 			return fmt.Errorf("element %d: %w", i, err)
 		}

@@ -13,16 +13,17 @@ import (
 // of which a few are around the value.
 const maxDepth = 9_990
 
-func scanValue(text []byte, i int) (end int, has content) {
-	switch {
-	case i >= len(text):
-		return ^i, 0
-	case text[i] == '"':
-		return scanString(text, i)
-	case text[i] == '{', text[i] == '[':
-		return containerEnd(text, i, 0), 0
+func valueEnd(text []byte, i int) int {
+	if i >= len(text) {
+		return ^i
 	}
-	return scalarEnd(text, i), 0
+	switch text[i] {
+	case '"':
+		return stringEnd(text, i)
+	case '{', '[':
+		return containerEnd(text, i, 0)
+	}
+	return scalarEnd(text, i)
 }
 
 // containerEnd goes over an object or an array that is depth deep within
@@ -92,11 +93,6 @@ func keyEnd(text []byte, i int) int {
 	if i = stringEnd(text, i); i < 0 {
 		return i
 	}
-	return colonEnd(text, i)
-}
-
-// colonEnd returns where the value behind a key begins.
-func colonEnd(text []byte, i int) int {
 	if i = afterSpace(text, i); i == len(text) || text[i] != ':' {
 		return ^i
 	}
@@ -174,67 +170,56 @@ func digitsEnd(text []byte, i int) int {
 	return i
 }
 
-// content is what a string has besides plain ASCII.
-type content uint8
-
-const (
-	escapes  content = 1 << iota
-	nonASCII         // which may be no UTF-8
-)
-
 func stringEnd(text []byte, i int) int {
-	end, _ := scanString(text, i)
-	return end
+	for i++; ; {
+		i = special(text, i)
+		switch {
+		case i == len(text):
+			return ^i
+		case text[i] == '"':
+			return i + 1
+		case text[i] != '\\': // a control character
+			return ^i
+		}
+		n := escapeLen(text[i:])
+		if n == 0 {
+			return ^i
+		}
+		i += n
+	}
 }
 
-// scanString is stringEnd that also returns what the string has. It goes over
-// eight bytes at a time, without which a mixed stream costs a tenth more.
-func scanString(text []byte, i int) (end int, has content) {
+// closingQuote returns where the body of a string that has been checked ends.
+func closingQuote(text []byte) int {
+	i := special(text, 0)
+	for text[i] == '\\' {
+		i = special(text, i+2)
+	}
+	return i
+}
+
+// special returns where the next quote, backslash or control character is, from
+// i on; the length of the text if there is none. It compares eight bytes at a
+// time, without which a mixed stream costs a tenth more.
+func special(text []byte, i int) int {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
-	var seen uint64 // bits of the bytes of the string
-	for i++; ; {
-		for i+8 <= len(text) {
-			// A quote and a control character, but no blank, are less than 0x21
-			// when a bit is turned. The high bit of a byte is set where it is less,
-			// or zero; above the lowest such byte also where others are.
-			w := binary.LittleEndian.Uint64(text[i:])
-			low, slash := w^ones*('"'^' '), w^ones*'\\'
-			found := ((low-ones*0x21)&^low | (slash-ones)&^slash) & highs
-			if found == 0 {
-				seen |= w
-				i += 8
-				continue
-			}
-			n := bits.TrailingZeros64(found) &^ 7
-			seen |= w & (1<<n - 1)
-			i += n / 8
-			break
+	for ; i+8 <= len(text); i += 8 {
+		// A quote and a control character, but no blank, are less than 0x21 when
+		// a bit is turned. The high bit of a byte is set where it is less, or
+		// zero; above the lowest such byte also where others are.
+		w := binary.LittleEndian.Uint64(text[i:])
+		low, slash := w^ones*('"'^' '), w^ones*'\\'
+		if found := ((low-ones*0x21)&^low | (slash-ones)&^slash) & highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
 		}
-		for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' {
-			seen |= uint64(text[i])
-			i++
-		}
-		switch {
-		case i == len(text):
-			return ^i, 0
-		case text[i] == '"':
-			if seen&highs != 0 {
-				has |= nonASCII
-			}
-			return i + 1, has
-		case text[i] != '\\': // a control character
-			return ^i, 0
-		}
-		n := escapeLen(text[i:])
-		if n == 0 {
-			return ^i, 0
-		}
-		has |= escapes
-		i += n
 	}
+	for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' {
+		i++
+	}
+	return i
 }
 
 // escapeLen returns the length of the escape that text begins with, 0 if it is

@@ -60,17 +60,12 @@ func classOf(typ string) class {
 type Value struct {
 	typ   string // PostgreSQL's name of the type; empty if unknown
 	class class
-	raw   []byte  // JSON that has been checked
-	has   content // if it is a string
+	raw   []byte // JSON that has been checked
 }
 
 // NewValue returns the value of a column of the type that a Cursor has taken.
 func NewValue(typ string, raw []byte) Value {
-	return newValue(typ, classOf(typ), raw, escapes|nonASCII)
-}
-
-func newValue(typ string, class class, raw []byte, has content) Value {
-	return Value{typ: typ, class: class, raw: raw, has: has}
+	return Value{typ: typ, class: classOf(typ), raw: raw}
 }
 
 func (v *Value) isNull() bool   { return isNull(v.raw) }
@@ -85,37 +80,23 @@ func isNumber(raw []byte) bool { return raw[0] == '-' || isDigit(raw[0]) }
 // jsonb column, or an object that stands for a composite or an hstore.
 func (v *Value) isDocument() bool { return v.class == document || v.raw[0] == '{' }
 
-// element is where an element of an array is.
-type element struct {
-	start, end uint32
-	has        content
-}
-
-// elements appends the elements of an array to the list.
-func (v *Value) elements(list []element) []element {
-	c := Cursor{Text: v.raw}
-	for c.Open('['); c.More(']'); {
-		start, end := c.skip()
-		list = append(list, element{uint32(start), uint32(end), c.has})
-	}
-	return list
-}
-
-// element returns what the elements of an array have in common: all but their
-// text.
-func (v *Value) element() Value {
-	typ := strings.TrimPrefix(v.typ, "_")
-	return newValue(typ, classOf(typ), nil, 0)
-}
-
-// at returns an element of the array, of which e is the element. In an array of
-// two dimensions it is an array itself, of the same type.
-func (v *Value) at(x element, e Value) Value {
-	e.raw, e.has = v.raw[x.start:x.end], x.has
+// element returns an element of an array. An array of two dimensions is sent
+// as an array of arrays, which are of the same type.
+func (v *Value) element(raw []byte) Value {
+	e := NewValue(strings.TrimPrefix(v.typ, "_"), raw)
 	if e.isArray() {
 		e.typ, e.class = v.typ, v.class
 	}
 	return e
+}
+
+// elements returns how many elements an array has.
+func (v *Value) elements() (n int) {
+	c := Cursor{Text: v.raw}
+	for c.Open('['); c.More(']'); c.skip() {
+		n++
+	}
+	return n
 }
 
 // Clip returns the beginning of JSON text that an error quotes.
@@ -328,11 +309,11 @@ func (v *Value) naturalArray(dimension int) (any, error) {
 		return nil, fmt.Errorf("an array of more than %d dimensions", maxDimensions)
 	}
 	list := []any{}
-	of := v.element()
-	for _, at := range v.elements(nil) {
+	c := Cursor{Text: v.raw}
+	for c.Open('['); c.More(']'); {
 		var x any
 		var err error
-		if e := v.at(at, of); e.isArray() {
+		if e := v.element(c.Value()); e.isArray() {
 			x, err = e.naturalArray(dimension + 1)
 		} else {
 			x, err = e.Natural()

@@ -100,8 +100,10 @@ func (db *Database) Close() {
 
 // Publication implements backend.Database.
 func (db *Database) Publication(ctx context.Context) (tables string, err error) {
-	err = db.pool.QueryRow(ctx, `select coalesce(string_agg(format('%I.%I', schemaname, tablename), ' ' order by schemaname, tablename), '')
-		from pg_publication_tables where pubname = $1`, publication).Scan(&tables)
+	// By their OIDs, which a table that was dropped and made again has another one of.
+	err = db.pool.QueryRow(ctx, `select coalesce(string_agg(c.oid::text, ' ' order by c.oid), '')
+		from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+		where p.pubname = $1`, publication).Scan(&tables)
 	return tables, asError(err)
 }
 
