@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/channel"
@@ -131,6 +133,10 @@ func TestClose_EndsWithItsContextInEveryState(t *testing.T) {
 				}
 				require.ErrorIs(t, c.Connect(context.Background()), realtime.ErrClosed)
 				if conn := s.lastConn(); conn != nil {
+					synctest.Wait()
+					soon, cancel := context.WithTimeout(context.Background(), time.Second)
+					defer cancel()
+					require.Error(t, conn.ws.Write(soon, websocket.MessageText, []byte("x")), "the connection has not been cut")
 					conn.resume()
 					select {
 					case <-conn.gone:
