@@ -291,8 +291,6 @@ func (c *Channel) note(n link.Notice) {
 	c.notices = append(c.notices, n)
 }
 
-func dropNotice(err error) link.Notice { return link.Notice{Dropped: err} }
-
 // dropped reports what was discarded. It is not called under mu.
 func (c *Channel) dropped(err error) { c.link.Observe(link.Notice{Topic: c.topic, Dropped: err}) }
 

@@ -228,7 +228,7 @@ func (c *Channel) push(token string) {
 		err = c.send(&phoenix.Message{Event: phoenix.EventAccessToken, Payload: payload}, nil)
 	}
 	if err != nil {
-		c.note(dropNotice(err))
+		c.note(link.Notice{Dropped: err})
 		return
 	}
 	c.token = token

@@ -73,7 +73,7 @@ func (c *Channel) apply(in input, why cause) {
 		if now.Sub(c.lastPassing) >= time.Second { // a flood of them is not one of notices
 			c.lastPassing = now
 			if in == inUndecodable {
-				c.note(dropNotice(why.err))
+				c.note(link.Notice{Dropped: why.err})
 			}
 			c.note(link.Notice{Gap: &g})
 		}
@@ -237,7 +237,7 @@ func (c *Channel) broken(err error) {
 	c.mu.Lock()
 	defer c.unlock()
 	why := cause{since: c.lastWhole, reason: cdc.Crashed, err: err}
-	c.note(dropNotice(err))
+	c.note(link.Notice{Dropped: err})
 	begun := c.m.begun &^ c.m.whole
 	c.apply(inBroken, why)
 	if c.m.state == Degraded {

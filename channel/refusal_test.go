@@ -105,6 +105,22 @@ func TestRefusal_OfWhatNeverWorkedOrIsNotToBeTriedAgain(t *testing.T) {
 	})
 }
 
+// A refusal that the server repeats is reported once.
+func TestRefusal_RepeatedIsReportedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := start(t)
+		join := s.live("t")
+		s.requireGap(cdc.Started, false)
+		s.notices = nil
+		for range 1000 {
+			s.system(join, "postgres_changes", "error", `{:error, "Too many database timeouts"}`)
+		}
+		require.Len(t, s.notices, 2, "a gap and a refusal")
+		s.system(join, "postgres_changes", "error", `{:error, "something else"}`)
+		require.Len(t, s.notices, 3)
+	})
+}
+
 // A terminated connection is no wrong binding, though it was the first try.
 func TestRefusal_ATerminatedConnectionPasses(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -139,7 +140,7 @@ func (c *Channel) tracked(r reply) {
 	}
 	t.settle(err)
 	if err != nil {
-		c.note(dropNotice(err))
+		c.note(link.Notice{Dropped: err})
 	}
 	c.sendTrack()
 }
@@ -159,9 +160,6 @@ func (t *tracker) wake() {
 // channel's presence yet, and counts its calls anew.
 func (t *tracker) restart() {
 	t.tracked, t.calls, t.ref, t.sent = false, nil, "", 0
-	if t.payload == nil {
-		t.sent = t.done // an Untrack that waits is settled by that
-	}
 }
 
 // stop ends what waits for the server: the join is over.
