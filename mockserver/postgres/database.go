@@ -31,7 +31,7 @@ type Database struct {
 // session is how our sessions write values: as those of the real server do.
 var session = map[string]string{
 	"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "extra_float_digits": "1",
-	"bytea_output": "hex", "client_encoding": "UTF8", "search_path": `"$user", public`,
+	"bytea_output": "hex", "client_encoding": "UTF8", "search_path": `"$user", public, extensions`,
 }
 
 // open connects, checks the database and makes a project of it.
