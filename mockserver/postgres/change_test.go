@@ -81,9 +81,10 @@ func TestPollThatFails(t *testing.T) {
 		"a policy that fails": `
 			create function boom() returns boolean language plpgsql as $$ begin raise exception 'boom'; end $$;
 			create policy p on things for select using (boom()); alter table things enable row level security;`,
-		"a filter without an operator": `insert into poison values (1, '{}')`,
-		"a column that is gone":        `begin; insert into things values (8, 'lost'); alter table things drop column n; commit`,
-		"a table that is gone":         `begin; insert into poison values (2, '{}'); drop table poison; commit`,
+		"a filter without an operator":                    `insert into poison values (1, '{}')`,
+		"a json that is no jsonb, which nobody asked for": `begin; insert into things values (8, 'lost'); insert into poison values (3, '"\u0000"'); commit`,
+		"a column that is gone":                           `begin; insert into things values (8, 'lost'); alter table things drop column n; commit`,
+		"a table that is gone":                            `begin; insert into poison values (2, '{}'); drop table poison; commit`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startProject(t, things+`

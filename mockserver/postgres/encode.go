@@ -35,6 +35,17 @@ func kindOf(base uint32, sql bool) kind {
 	return kinds[base]
 }
 
+// mayFail reports whether a cast of values of the column may fail: they are, or
+// may have in them, a json that is no jsonb, or a name that is overloaded.
+func (c *column) mayFail() bool {
+	const json, regproc, regoper, jsonArray, regprocArray, regoperArray, firstUser = 114, 24, 2203, 199, 1008, 2204, 16384
+	switch c.base {
+	case json, regproc, regoper, jsonArray, regprocArray, regoperArray:
+		return true
+	}
+	return c.kind == bySQL && c.base >= firstUser
+}
+
 // wire writes a value as it comes out of the socket, from PostgreSQL's text of
 // it. Without exact it is as the real server garbles it on its way: it reads
 // NaN as null, casts to the type without its length, and loses \x of bytea. Of

@@ -154,7 +154,8 @@ func (p *poll) look(ctx context.Context, taken []change, subs backend.Subscriber
 	return nil
 }
 
-// match returns nil for a change that nobody subscribed to.
+// match returns nil for a change that nobody subscribed to, unless the poll may
+// fail of it: the real server casts the values of every change.
 func match(c *change, t *table, subs []*backend.Subscription) *matching {
 	m := &matching{rowChange: rowChange{change: c, table: t}, roles: map[string][]*backend.Subscription{}}
 	for _, s := range subs {
@@ -162,7 +163,7 @@ func match(c *change, t *table, subs []*backend.Subscription) *matching {
 			m.roles[s.Caller.Role] = append(m.roles[s.Caller.Role], s)
 		}
 	}
-	if len(m.roles) == 0 {
+	if len(m.roles) == 0 && !slices.ContainsFunc(t.columns, func(c column) bool { return c.mayFail() }) {
 		return nil
 	}
 	return m
