@@ -125,7 +125,10 @@ type predicate struct {
 	want  any    // of comparisons
 	among []any  // of in
 	like  wildcards
-	match *regexp.Regexp
+	// dangling matches texts of which the query fails: what is left of them has to
+	// match a backslash that makes nothing literal.
+	dangling wildcards
+	match    *regexp.Regexp
 }
 
 // newPredicate checks a filter as the trigger on the server's table of
@@ -211,7 +214,11 @@ func (p *predicate) checkLike() error {
 	if !slices.Contains([]string{"text", "name", "bpchar", "bytea", "citext"}, p.typ.name()) {
 		return raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.sqlName)
 	}
-	p.like = newWildcards(p.fold(cutToBare(p.typ, p.value)), '\\')
+	pattern := p.fold(cutToBare(p.typ, p.value))
+	p.like = newWildcards(pattern, '\\')
+	if escapes := len(pattern) - len(strings.TrimRight(pattern, `\`)); escapes%2 != 0 {
+		p.dangling = newWildcards(pattern[:len(pattern)-1]+"_%", '\\')
+	}
 	return nil
 }
 
@@ -277,6 +284,8 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 		return false, nil
 	}
 	switch {
+	case p.dangling != nil && p.dangling.matches(p.fold(value)):
+		return false, &errPoll{errf("22025", "LIKE pattern must not end with escape character")}
 	case p.like != nil:
 		return p.like.matches(p.fold(value)) != p.negate, nil
 	case p.match != nil:

@@ -152,3 +152,23 @@ func tryFilters(t *testing.T, described Table, f garblings.Filter, outputs, wire
 	}
 	return verdict
 }
+
+// The server takes a LIKE pattern that ends with a lone backslash. The poll fails
+// of a text of which something is left when the backslash is reached.
+func TestFilter_DanglingEscape(t *testing.T) {
+	tab, err := newTable(Table{Name: "t", Columns: []Column{{Name: "v", Type: "text"}}})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		pattern, text string
+		fails         bool
+	}{
+		{`ab\`, "abc", true}, {`ab\`, "ab", false}, {`ab\`, "b", false}, {`%\`, "x", true}, {`%\`, "", false}, {`ab\\`, `ab\`, false}, {`a_\`, "ab\\", true},
+	} {
+		for _, op := range []string{"like", "ilike"} {
+			p, err := newPredicate(tab, changeFilter{column: "v", op: op, value: c.pattern}, func(int) bool { return true })
+			require.NoError(t, err)
+			_, err = p.matches(appendJSONString(nil, c.text))
+			require.Equal(t, c.fails, err != nil, "%q %s %q", c.text, op, c.pattern)
+		}
+	}
+}
