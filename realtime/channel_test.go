@@ -49,6 +49,7 @@ func TestC22TopicsAndBindingsAreChecked(t *testing.T) {
 		"empty column name":          {Table: "orders", Columns: []string{""}},
 		"unknown operation":          {Table: "orders", Op: 9},
 		"1 to 100":                   {Table: "orders", Filter: cdc.In("id")},
+		"reads like an array":        {Table: "orders", Filter: cdc.Eq("tags", "{cat}")},
 	} {
 		_, err := ch.Subscribe(b)
 		var bad *channel.BindingError
