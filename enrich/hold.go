@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cache"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // holder is a joiner that holds events while it pulls others: those that wait
@@ -113,19 +114,22 @@ func (h *holder[L, K, R]) watch(ctx context.Context, wg *sync.WaitGroup) <-chan 
 	out := make(chan touched[K], ahead)
 	wg.Go(func() {
 		defer close(out)
-		for c, err := range h.Table.Changes(ctx, cache.WithPhases()) {
-			if err != nil {
-				return
+		_ = rescue.Do("the feed of a Table", func() error { // a panic of it is its end
+			for c, err := range h.Table.Changes(ctx, cache.WithPhases()) {
+				if err != nil {
+					return err
+				}
+				if c.Cause == cache.CauseEvicted {
+					continue // the row is as it was
+				}
+				select {
+				case out <- touched[K]{c.Key, c.Phase == nil}:
+				case <-ctx.Done():
+					return nil
+				}
 			}
-			if c.Cause == cache.CauseEvicted {
-				continue // the row is as it was
-			}
-			select {
-			case out <- touched[K]{c.Key, c.Phase == nil}:
-			case <-ctx.Done():
-				return
-			}
-		}
+			return nil
+		})
 	})
 	return out
 }

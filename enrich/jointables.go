@@ -1,7 +1,9 @@
 package enrich
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"sync"
 
@@ -24,7 +26,7 @@ import (
 //
 // The result is Synced when both tables are and all that they told is in it, and
 // Stale when one is not. Its Run ends with ctx's error, or with that of the table
-// that ended first.
+// that ended first; ErrFeedEnded if that has none.
 func JoinTables[LK, RK comparable, L, R, O any](kind Kind, l Table[LK, L], r Table[RK, R],
 	fk func(L) (RK, bool), f func(L, *R) O) (*cache.Table[LK, O], error) {
 	bad := func(field, reason string) (*cache.Table[LK, O], error) {
@@ -137,20 +139,20 @@ func follow[LK, RK comparable, L, R any](ctx context.Context, l Table[LK, L], r 
 	for {
 		var err error
 		select {
-		case c := <-lefts:
-			err = takeChange(c, &lSynced, left)
-		case c := <-rights:
-			err = takeChange(c, &rSynced, right)
+		case c, more := <-lefts:
+			err = takeChange(ctx, c, more, &lSynced, left)
+		case c, more := <-rights:
+			err = takeChange(ctx, c, more, &rSynced, right)
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
 		for n := 1; err == nil && n < maxBatch; n++ {
 			select {
-			case c := <-lefts:
-				err = takeChange(c, &lSynced, left)
+			case c, more := <-lefts:
+				err = takeChange(ctx, c, more, &lSynced, left)
 				continue
-			case c := <-rights:
-				err = takeChange(c, &rSynced, right)
+			case c, more := <-rights:
+				err = takeChange(ctx, c, more, &rSynced, right)
 				continue
 			default:
 			}
@@ -172,9 +174,16 @@ func feedOf[K comparable, T any](t Table[K, T]) Stream[cache.Change[K, T]] {
 	}
 }
 
-// takeChange takes a value of a feed. A phase is told behind what belongs to it.
-func takeChange[K comparable, T any](c item[cache.Change[K, T]], synced *bool, take func(cache.Change[K, T])) error {
+// ErrFeedEnded ends the Run of a table that is made of tables, one of which ended
+// its feed without an error.
+var ErrFeedEnded = errors.New("enrich: the feed of a table has ended without a reason")
+
+// takeChange takes a value of a feed, if there is one more. A phase is told behind
+// what belongs to it.
+func takeChange[K comparable, T any](ctx context.Context, c item[cache.Change[K, T]], more bool, synced *bool, take func(cache.Change[K, T])) error {
 	switch {
+	case !more:
+		return cmp.Or(ctx.Err(), ErrFeedEnded)
 	case c.err != nil:
 		return c.err
 	case c.value.Phase != nil:

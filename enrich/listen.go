@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // arrival is a value of a stream that came at some moment, and for which the
@@ -29,25 +31,34 @@ func listen[T any](ctx context.Context, wg *sync.WaitGroup, in Stream[T], began 
 	out := make(chan arrival[T], ahead)
 	l := &listener[T]{values: out}
 	l.asked.Store(int64(time.Since(began)))
-	wg.Go(func() {
-		defer close(out)
-		for v, err := range in(ctx) {
-			came := time.Since(began)
-			a := arrival[T]{v, err, moment(l.asked.Load()), came}
+	give := func(v T, err error) bool {
+		came := time.Since(began)
+		a := arrival[T]{v, err, moment(l.asked.Load()), came}
+		select {
+		case out <- a:
+		default:
 			select {
 			case out <- a:
-			default:
-				select {
-				case out <- a:
-					came = time.Since(began)
-				case <-ctx.Done():
-					return
+				came = time.Since(began)
+			case <-ctx.Done():
+				return false
+			}
+		}
+		l.asked.Store(int64(came))
+		return err == nil
+	}
+	wg.Go(func() {
+		defer close(out)
+		err := rescue.Do("a Stream", func() error {
+			for v, err := range in(ctx) {
+				if !give(v, err) {
+					return nil
 				}
 			}
-			if err != nil {
-				return
-			}
-			l.asked.Store(int64(came))
+			return nil
+		})
+		if err != nil {
+			give(*new(T), err)
 		}
 	})
 	return l

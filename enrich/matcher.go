@@ -1,6 +1,8 @@
 package enrich
 
 import (
+	"database/sql/driver"
+	"reflect"
 	"time"
 
 	"github.com/gapless-go/gapless/cache"
@@ -54,7 +56,7 @@ func (m *matcher[K, L, R]) left(v L, now moment) error {
 		}
 	}
 	k, t := m.Left(v)
-	at, finite := micros(t)
+	at, finite := micros(t), inWindow(t)
 	if finite {
 		if err := m.event(0, at, now); err != nil {
 			return err
@@ -66,6 +68,9 @@ func (m *matcher[K, L, R]) left(v L, now moment) error {
 			m.LateLeft(v)
 		}
 		return nil
+	}
+	if m.null(k) {
+		return m.alive(m.unpaired(k, at, &v, nil))
 	}
 	if !m.windows.left(k, at, &v) {
 		return errLeft
@@ -81,7 +86,7 @@ func (m *matcher[K, L, R]) right(v R, now moment) error {
 		}
 	}
 	k, t := m.Right(v)
-	at, finite := micros(t)
+	at, finite := micros(t), inWindow(t)
 	if finite {
 		if err := m.event(1, at, now); err != nil {
 			return err
@@ -93,6 +98,9 @@ func (m *matcher[K, L, R]) right(v R, now moment) error {
 			m.LateRight(v)
 		}
 		return nil
+	}
+	if m.null(k) {
+		return m.alive(m.unpaired(k, at, nil, &v))
 	}
 	if !m.windows.right(k, at, &v) {
 		return errLeft
@@ -188,6 +196,49 @@ func (m *matcher[K, L, R]) alone(k K, l *L, r *R, start, end int64) bool {
 		return true
 	}
 	return m.give(k, l, r, start, end)
+}
+
+// null reports whether a key is null.
+func (m *matcher[K, L, R]) null(k K) bool {
+	if m.Null != nil && m.Null(k) {
+		return true
+	}
+	switch v := any(k).(type) {
+	case nil:
+		return true
+	case int, int32, int64, string, [16]byte: // what most keys are
+		return false
+	case driver.Valuer:
+		if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.IsNil() {
+			return true
+		}
+		value, err := v.Value()
+		return err == nil && value == nil
+	default:
+		p := reflect.ValueOf(v)
+		return p.Kind() == reflect.Pointer && p.IsNil()
+	}
+}
+
+// unpaired gives an event that has no partner whatever comes: once for each of its
+// windows that are open.
+func (m *matcher[K, L, R]) unpaired(k K, at int64, l *L, r *R) bool {
+	a, b := m.Window.a.Microseconds(), m.Window.b.Microseconds()
+	switch w := m.windows.(type) {
+	case *aligned[K, L, R]:
+		for start := w.last(at); start > at-w.size && !w.closed(start); start -= w.every {
+			if !m.alone(k, l, r, start, start+w.size) {
+				return false
+			}
+		}
+		return true
+	case *sessions[K, L, R]:
+		return m.alone(k, l, r, at, at+a)
+	}
+	if l == nil {
+		a, b = b, a
+	}
+	return m.alone(k, l, r, at-a, at+b)
 }
 
 // kept is an event that waits.

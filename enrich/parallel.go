@@ -2,8 +2,11 @@ package enrich
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // Parallel calls f for the values of a stream, n at a time, and gives what it
@@ -12,7 +15,7 @@ import (
 // other. A value without a key of its own has whatever key the function gives it.
 //
 // At most 16·n values are between input and output, so a slow consumer slows the
-// input. An error of f ends the stream, and so does one of the input behind what
+// input. An error of f, or a panic, ends the stream, and so does one of the input behind what
 // came before it. f is called from several goroutines, and key from one of its
 // own; all have ended when the run has.
 func Parallel[I, O any, K comparable](in Stream[I], n int, key func(I) K, f func(context.Context, I) (O, error)) Stream[O] {
@@ -89,12 +92,14 @@ func (p *pool[I, O, K]) stop() {
 
 // read reads the input to its end.
 func (p *pool[I, O, K]) read(ctx context.Context, in Stream[I]) {
-	var end error
-	for v, err := range in(ctx) {
-		if end = err; err != nil || !p.take(p.key(v), v) {
-			break
+	end := rescue.Do("the input or the key of a Parallel", func() error {
+		for v, err := range in(ctx) {
+			if err != nil || !p.take(p.key(v), v) {
+				return err
+			}
 		}
-	}
+		return nil
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended, p.err = true, end
@@ -126,9 +131,19 @@ func (p *pool[I, O, K]) work(ctx context.Context) {
 		if !more {
 			return
 		}
-		v, err := p.f(ctx, t.value)
-		p.finish(t.key, item[O]{v, err})
+		p.call(ctx, t)
 	}
+}
+
+// errExited is a function that ended its goroutine.
+var errExited = errors.New("enrich: Parallel: the function called runtime.Goexit")
+
+// call calls f. A panic of it, and its end of the goroutine, are its error.
+func (p *pool[I, O, K]) call(ctx context.Context, t task[I, K]) {
+	r := item[O]{err: errExited}
+	defer func() { p.finish(t.key, r) }()
+	err := rescue.Do("the function of a Parallel", func() (err error) { r.value, err = p.f(ctx, t.value); return err })
+	r.err = err
 }
 
 func (p *pool[I, O, K]) next() (t task[I, K], more bool) {

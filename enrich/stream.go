@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // Stream is a source of values, or what an operator makes of one. Nothing
@@ -20,7 +21,8 @@ import (
 // own are safe for concurrent runs if their inputs and functions are.
 type Stream[T any] func(ctx context.Context) iter.Seq2[T, error]
 
-// Of is a Stream of some values, for tests and examples.
+// Of is a Stream of some values: for tests and examples, and for values that a
+// deliver.Store has given back.
 func Of[T any](values ...T) Stream[T] {
 	return func(ctx context.Context) iter.Seq2[T, error] {
 		return func(yield func(T, error) bool) {
@@ -98,20 +100,30 @@ type item[T any] struct {
 const ahead = 64
 
 // pump reads a stream in a goroutine that wg waits for, and ends with ctx. The
-// channel is closed behind the last value; nothing comes behind an error.
+// channel is closed behind the last value; nothing comes behind an error, and a panic
+// is one.
 func pump[T any](ctx context.Context, wg *sync.WaitGroup, in Stream[T]) <-chan item[T] {
 	out := make(chan item[T], ahead)
+	give := func(i item[T]) bool {
+		select {
+		case out <- i:
+			return i.err == nil
+		case <-ctx.Done():
+			return false
+		}
+	}
 	wg.Go(func() {
 		defer close(out)
-		for v, err := range in(ctx) {
-			select {
-			case out <- item[T]{v, err}:
-			case <-ctx.Done():
-				return
+		err := rescue.Do("a Stream", func() error {
+			for v, err := range in(ctx) {
+				if !give(item[T]{v, err}) {
+					return nil
+				}
 			}
-			if err != nil {
-				return
-			}
+			return nil
+		})
+		if err != nil {
+			give(item[T]{err: err})
 		}
 	})
 	return out

@@ -113,10 +113,13 @@ func (w Window) excluded() int64 {
 // far from overflowing; cdc.Infinity and what else is beyond them is in no
 // window.
 
-// micros returns the time of an event, and whether it can be in a window.
-func micros(t time.Time) (us int64, finite bool) {
+// micros returns the time of an event that inWindow holds for.
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+// inWindow reports whether a time can be in a window: infinity cannot.
+func inWindow(t time.Time) bool {
 	const most = 200_000 * 366 * 86400
-	return t.UnixMicro(), -most < t.Unix() && t.Unix() < most
+	return -most < t.Unix() && t.Unix() < most
 }
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
