@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"net/url"
 	"slices"
+	"strings"
 	"unicode"
 )
 
@@ -20,7 +22,8 @@ import (
 // use with all.
 type Sink interface {
 	// Upsert adds documents, or replaces those of the same ID. Of several with
-	// one ID the last counts.
+	// one ID the last counts. If the index refuses some of them for what they are,
+	// the others are in it, and the error is *RefusedError.
 	Upsert(ctx context.Context, docs []Document) error
 	// Delete removes documents; those that are not there do not matter.
 	Delete(ctx context.Context, ids []string) error
@@ -33,6 +36,51 @@ type Sink interface {
 	// the best first, and how many there are. Nothing typed matches nothing.
 	Search(ctx context.Context, typed string, limit int) (Result, error)
 	Close() error
+}
+
+// RefusedError says which documents an index does not take, and why, by ID. No
+// other try changes that; the rest was written.
+type RefusedError struct{ Documents map[string]error }
+
+func (e *RefusedError) Error() string {
+	var text []string
+	for _, id := range slices.Sorted(maps.Keys(e.Documents)) {
+		if len(text) == 3 {
+			text = append(text, fmt.Sprintf("and %d more", len(e.Documents)-3))
+			break
+		}
+		text = append(text, e.Documents[id].Error())
+	}
+	return strings.Join(text, "; ")
+}
+
+// refusals collects the documents that are refused while others are written.
+type refusals map[string]error
+
+func (r refusals) err() error {
+	if len(r) == 0 {
+		return nil
+	}
+	return &RefusedError{r}
+}
+
+// writeApart writes items, and if they are refused as a whole because of some of
+// them, halves of them, until those are alone. own reports whether an error may be
+// one of the items' own.
+func writeApart(items []encoded, refused refusals, own func(error) bool, write func([]encoded) error) error {
+	err := write(items)
+	switch {
+	case err == nil || !own(err):
+		return err
+	case len(items) == 1:
+		refused[items[0].id] = err
+		return nil
+	}
+	half := len(items) / 2
+	if err := writeApart(items[:half], refused, own, write); err != nil {
+		return err
+	}
+	return writeApart(items[half:], refused, own, write)
 }
 
 // Result is what a search found.

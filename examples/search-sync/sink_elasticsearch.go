@@ -141,23 +141,36 @@ func (s *elasticsearchSink) Delete(ctx context.Context, ids []string) error {
 	for i, id := range ids {
 		all[i] = encoded{id: id}
 	}
-	return s.writeAll(ctx, all)
+	var refused *RefusedError
+	if err := s.writeAll(ctx, all); !errors.As(err, &refused) {
+		return err
+	}
+	return nil // an ID that the index does not take is not in it
 }
 
 func (s *elasticsearchSink) writeAll(ctx context.Context, all []encoded) error {
+	refused := refusals{}
 	for some := range batches(all) {
-		if err := s.write(ctx, some); err != nil {
+		err := writeApart(some, refused, ofDocument, func(items []encoded) error { return s.write(ctx, items, refused) })
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return refused.err()
+}
+
+// ofDocument reports whether an error is of what a document is: of its fields, its
+// ID or its size. A key without rights and an index that is gone are of all.
+func ofDocument(err error) bool {
+	var e *elasticsearchError
+	return errors.As(err, &e) && (e.Status == http.StatusBadRequest || e.Status == http.StatusConflict || e.Status == http.StatusRequestEntityTooLarge)
 }
 
 // write makes a bulk request, and makes it again with the items alone that the
 // server was too busy for.
-func (s *elasticsearchSink) write(ctx context.Context, items []encoded) error {
+func (s *elasticsearchSink) write(ctx context.Context, items []encoded, refused refusals) error {
 	for n := 0; ; n++ {
-		busy, err := s.bulk(ctx, items)
+		busy, err := s.bulk(ctx, items, refused)
 		if err != nil || len(busy) == 0 {
 			return err
 		}
@@ -177,9 +190,9 @@ type bulkItem struct {
 	Error  *elasticsearchError `json:"error"`
 }
 
-// bulk makes one bulk request. It returns the items to try again, and the
-// errors of those that the server refused for good.
-func (s *elasticsearchSink) bulk(ctx context.Context, items []encoded) (busy []encoded, err error) {
+// bulk makes one bulk request. It returns the items to try again, and adds the
+// documents that the server refused for good. The error is of all.
+func (s *elasticsearchSink) bulk(ctx context.Context, items []encoded, refused refusals) (busy []encoded, err error) {
 	var answer struct {
 		Items []map[string]bulkItem `json:"items"` // one key each: the action
 	}
@@ -192,7 +205,7 @@ func (s *elasticsearchSink) bulk(ctx context.Context, items []encoded) (busy []e
 	if len(answer.Items) != len(items) {
 		return nil, fmt.Errorf("elasticsearch: %d items were sent, %d answered", len(items), len(answer.Items))
 	}
-	var refused []error
+	var fatal error
 	for i, actions := range answer.Items {
 		for action, item := range actions {
 			switch {
@@ -204,11 +217,15 @@ func (s *elasticsearchSink) bulk(ctx context.Context, items []encoded) (busy []e
 					item.Error = &elasticsearchError{}
 				}
 				item.Error.Status, item.Error.Document = item.Status, items[i].id
-				refused = append(refused, item.Error)
+				if ofDocument(item.Error) {
+					refused[items[i].id] = item.Error
+				} else {
+					fatal = item.Error
+				}
 			}
 		}
 	}
-	return busy, errors.Join(refused...)
+	return busy, fatal
 }
 
 // bulkBody has a line for each action, a line for the document of each that

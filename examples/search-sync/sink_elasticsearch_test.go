@@ -68,7 +68,7 @@ func TestElasticsearchNamesDocumentsThatDoNotFit(t *testing.T) {
 		require.ErrorContains(t, err, "elasticsearch: document 42: 400 document_parsing_exception: [1:20] failed to parse field [n] of type [float]")
 		require.ErrorContains(t, err, `For input string: "many"`)
 		require.ErrorContains(t, err, "id is too long")
-		require.Len(t, contents(t, s), 2)
+		require.Len(t, contents(t, s), 3, "the others are in it")
 	})
 }
 

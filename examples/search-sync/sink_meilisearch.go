@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,19 +80,29 @@ func (s *meilisearchSink) Upsert(ctx context.Context, docs []Document) error {
 	if err != nil {
 		return err
 	}
+	refused := refusals{}
 	for some := range batches(all) {
-		list := make([]json.RawMessage, len(some))
-		for i, d := range some {
-			list[i] = d.json
-		}
-		err := s.task(ctx, func() (*meilisearch.TaskInfo, error) {
-			return s.index.AddDocumentsWithContext(ctx, list, nil) // which replaces
+		err := writeApart(some, refused, isTaskOfDocument, func(some []encoded) error {
+			list := make([]json.RawMessage, len(some))
+			for i, d := range some {
+				list[i] = d.json
+			}
+			return s.task(ctx, func() (*meilisearch.TaskInfo, error) {
+				return s.index.AddDocumentsWithContext(ctx, list, nil) // which replaces
+			})
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return refused.err()
+}
+
+// isTaskOfDocument reports whether a task failed because of a document.
+func isTaskOfDocument(err error) bool {
+	var e *taskError
+	return errors.As(err, &e) && slices.Contains([]string{"invalid_document_id", "missing_document_id", "invalid_document_fields",
+		"invalid_document_geo_field", "max_fields_limit_exceeded", "document_fields_limit_reached", "payload_too_large"}, e.code)
 }
 
 func (s *meilisearchSink) Delete(ctx context.Context, ids []string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type Status struct {
 	Removed        int           `json:"removed"`      // documents
 	Gaps           []GapNote     `json:"gaps"`         // the last ones, the newest first
 	Recent         []Recent      `json:"recent"`       // the last changes that are in the index, the newest first
+	Refused        int           `json:"refused"`      // rows that the index does not take
 	Trouble        string        `json:"trouble"`      // why a request is being made again, or empty
 	Version        int           `json:"version"`      // grows whenever the index has changed
 }
@@ -75,7 +77,8 @@ const kept = 30
 type tracker struct {
 	mu       sync.Mutex
 	status   Status
-	resynced int // changes that the table was read for, since the last gap was noted
+	refused  map[string]string // rows that are not in the index, and why
+	resynced int               // changes that the table was read for, since the last gap was noted
 }
 
 // Status returns the present one.
@@ -92,6 +95,11 @@ func (s *Sync) Status() Status {
 	now.RoundTrip = float64(table.MarkRTT.Microseconds()) / 1000
 	if r := table.LastReport; !table.Verified.IsZero() {
 		now.Verification = &Verification{table.Verified, r.Rows, r.Differences(), r.Took.Seconds()}
+	}
+	now.Refused = len(s.status.refused)
+	for id, why := range s.status.refused {
+		now.Trouble = fmt.Sprintf("%d rows are not in the index, such as %.100s: %s", now.Refused, id, why)
+		break
 	}
 	if err := cmp.Or(table.Trouble, table.CheckpointErr); err != nil {
 		now.Trouble = err.Error()
@@ -141,6 +149,23 @@ func (t *tracker) gap(g cdc.Gap) {
 		note.Error = g.Err.Error()
 	}
 	t.status.Gaps, t.resynced = newest(gaps, note), 0
+}
+
+// refuse notes a row that is not in the index.
+func (t *tracker) refuse(id string, why error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refused == nil {
+		t.refused = map[string]string{}
+	}
+	t.refused[id] = fmt.Sprintf("%.300s", why.Error())
+}
+
+// taken notes a row that is in the index, or gone.
+func (t *tracker) taken(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.refused, id)
 }
 
 // wrote notes that a batch is in the index.

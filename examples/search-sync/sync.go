@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,7 +115,8 @@ func (s *Sync) take(ctx context.Context, c change) error {
 	if c.Op != cdc.Delete {
 		made, err := newDocument(c.Key, c.New, s.Fields)
 		if err != nil {
-			return err
+			s.aside(c.Key, err)
+			return nil
 		}
 		d = &made
 	}
@@ -132,6 +134,13 @@ func (s *Sync) take(ctx context.Context, c change) error {
 		s.flush = time.After(flushDelay)
 	}
 	return nil
+}
+
+// aside notes a row that the index does not take. It is tried again when it
+// changes; the rest goes on.
+func (s *Sync) aside(id string, why error) {
+	s.Log.Error("a row is not in the index", "id", id, "error", why)
+	s.status.refuse(id, why)
 }
 
 // phase writes what the cache had when it came to the phase.
@@ -177,11 +186,26 @@ func (s *Sync) write(ctx context.Context) error {
 			docs = append(docs, *d)
 		}
 	}
-	if err := s.Sink.Upsert(ctx, docs); err != nil {
+	var refused *RefusedError
+	if err := s.Sink.Upsert(ctx, docs); errors.As(err, &refused) {
+		for id, why := range refused.Documents {
+			s.aside(id, why)
+			gone = append(gone, id) // what the index has of it is of before
+		}
+		docs = slices.DeleteFunc(docs, func(d Document) bool { return refused.Documents[d.ID] != nil })
+	} else if err != nil {
 		return err
+	}
+	for _, d := range docs {
+		s.status.taken(d.ID)
 	}
 	if err := s.Sink.Delete(ctx, gone); err != nil {
 		return err
+	}
+	for _, id := range gone {
+		if refused == nil || refused.Documents[id] == nil {
+			s.status.taken(id)
+		}
 	}
 	s.status.wrote(s.pending, len(docs), len(gone))
 	s.pending, s.flush = batch{}, nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -114,6 +115,7 @@ func show(s *Settings, log *slog.Logger) (d *shown, err error) {
 		return d, err
 	}
 	s.Project = d.demo.Project()
+	s.WebPush.Client, s.WebPush.Services = http.DefaultClient, nil // its page decides who may subscribe
 	if s.Store == "" {
 		s.Store = filepath.Join(d.folder, "sent")
 	}

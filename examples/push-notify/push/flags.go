@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -50,6 +52,8 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	f.StringVar(&s.Addr, "addr", "127.0.0.1:8898", "the `address` of the demo's page")
 	f.StringVar(&s.Ntfy.URL, "ntfy", "", "the `address` of an ntfy server, for devices of the kind ntfy")
 	f.StringVar(&s.WebPush.Contact, "contact", "", "the mail `address` that push services may write to; needed for Web Push")
+	var services string
+	f.StringVar(&services, "push-services", "", "further `hosts` of push services to send to, with commas; those of browsers are known")
 	f.BoolVar(&s.Check, "check", false, "break the demo in every way, see that everybody is told once and in order, and exit")
 	f.DurationVar(&s.For, "check-for", 12*time.Second, "how `long` -check makes changes")
 	f.IntVar(&s.Faults, "check-faults", 25, "how many things go wrong meanwhile")
@@ -62,7 +66,8 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	s.Project.Key = getenv("PUSH_NOTIFY_KEY")
 	s.Ntfy.Token, s.Ntfy.Client = getenv("PUSH_NOTIFY_NTFY_TOKEN"), http.DefaultClient
 	s.WebPush.PublicKey, s.WebPush.PrivateKey = getenv("PUSH_NOTIFY_VAPID_PUBLIC"), getenv("PUSH_NOTIFY_VAPID_PRIVATE")
-	s.WebPush.Client = http.DefaultClient
+	s.WebPush.Client = PublicClient()
+	s.WebPush.Services = append(slices.Clone(PushServices), strings.FieldsFunc(services, func(r rune) bool { return r == ',' })...)
 	if err = s.verify(f.Args()); err == nil && addr && s.Project.URL != "" {
 		err = fmt.Errorf("-addr is of the demo's page: give no -url")
 	}

@@ -123,24 +123,11 @@ func (p *Page) address(a asked) (string, error) {
 	return string(text), err
 }
 
-// vendors are the push services of browsers. Without a list, anybody could have
-// this server send requests to wherever it can reach.
-var vendors = []string{"fcm.googleapis.com", "push.services.mozilla.com", "push.apple.com", "notify.windows.com"}
-
+// mayPushTo reports whether the page's server sends to an address. Otherwise anybody
+// could have it send requests to wherever it can reach.
 func (p *Page) mayPushTo(endpoint string) bool {
-	if strings.HasPrefix(endpoint, p.Origin+"/relay/push/") {
-		return true
-	}
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "https" || u.Port() != "" {
-		return false
-	}
-	for _, host := range vendors {
-		if u.Host == host || strings.HasSuffix(u.Host, "."+host) {
-			return true
-		}
-	}
-	return false
+	return isBelow(endpoint, p.Origin+"/relay/push/") || err == nil && isService(u, PushServices)
 }
 
 func (p *Page) subscribe(w http.ResponseWriter, r *http.Request) { p.device(w, r, (*Shop).Subscribe) }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -19,13 +19,18 @@ type Ntfy struct {
 	Client *http.Client
 }
 
+var topicName = regexp.MustCompile(`^[-_A-Za-z0-9]{1,64}$`)
+
 // Send publishes to the topic. ntfy has no key by which a repetition would be
 // known, so one that a crash has repeated is shown twice.
 func (s *Ntfy) Send(ctx context.Context, d Device, n Notification) error {
 	if time.Until(n.Expires) <= 0 {
 		return fmt.Errorf("it is too late: %w", ErrRefused)
 	}
-	address := strings.TrimRight(s.URL, "/") + "/" + url.PathEscape(d.Address)
+	if !topicName.MatchString(d.Address) { // ntfy has no others, and a path has
+		return fmt.Errorf("the name of an ntfy topic has other characters than letters, digits, - and _: %w", ErrRefused)
+	}
+	address := strings.TrimRight(s.URL, "/") + "/" + d.Address
 	r, err := http.NewRequestWithContext(ctx, http.MethodPut, address, strings.NewReader(n.Body))
 	if err != nil {
 		return fmt.Errorf("the address of an ntfy server cannot be used: %w", ErrRefused) // err would hold it
@@ -34,7 +39,7 @@ func (s *Ntfy) Send(ctx context.Context, d Device, n Notification) error {
 	if s.Token != "" {
 		r.Header.Set("Authorization", "Bearer "+s.Token)
 	}
-	answer, err := s.Client.Do(r)
+	answer, err := unredirected(s.Client).Do(r)
 	if err != nil {
 		return fmt.Errorf("ntfy did not answer: %w", withoutURL(err))
 	}

@@ -22,11 +22,11 @@ func TestNtfyPublishes(t *testing.T) {
 	defer server.Close()
 	defer server.Client().CloseIdleConnections()
 	s := &Ntfy{URL: server.URL + "/", Token: "tk", Client: server.Client()}
-	d := Device{Address: "a topic/x"}
+	d := Device{Address: "a-topic_X"}
 	n := Notification{Title: "Ø\r\nX: y", Body: "Ann, it is here.", Expires: time.Now().Add(time.Minute)}
 	require.NoError(t, s.Send(t.Context(), d, n))
 	require.Equal(t, "PUT", got.Method)
-	require.Equal(t, "/a%20topic%2Fx", got.URL.EscapedPath())
+	require.Equal(t, "/a-topic_X", got.URL.EscapedPath())
 	require.Equal(t, "=?utf-8?b?w5gNClg6IHk=?=", got.Header.Get("Title"), "no header of its own")
 	require.Equal(t, "Bearer tk", got.Header.Get("Authorization"))
 	require.Equal(t, "Ann, it is here.", string(body))

@@ -24,8 +24,11 @@ import (
 type WebPush struct {
 	// PublicKey and PrivateKey are the VAPID keys, see webpush.GenerateVAPIDKeys.
 	PublicKey, PrivateKey string
-	Contact               string // a mail address of the operator
-	Client                *http.Client
+	Contact               string // a mail address of the operator, with mailto: or without
+	// Services are the hosts that may be sent to, by https, such as PushServices: the
+	// address of a device comes from whoever has subscribed it. Nil: any.
+	Services []string
+	Client   *http.Client // its redirects are not followed; see PublicClient
 }
 
 // VAPIDKeys generates a pair of keys for a WebPush. Subscriptions are made for
@@ -92,6 +95,9 @@ func (s *WebPush) Send(ctx context.Context, d Device, n Notification) error {
 	if err != nil {
 		return fmt.Errorf("web push: %w: %w", ErrRefused, err)
 	}
+	if at, err := url.Parse(to.Endpoint); err != nil || s.Services != nil && !isService(at, s.Services) {
+		return fmt.Errorf("web push: the device's address is of no push service that is allowed: %w", ErrRefused)
+	}
 	left := time.Until(n.Expires)
 	if left <= 0 {
 		return fmt.Errorf("web push: it is too late: %w", ErrRefused)
@@ -101,7 +107,7 @@ func (s *WebPush) Send(ctx context.Context, d Device, n Notification) error {
 		return fmt.Errorf("web push: %w: %w", ErrRefused, err)
 	}
 	answer, err := webpush.SendNotificationWithContext(ctx, payload, &to, &webpush.Options{
-		HTTPClient: s.Client, Subscriber: s.Contact, VAPIDPublicKey: s.PublicKey, VAPIDPrivateKey: s.PrivateKey,
+		HTTPClient: unredirected(s.Client), Subscriber: strings.TrimPrefix(s.Contact, "mailto:"), VAPIDPublicKey: s.PublicKey, VAPIDPrivateKey: s.PrivateKey,
 		TTL: int(left / time.Second), Topic: topic(n.Key), Urgency: webpush.UrgencyNormal,
 	})
 	if errors.Is(err, webpush.ErrMaxPadExceeded) {
