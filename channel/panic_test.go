@@ -29,8 +29,8 @@ func TestPanic_CostsTheJoin(t *testing.T) {
 			s.handler.Token("another")
 		},
 		"timer": func(s *subject, join phoenix.Message) {
-			s.end(join, phoenix.EventError)
 			s.panics = "RequestJoin"
+			s.end(join, phoenix.EventError)
 			pause(2 * time.Second)
 		},
 		"down": func(s *subject, _ phoenix.Message) {
