@@ -21,7 +21,7 @@ import (
 type link struct {
 	t        testing.TB
 	handler  wire.Handler
-	mu       sync.Mutex // for Send, which timers call, too
+	mu       sync.Mutex // for what timers call, too
 	requests []bool     // whether each request to join was of a failing channel
 	sent     []phoenix.Message
 	notices  []wire.Notice
@@ -52,12 +52,20 @@ func (l *link) FailFast() bool                   { return l.failFast }
 func (l *link) Version() phoenix.Version         { return phoenix.V2 }
 func (l *link) ServerTime(t time.Time) time.Time { l.panic("ServerTime"); return t }
 func (l *link) NextRef() phoenix.Ref             { l.panic("NextRef"); l.refs++; return phoenix.NewRef(l.refs) }
-func (l *link) Observe(n wire.Notice)            { l.panic("Observe"); l.notices = append(l.notices, n) }
+func (l *link) Observe(n wire.Notice) {
+	l.panic("Observe")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.notices = append(l.notices, n)
+}
 func (l *link) panic(method string) {
-	if l.panics == method {
-		if !l.always {
-			l.panics = ""
-		}
+	l.mu.Lock()
+	now := l.panics == method
+	if now && !l.always {
+		l.panics = ""
+	}
+	l.mu.Unlock()
+	if now {
 		panic(method)
 	}
 }
