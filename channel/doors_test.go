@@ -175,10 +175,19 @@ func TestReplay_StoredMessagesComeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, l := livingChannel(t)
 		own := Broadcast{Event: "own", Payload: []byte(`{"a":1}`)}
-		live := func(b Broadcast) bool { return c.replay.isNew(&b, true, time.Now()) }
+		live := func(b Broadcast) bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.replay.isNew(&b, true, time.Now())
+		}
+		lost := func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.replayFrom(time.Now())
+		}
 		require.True(t, live(own))
 		require.True(t, live(own), "two messages of one text are two")
-		c.replayFrom(time.Now())
+		lost()
 		replayed := own
 		replayed.Replayed = true
 		for i, isNew := range []bool{false, false, true} {
@@ -186,16 +195,21 @@ func TestReplay_StoredMessagesComeOnce(t *testing.T) {
 			require.Equal(t, isNew, live(replayed), i)
 			require.False(t, live(replayed), "an id comes once")
 		}
+		c.mu.Lock()
 		require.Equal(t, 2, c.replay.twins)
+		c.mu.Unlock()
 
 		require.True(t, live(own)) // long before the window of the next replay
 		time.Sleep(time.Hour)
-		c.replayFrom(time.Now())
+		synctest.Wait()
+		lost()
 		replayed.ID = "later"
 		require.True(t, live(replayed))
 
 		// The acknowledgement names the id of a stored broadcast of one's own.
+		c.mu.Lock()
 		ref, err := c.sendBroadcast(phoenix.Message{Event: phoenix.EventBroadcast}, make(chan reply, 1))
+		c.mu.Unlock()
 		require.NoError(t, err)
 		receive(l, phoenix.Message{Ref: ref, Event: phoenix.EventReply, Payload: []byte(`{"status":"ok","response":{"id":"mine"}}`)})
 		replayed.ID = "mine"
