@@ -3,63 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
-	"time"
 )
-
-// catchUp finds out when the stream has come to where the table was when it was
-// read, for want of a mark: it was quiet for the settle time, or it brings
-// changes that were committed later. Commit times are the database's and are
-// compared with each other only.
-type catchUp struct {
-	at        moment // of the last event
-	committed int64  // and its commit
-	enough    int64  // a commit behind what was read; 0: there was no event to tell by
-	reached   bool
-}
-
-func (c *catchUp) event(now moment, committed int64) {
-	c.at, c.committed = now, max(c.committed, committed)
-	c.reached = c.reached || c.enough > 0 && committed > c.enough
-}
-
-// read notes that the table was read, up to now. The last event's commit and
-// what has passed since is a time of the database's that is not after it by
-// more than that event was late; lateness allows for more than that.
-func (c *catchUp) read(now moment) {
-	c.reached, c.enough = false, 0
-	if c.committed > 0 {
-		c.enough = c.committed + (now - c.at + lateness).Milliseconds()
-	}
-}
-
-const lateness = 10 * time.Second
-
-// awaitCatchUp blocks until the stream has caught up with what was read. A
-// Marker has shown that already.
-func (r *runner[K, T]) awaitCatchUp(ctx context.Context) error {
-	if r.marks.on {
-		return nil
-	}
-	start := r.now()
-	for {
-		var done bool
-		var quiet time.Duration
-		err := r.do(ctx, func() {
-			quiet = r.now() - max(r.ready.at, start)
-			done = r.ready.reached || quiet >= r.quiet()
-		})
-		if err != nil || done {
-			return err
-		}
-		if err := sleep(ctx, max(r.quiet()-quiet, time.Millisecond)); err != nil {
-			return err
-		}
-	}
-}
-
-// quiet is for how long no event is to come before the stream counts as caught
-// up. The server looks at its log every half second when nothing happens.
-func (t *Table[K, T]) quiet() time.Duration { return max(t.opts.settle, time.Second) }
 
 // CatchUp waits until the cache has all that was committed before the call:
 // after a write, it shows what was written, or what came after that. It costs
@@ -78,9 +22,10 @@ func (t *Table[K, T]) CatchUp(ctx context.Context) error {
 			return err
 		}
 		var at moment
-		err := t.atMark(ctx, 0, func() {
+		err := t.passing(ctx, 0, func() {
 			if t.status.Phase == Synced {
 				at = t.now()
+				t.want(at)
 			}
 		})
 		switch {
@@ -92,7 +37,8 @@ func (t *Table[K, T]) CatchUp(ctx context.Context) error {
 	}
 }
 
-// waitCertain waits until no row is in doubt that was at that moment.
+// waitCertain waits until each row that was in doubt at that moment has been read
+// since, or is certain.
 func (t *Table[K, T]) waitCertain(ctx context.Context, at moment) error {
 	return t.wait(ctx, func() bool {
 		t.mu.Lock()

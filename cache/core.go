@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"encoding/json"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 type core[K comparable, T any] struct {
 	key   func(T) K
 	equal func(a, b T) bool
+	row   func([]cdc.Column, map[string]json.RawMessage) (T, error) // makes a row of its columns
 	// quarantine is longer than a commit may be in the log, and so in the
 	// stream, before a reader of the table sees it.
 	quarantine time.Duration
@@ -26,7 +28,9 @@ type core[K comparable, T any] struct {
 	history *history[K, T] // nil: none is kept
 	bound   bound[K]
 	gone    tombstones[K]      // keys that the stream removed in this epoch
-	dirty   map[K]doubt        // keys to read from the table
+	dirty   map[K]*doubt       // rows that are not wholly known
+	blind   doubt              // of the whole table: events that do not say which row they are of
+	wanted  moment             // somebody waits for the doubts from before this moment
 	reads   map[*read]struct{} // under way
 	net     []Change[K, T]     // what has changed and was not told yet
 	puts    []put[K, T]        // what was put and removed since latest had them
@@ -77,49 +81,25 @@ func (f *found) add(g found) {
 // event is a row change, decoded.
 type event[K comparable, T any] struct {
 	op        cdc.Op
-	key       K // of the new row; of the old one for a Delete
-	old       K // of the row before, equal to key but for an Update of the primary key
-	row       T
-	committed int64 // in Unix milliseconds
-	doubtful  bool  // row is not wholly known: read it from the table
-	keep      bool  // and until then the row before is better than row, if there is one
-	before    *T    // the row before as the event has it, if it has the whole of it
-}
-
-// doubt is a key whose row is not wholly known: when the first and the last
-// event came that left it so.
-type doubt struct{ first, last moment }
-
-// doubt has a key read.
-func (c *core[K, T]) doubt(now moment, k K) {
-	d, there := c.dirty[k]
-	if !there {
-		d.first = now
-	}
-	d.last = now
-	c.dirty[k] = d
-}
-
-// oldestDoubt is since when a key is in doubt; 0: none is.
-func (c *core[K, T]) oldestDoubt() (oldest moment) {
-	for _, d := range c.dirty {
-		if oldest == 0 || d.first < oldest {
-			oldest = d.first
-		}
-	}
-	return oldest
+	key       K        // of the new row; of the old one for a Delete
+	old       K        // of the row before, equal to key but for an Update of the primary key
+	row       T        // the new row, unless the event is partial
+	committed int64    // in Unix milliseconds
+	partial   *partial // what the event has of the row, where that is not all
+	before    *T       // the row before as the event has it, if it has the whole of it
 }
 
 // read is a read of the table that is under way.
 type read struct {
 	epoch uint64
+	asked moment // when it was sent
 	since moment // from which on an event counts for more than the read
 	over  atomic.Bool
 }
 
 func newCore[K comparable, T any](key func(T) K, quarantine time.Duration) core[K, T] {
 	return core[K, T]{key: key, equal: equalOf[T](), quarantine: quarantine,
-		gone: tombstones[K]{at: map[K]moment{}}, dirty: map[K]doubt{}, reads: map[*read]struct{}{}}
+		gone: tombstones[K]{at: map[K]moment{}}, dirty: map[K]*doubt{}, reads: map[*read]struct{}{}}
 }
 
 // begin begins an epoch: from now on every change is delivered, until the next
@@ -129,7 +109,13 @@ func (c *core[K, T]) begin(now moment) {
 	c.epochAt = now
 	c.loads, c.whole = c.load, false
 	c.gone.clear()
-	clear(c.reads) // whose rows are not taken any more
+	clear(c.reads)              // whose rows are not taken any more
+	for _, d := range c.dirty { // what was certain may have changed in the gap
+		*d = doubt{first: d.first, last: beforeEpoch, all: beforeEpoch, due: now}
+	}
+	if c.blind.first > 0 {
+		c.blind.last = beforeEpoch
+	}
 }
 
 // caughtUp notes that the cache has been made equal to the table.
@@ -153,7 +139,13 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 		c.counts.contradictions++
 		contradiction = true
 	}
+	if c.collides(e, there) {
+		c.collide(now, e)
+		return contradiction
+	}
+	left, unchanged := c.dirty[e.old], c.unchangedSince(now, e.old)
 	if e.op == cdc.Update && e.old != e.key {
+		unchanged = now // a read from before has shown another row, if any, by this key
 		c.remove(e.old, CauseStream)
 		c.bury(now, e.old)
 	}
@@ -163,22 +155,16 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 		return contradiction
 	}
 	c.gone.remove(e.key)
-	if e.keep {
-		if c.doubt(now, e.key); !there {
-			return contradiction // half a row is worse than none
-		}
-		e.row = before.value
+	if e.partial != nil { // the row stays as it was until the rest of it is known
+		c.doubt(now, e.key).partly(now, e.committed, e.partial, left, unchanged)
+		return contradiction
 	}
 	overtaken := there && e.committed < before.committed-regression
 	c.put(e.key, &entry[K, T]{value: e.row, event: now, committed: e.committed, load: c.load}, CauseStream)
-	switch {
-	case e.doubtful:
-		c.doubt(now, e.key)
-	case overtaken:
+	delete(c.dirty, e.key)
+	if overtaken {
 		c.counts.regressions++
-		c.doubt(now, e.key)
-	default:
-		delete(c.dirty, e.key)
+		c.doubt(now, e.key).wholly(now, e.committed)
 	}
 	return contradiction
 }
@@ -206,7 +192,7 @@ func (c *core[K, T]) contradicts(e event[K, T], before *entry[K, T], there bool)
 	}
 	switch {
 	case e.op == cdc.Insert:
-		return there && !e.doubtful && !c.equal(before.value, e.row)
+		return there && e.partial == nil && !c.equal(before.value, e.row)
 	case e.op == cdc.Delete:
 		return !there
 	case e.old != e.key:
@@ -230,7 +216,7 @@ func (c *core[K, T]) request(now moment) *read {
 			delete(c.reads, r)
 		}
 	}
-	r := &read{epoch: c.pos.Epoch, since: c.since(now)}
+	r := &read{epoch: c.pos.Epoch, asked: now, since: c.since(now)}
 	c.reads[r] = struct{}{}
 	return r
 }
@@ -241,32 +227,64 @@ func (c *core[K, T]) since(now moment) moment { return max(now-c.quarantine, c.e
 type how struct {
 	cause Cause
 	look  bool // count, and change nothing
+	early bool // the stream may not have come to where the table was read: leave rows in doubt alone
+}
+
+// shown is a row as a read has shown it.
+type shown[K comparable, T any] struct {
+	key K
+	row T
+	raw json.RawMessage
 }
 
 // merge takes rows that a read returned, and says what was not so. It does
 // nothing if the read is of an epoch that is over: changes may have been lost
 // since.
-func (c *core[K, T]) merge(r *read, keys []K, rows []T, do how) (f found) {
+func (c *core[K, T]) merge(r *read, rows []shown[K, T], do how) (f found) {
 	if r.epoch != c.pos.Epoch {
 		return f
 	}
 	for i := range rows {
-		before, there := c.rows.Peek(keys[i])
-		d := c.compare(r, keys[i], &rows[i], before, there)
-		f.add(d)
+		row := &rows[i]
+		before, there := c.rows.Peek(row.key)
 		if there {
 			before.load = c.load
 		}
-		if d.skipped > 0 || do.look {
+		if d, doubted := c.dirty[row.key]; doubted {
+			f.skipped++
+			if !do.look && !do.early {
+				c.mergeDoubtful(r, d, row, do.cause)
+			}
 			continue
 		}
-		delete(c.dirty, keys[i])
-		if d.any() {
+		d := c.compare(r, row.key, &row.row, before, there)
+		if f.add(d); d.any() && !do.look {
 			c.repaired(do.cause)
-			c.put(keys[i], &entry[K, T]{value: rows[i], load: c.load}, do.cause)
+			c.put(row.key, &entry[K, T]{value: row.row, load: c.load}, do.cause)
 		}
 	}
 	return f
+}
+
+// mergeDoubtful completes a row in doubt from a read. What the read does not make
+// certain is as it was then.
+func (c *core[K, T]) mergeDoubtful(r *read, d *doubt, row *shown[K, T], cause Cause) {
+	e := &entry[K, T]{value: row.row, load: c.load}
+	if d.settle(r.since, row.raw) {
+		if d.all == 0 {
+			if value, err := c.row(d.columns, d.fields); err == nil { // each part of it has been decoded
+				e.value = value
+			}
+		}
+		e.event, e.committed = d.last, d.committed
+		delete(c.dirty, row.key)
+	} else {
+		d.covered(r, c.quarantine)
+	}
+	if before, there := c.rows.Peek(row.key); !there || !c.equal(before.value, e.value) {
+		c.repaired(cause)
+	}
+	c.put(row.key, e, cause)
 }
 
 // compare says whether a read has shown a key to be other than the cache has
@@ -293,8 +311,8 @@ func (c *core[K, T]) repaired(cause Cause) {
 
 // touched reports whether an event says more of a key than the read does.
 func (c *core[K, T]) touched(r *read, k K, e *entry[K, T], there bool) bool {
-	if d, doubted := c.dirty[k]; doubted && d.last >= r.since {
-		return true
+	if d, doubted := c.dirty[k]; doubted {
+		return d.last >= r.since
 	}
 	if there {
 		return e.event >= r.since
@@ -312,7 +330,13 @@ func (c *core[K, T]) absent(r *read, keys []K, do how) (f found) {
 		before, there := c.rows.Peek(k)
 		d := c.compare(r, k, nil, before, there)
 		f.add(d)
-		if d.skipped > 0 || do.look {
+		if do.look {
+			continue
+		}
+		if doubted := c.dirty[k]; doubted != nil && d.skipped > 0 {
+			if !do.early {
+				doubted.covered(r, c.quarantine)
+			}
 			continue
 		}
 		delete(c.dirty, k)
@@ -336,9 +360,9 @@ func (c *core[K, T]) endLoad(r *read, do how) found {
 }
 
 // see notes keys that the load has shown.
-func (c *core[K, T]) see(keys []K) {
-	for _, k := range keys {
-		if e, there := c.rows.Peek(k); there {
+func (c *core[K, T]) see(rows []shown[K, T]) {
+	for i := range rows {
+		if e, there := c.rows.Peek(rows[i].key); there {
 			e.load = c.load
 		}
 	}
@@ -432,43 +456,6 @@ func (c *core[K, T]) bury(now moment, k K) {
 	c.gone.forget(oldest)
 }
 
-// tombstones are removed keys with the time of their removal, forgotten when no
-// read can bring the row back any more.
-type tombstones[K comparable] struct {
-	at    map[K]moment
-	queue []buried[K] // in the order of time; a key may be in it several times
-}
-
-type buried[K comparable] struct {
-	key K
-	at  moment
-}
-
-func (t *tombstones[K]) add(k K, now moment) {
-	t.at[k] = now
-	t.queue = append(t.queue, buried[K]{k, now})
-}
-
-func (t *tombstones[K]) remove(k K) { delete(t.at, k) }
-
-func (t *tombstones[K]) clear() {
-	clear(t.at)
-	t.queue = nil
-}
-
-// forget drops what was removed before oldest.
-func (t *tombstones[K]) forget(oldest moment) {
-	n := 0
-	for ; n < len(t.queue) && t.queue[n].at < oldest; n++ {
-		if b := t.queue[n]; t.at[b.key] == b.at {
-			delete(t.at, b.key)
-		}
-	}
-	if t.queue = t.queue[n:]; len(t.queue) == 0 {
-		t.queue = nil
-	}
-}
-
 // emptied forgets what is in a slice, but not its memory if that is usual: a page
 // of a load is about a thousand.
 func emptied[E any](s []E) []E {
@@ -477,22 +464,4 @@ func emptied[E any](s []E) []E {
 	}
 	clear(s)
 	return s[:0]
-}
-
-// due returns keys in doubt that can be read by now, at most n. If there is
-// none, it returns how long it is until there will be one, 0 for never.
-func (c *core[K, T]) due(now moment, n int) (keys []K, wait time.Duration) {
-	for k, d := range c.dirty {
-		left := d.last + c.quarantine - now
-		switch {
-		case left < 0 && len(keys) < n:
-			keys = append(keys, k)
-		case left >= 0 && (wait == 0 || left < wait):
-			wait = left + 1
-		}
-	}
-	if len(keys) > 0 {
-		wait = 0
-	}
-	return keys, wait
 }

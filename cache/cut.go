@@ -16,27 +16,41 @@ type AnyTable interface {
 type cutter interface {
 	table() any
 	// view returns the view at the mark of that number, once it has come.
-	view(ctx context.Context, seq int64) (any, error)
+	view(ctx context.Context, seq int64) (view any, doubtful int, err error)
 	end()
 }
 
 // A Snapshot is what several Tables had at one and the same mark: one consistent
 // state of the database. Cut makes it. It never changes.
-type Snapshot struct{ views map[any]any }
+type Snapshot struct {
+	views    map[any]any
+	doubtful int
+}
+
+// Doubtful returns how many rows of the Tables were in doubt at the mark: rows
+// that change all the time and of which Realtime does not send every value as it
+// is. They are as they were when they were read last, which was since Cut was
+// called.
+func (s *Snapshot) Doubtful() int { return s.doubtful }
 
 // Cut returns the content of several Tables as it was at one position in the
 // log of the database, so that what one transaction did to them is in all of
 // them or in none. The Tables must have the same Marker: ErrNoMarker otherwise.
 //
-// It waits until all of them are Synced and have no row in doubt, and then for
-// one mark. It returns
+// It waits until all of them are Synced, until the rows have been read that were
+// in doubt when it was called, and then for one mark. Where a row is in doubt at
+// that mark it tries once more, and then says so by Snapshot.Doubtful. It returns
 // ctx's error, or the one that a Run ended with. When changes may have been
 // lost in between it begins anew.
 func Cut(ctx context.Context, tables ...AnyTable) (*Snapshot, error) {
-	for {
+	for tries := 0; ; {
 		s, err := cutOnce(ctx, tables)
-		if !errors.Is(err, errEpochOver) {
+		switch {
+		case errors.Is(err, errEpochOver):
+		case err != nil || s.doubtful == 0 || tries == 1:
 			return s, err
+		default:
+			tries++
 		}
 	}
 }
@@ -67,7 +81,7 @@ func cutOnce(ctx context.Context, tables []AnyTable) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	seq, err := marker.write(ctx, id)
+	k, err := marker.write(ctx, id)
 	switch {
 	case errors.Is(err, errMarkGone), temporary(err):
 		return nil, errors.Join(errEpochOver, sleep(ctx, retryMin))
@@ -75,11 +89,12 @@ func cutOnce(ctx context.Context, tables []AnyTable) (*Snapshot, error) {
 		return nil, err
 	}
 	for _, p := range parts {
-		view, err := p.view(ctx, seq)
+		view, doubtful, err := p.view(ctx, k.seq)
 		if err != nil {
 			return nil, err
 		}
 		s.views[p.table()] = view
+		s.doubtful += doubtful
 	}
 	return s, nil
 }
@@ -101,21 +116,34 @@ type cutting[K comparable, T any] struct {
 	more  chan struct{} // capacity 1
 
 	mu    sync.Mutex
-	views map[int64]View[K, T]
+	views map[int64]cutView[K, T]
 	over  bool
 }
 
+// cutView is a view at a mark, with the number of its rows in doubt.
+type cutView[K comparable, T any] struct {
+	view     View[K, T]
+	doubtful int
+}
+
 func (t *Table[K, T]) beginCut(ctx context.Context) (cutter, error) {
-	c := &cutting[K, T]{Table: t, more: make(chan struct{}, 1), views: map[int64]View[K, T]{}}
+	c := &cutting[K, T]{Table: t, more: make(chan struct{}, 1), views: map[int64]cutView[K, T]{}}
 	for {
-		if err := errors.Join(t.WaitSynced(ctx), t.waitCertain(ctx, 1<<62)); err != nil {
+		if err := t.WaitSynced(ctx); err != nil {
+			return nil, err
+		}
+		var at moment
+		if err := t.do(ctx, func() { at = t.now(); t.want(at) }); err != nil {
+			return nil, err
+		}
+		if err := t.waitCertain(ctx, at); err != nil {
 			return nil, err
 		}
 		began := false
 		err := t.do(ctx, func() {
-			if began = t.status.Phase == Synced && len(t.core.dirty) == 0; began {
+			if began = t.status.Phase == Synced; began {
 				c.epoch = t.core.pos.Epoch
-				t.marks.cuts = append(t.marks.cuts, c)
+				t.passage.cuts = append(t.passage.cuts, c)
 			}
 		})
 		if err != nil || began {
@@ -126,7 +154,7 @@ func (t *Table[K, T]) beginCut(ctx context.Context) (cutter, error) {
 
 func (c *cutting[K, T]) table() any { return c.Table }
 
-func (c *cutting[K, T]) view(ctx context.Context, seq int64) (any, error) {
+func (c *cutting[K, T]) view(ctx context.Context, seq int64) (view any, doubtful int, err error) {
 	for {
 		c.mu.Lock()
 		v, there := c.views[seq]
@@ -134,16 +162,16 @@ func (c *cutting[K, T]) view(ctx context.Context, seq int64) (any, error) {
 		c.mu.Unlock()
 		switch {
 		case there:
-			return v, nil
+			return v.view, v.doubtful, nil
 		case over:
-			return nil, errEpochOver
+			return nil, 0, errEpochOver
 		}
 		select {
 		case <-c.more:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, 0, ctx.Err()
 		case <-c.Table.over:
-			return nil, c.endError()
+			return nil, 0, c.endError()
 		}
 	}
 }
@@ -151,7 +179,7 @@ func (c *cutting[K, T]) view(ctx context.Context, seq int64) (any, error) {
 // end takes the part out. A loop that is gone has none.
 func (c *cutting[K, T]) end() {
 	c.once.Do(func() {
-		_ = c.do(context.Background(), func() { c.marks.endCut(c) })
+		_ = c.do(context.Background(), func() { c.passage.endCut(c) })
 	})
 }
 
@@ -159,22 +187,22 @@ func (c *cutting[K, T]) end() {
 func (c *cutting[K, T]) take(seq int64, v View[K, T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v.pos.Epoch == c.epoch && v.phase == Synced && len(c.core.dirty) == 0 {
-		c.views[seq] = v
+	if v.pos.Epoch == c.epoch && v.phase == Synced {
+		c.views[seq] = cutView[K, T]{v, c.core.doubts()}
 	} else {
 		c.over = true
 	}
 	signal(c.more)
 }
 
-// passed gives the view at a mark to those who wait for one.
-func (m *marks[K, T]) passed(seq int64, v View[K, T]) {
+// cut gives the view at a mark to those who wait for one.
+func (m *passage[K, T]) cut(seq int64, v View[K, T]) {
 	for _, c := range m.cuts {
 		c.take(seq, v)
 	}
 }
 
-func (m *marks[K, T]) endCut(c *cutting[K, T]) {
+func (m *passage[K, T]) endCut(c *cutting[K, T]) {
 	kept := m.cuts[:0]
 	for _, other := range m.cuts {
 		if other != c {

@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/rowjson"
@@ -23,79 +25,100 @@ func (r *runner[K, T]) decode(c cdc.Change) (event[K, T], error) {
 		return e, &TableError{Schema: r.opts.schema, Table: r.name, Err: err}
 	case err != nil && incomplete == nil:
 		return e, err
-	case incomplete != nil:
-		e.doubtful, e.keep = true, true
 	}
-	if e.key, e.old, err = r.keysOf(c, typed); err != nil {
-		return e, err
+	if e.key, e.old, err = r.keysOf(c, typed); err != nil || c.Op == cdc.Delete {
+		return e, err // of a Delete, the key is all that there is to know
 	}
 	e.row = typed.New
-	switch {
-	case c.Op == cdc.Delete:
-		e.doubtful = false // the key is all that there is to know
-	case e.doubtful:
-	case len(c.Missing) > 0:
-		return r.fill(c, e)
-	default:
-		e.doubtful = garbled(c)
-		if c.Op == cdc.Update && !e.doubtful && len(c.OldMissing()) == 0 {
-			e.before = &typed.Old // of a table with the replica identity FULL
-		}
+	left, unsaid := c.Missing, garbled(c)
+	if incomplete != nil { // what is missing may have changed
+		left, unsaid = nil, append(unsaid, left...)
 	}
-	return e, nil
+	switch {
+	case len(unsaid) > 0, len(left) > 0 && !r.fill(c, &e):
+		e.partial, err = partOf(c, left, unsaid)
+	case c.Op == cdc.Update && len(left) == 0 && len(c.OldMissing()) == 0:
+		e.before = &typed.Old // of a table with the replica identity FULL
+	}
+	return e, err
+}
+
+// partOf is what a change has of its row.
+func partOf(c cdc.Change, left, unsaid []string) (*partial, error) {
+	p := &partial{columns: c.Columns, left: left, unsaid: unsaid}
+	if err := json.Unmarshal(c.Record, &p.fields); err != nil {
+		return nil, err
+	}
+	for _, name := range unsaid {
+		delete(p.fields, name)
+	}
+	return p, nil
 }
 
 // keysOf returns the key of the row, and that of the row before.
 func (r *runner[K, T]) keysOf(c cdc.Change, e cdc.Event[T]) (key, old K, err error) {
+	names := r.source.api.Key
 	if c.Op == cdc.Delete {
-		if !rowjson.Has(c.OldRecord, r.source.api.Key) {
+		if !rowjson.Has(c.OldRecord, names) || garbledKey(c.Columns, names, c.OldValue) {
 			return key, old, errUnknownRow
 		}
 		key = r.core.key(e.Old)
 		return key, key, nil
 	}
-	if !rowjson.Has(c.Record, r.source.api.Key) {
+	if !rowjson.Has(c.Record, names) || garbledKey(c.Columns, names, c.Value) {
 		return key, old, errUnknownRow
 	}
 	key = r.core.key(e.New)
-	if c.Op == cdc.Update && rowjson.Has(c.OldRecord, r.source.api.Key) {
+	if c.Op == cdc.Update && rowjson.Has(c.OldRecord, names) {
+		if garbledKey(c.Columns, names, c.OldValue) {
+			return key, old, errUnknownRow
+		}
 		return key, r.core.key(e.Old), nil
 	}
 	return key, key, nil
 }
 
-// fill fills in the values that an Update left alone and that are therefore not
-// in it, from the row before. If that is not here, the row is read.
-func (r *runner[K, T]) fill(c cdc.Change, e event[K, T]) (event[K, T], error) {
-	before, there := r.core.rows.Peek(e.old)
-	if _, doubted := r.core.dirty[e.old]; !there || doubted || !r.core.confirmed(before) {
-		e.doubtful, e.keep = true, true
-		return e, nil
-	}
-	row, err := cdc.Merge(c, before.value, cdc.AnyColumns)
-	switch {
-	case errors.Is(err, cdc.ErrMerge):
-		e.doubtful, e.keep = true, true
-		return e, nil
-	case err != nil:
-		return e, err
-	}
-	e.row, e.doubtful = row, garbled(c)
-	return e, nil
-}
-
-// garbled reports whether Realtime may have changed a value on its way: it cuts
-// char(n) and bit(n), and sends null for a NaN. The table has it as it is.
-func garbled(c cdc.Change) bool {
-	for _, column := range c.Columns {
-		switch column.Caveat() {
+// garbledKey reports whether Realtime may have changed the key of a row.
+func garbledKey(columns []cdc.Column, key []string, value func(string) (any, error)) bool {
+	return slices.ContainsFunc(columns, func(c cdc.Column) bool {
+		switch c.Caveat() {
 		case cdc.Truncated:
-			return true
+			return slices.Contains(key, c.Name)
 		case cdc.NullOrNaN:
-			if v, err := c.Value(column.Name); err == nil && v == nil {
-				return true
+			if slices.Contains(key, c.Name) {
+				v, err := value(c.Name)
+				return err == nil && v == nil // a key is never null
 			}
 		}
+		return false
+	})
+}
+
+// fill fills in the values that an Update left alone and that are therefore not
+// in it, from the row before. It reports false if that is not known.
+func (r *runner[K, T]) fill(c cdc.Change, e *event[K, T]) bool {
+	before, there := r.core.rows.Peek(e.old)
+	if _, doubted := r.core.dirty[e.old]; !there || doubted || !r.core.confirmed(before) {
+		return false
 	}
-	return false
+	row, err := cdc.Merge(c, before.value, cdc.AnyColumns)
+	if err == nil {
+		e.row = row
+	}
+	return err == nil
+}
+
+// garbled returns the columns that Realtime may have changed on their way: it cuts
+// char(n) and bit(n), and sends null for a NaN. The table has them as they are.
+func garbled(c cdc.Change) (names []string) {
+	for _, column := range c.Columns {
+		caveat := column.Caveat()
+		if caveat != cdc.Truncated && caveat != cdc.NullOrNaN {
+			continue
+		}
+		if v, err := c.Value(column.Name); err == nil && (v == nil) == (caveat == cdc.NullOrNaN) {
+			names = append(names, column.Name)
+		}
+	}
+	return names
 }

@@ -99,7 +99,7 @@ func (s *source[K, T]) chunkOf(ctx context.Context, after []string, n int, mark 
 	if err != nil {
 		return p, err
 	}
-	p.rows, p.keys, err = s.decode(raw)
+	p.rows, err = s.decode(raw)
 	p.last, p.total, p.asked, p.bytes = got.Last, -1, n, int64(len(got.Rows))
 	if got.Seq != nil {
 		p.seq = *got.Seq
@@ -277,7 +277,7 @@ func (t *Table[K, T]) checkDigest(ctx context.Context, do how) (f found, err err
 
 // viewAtMark is the content when the stream has come to where the table is.
 func (t *Table[K, T]) viewAtMark(ctx context.Context) (view View[K, T], err error) {
-	err = t.atMark(ctx, 0, func() {
+	err = t.passing(ctx, 0, func() {
 		t.publish()
 		view = t.View()
 	})
@@ -342,7 +342,7 @@ func (t *Table[K, T]) checkBuckets(ctx context.Context, do how, d division) (f f
 	if err != nil {
 		return f, err
 	}
-	if f, err = t.reread(ctx, differ, do, f); err != nil {
+	if f, err = t.readKeys(ctx, differ, do); err != nil {
 		return f, err
 	}
 	return t.readMissing(ctx, theirs, do, f)
@@ -385,14 +385,14 @@ func (t *Table[K, T]) readMissing(ctx context.Context, keys map[string]keySum, d
 	}
 	for some := range slices.Chunk(texts, maxDoubtful) {
 		var p page[K, T]
-		rd, err := t.reading(ctx, func() (err error) {
+		rd, err := t.reading(ctx, nil, func() (err error) {
 			p, err = t.source.byTexts(ctx, some)
 			return err
 		})
 		if err != nil {
 			return f, err
 		}
-		err = t.atMark(ctx, 0, func() { f.add(t.core.merge(rd, p.keys, p.rows, do)) })
+		err = t.passing(ctx, 0, func() { f.add(t.core.merge(rd, p.rows, do)) })
 		if rd.over.Store(true); err != nil {
 			return f, err
 		}

@@ -33,18 +33,65 @@
 //	  ▲                      │
 //	  └──── marks, keys ─────┘
 //
-// A row that a page shows is taken unless the stream has told of its key since
-// the page was asked for, or shortly before (WithSettle): then the stream knows
-// better. A row that no page has shown is removed unless the stream told of it.
-// So what was read and what was streamed come together whatever their order,
-// and behind a gap the table is not loaded again into nothing but compared. An
-// exhaustive model of all interleavings, and random simulations with everything
-// that goes wrong, are among the tests.
+// A row that a page shows is taken unless an event of its key has come since
+// the page was asked for, or shortly before (WithSettle): then the event is newer.
+// A row that no page has shown is removed unless an event of it has come. So what
+// was read and what was streamed come together whatever their order, and behind
+// a gap the table is not loaded again into nothing but compared.
 //
-// An event that does not say all (a value that is stored out of line and was not
-// changed, a change of more than a mebibyte, types that Realtime garbles) leaves
-// its row in doubt: it stays as it was until it has been read. Status counts
-// such rows.
+// # Rows in doubt
+//
+// Some events do not carry their whole row: a value that is stored out of line
+// and was not changed, a change of more than a mebibyte, a null that may be a NaN,
+// a char(n) of which Realtime sends one character. The row then stays as it was,
+// and is in doubt, until it has been read. Status counts such rows and tells for
+// how long the oldest has been one.
+//
+// Doubt is by column. A column is certain when an event carries it, or when a read
+// has shown it that was asked for at t0, if no event that came since t0 − settle
+// may have changed it without carrying it, and once the stream has passed the
+// answer: a commit that changed the column behind the read has come by then, and
+// carries it. So one read makes an unchanged value certain, however busy the row.
+// The stream has passed the answer when a mark has come that was written behind
+// it; without a Marker, after the settle time and as much longer as events come
+// later than the quickest of them (Status.Behind).
+//
+// A value that each event garbles is certain when the row has been read behind
+// the last event and settle. Until then, a row that is busier than that is shown
+// as it was when it was read last: a row that the table had, never a mixture, and
+// never the garbled value. It stays in doubt, and is read again every settle time.
+//
+// Whoever waits, waits for what was in doubt when the call began: for a read that
+// begins behind it. Each row in doubt is read at once, 500 in one request. So what
+// is waited for ends, whatever is written meanwhile. With L the time that a change
+// takes to come by the stream (0.1 to 0.6 s, Status.Behind if the server is late),
+// R the time of a request, S the settle time (2 s):
+//
+//	                                        levels 0, 1   levels 2, 3
+//	age of a row, unless it is in doubt     L             L
+//	  an unchanged value, first seen        R + S         2R + L
+//	  a garbled value, shown                R + S         2R + L
+//	  a garbled value, certain at rest      2R + 2S       S + 3R + 2L
+//	  garbled, in a row busier than S       2R + 2S       S + 3R + 2L
+//	Synced, behind the last page            R + 2S        3R + 2L
+//	CatchUp                                               4R + 3L
+//	Cut, in its first try (of two)                        5R + 4L
+//	verdict of Verify on a page             S             R + L
+//	a dead stream is found by a Marker in                 canary + timeout
+//
+// A load of n pages takes n·R more. What is not in the table waits for the network
+// and for the server: while changes may be missing the phase is not Synced, a
+// request that fails is made again (Status.Trouble), and CatchUp, Cut and Verify
+// begin anew behind a gap. A stream that is late is not taken for one that is dead
+// as long as marks, or events from before them, keep coming.
+//
+// An event that does not say which row it is of (a key that is garbled itself,
+// such as a char(n) or NaN) puts the whole table in doubt, which is then read. Rows
+// that change places in one transaction, as a deferrable key allows, are read, too.
+//
+// Exhaustive models of all interleavings, for loads and for a row that does not
+// rest, and random simulations with everything that goes wrong, are among the
+// tests.
 //
 // # What is promised
 //
@@ -57,9 +104,8 @@
 //	1      WithVerify                   a divergence lives for one verification period
 //	                                    at most
 //	2      WithMarker: the table        exact behind each load and CatchUp, if what the
-//	       rt_mark of package sql       server loses without a word spares no mark; with
-//	                                    WithCanary, losses of that time and longer are
-//	                                    gaps
+//	       rt_mark of package sql       server loses without a word spares no mark;
+//	                                    losses as long as WithCanary's time are gaps
 //	3      its functions, and           the same in one round trip, and verification and
 //	       WithVersion                  the reading behind a gap cost what differs
 //

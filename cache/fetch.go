@@ -65,7 +65,7 @@ func (t *Table[K, T]) leave(k K, f *flight[T]) {
 // stream is about to bring it, in its place.
 func (t *Table[K, T]) fetch(ctx context.Context, k K) (row T, found bool, err error) {
 	var p page[K, T]
-	rd, err := t.reading(ctx, func() (err error) {
+	rd, err := t.reading(ctx, nil, func() (err error) {
 		p, err = t.source.byKeys(ctx, []K{k})
 		return err
 	})
@@ -77,7 +77,7 @@ func (t *Table[K, T]) fetch(ctx context.Context, k K) (row T, found bool, err er
 		return row, false, nil
 	}
 	if t.core.bound.evicts() {
-		err = t.do(ctx, func() { t.core.merge(rd, p.keys, p.rows, how{cause: CauseSnapshot}) })
+		err = t.do(ctx, func() { t.core.merge(rd, p.rows, how{cause: CauseSnapshot, early: true}) })
 	}
-	return p.rows[0], true, err
+	return p.rows[0].row, true, err
 }

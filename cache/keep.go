@@ -10,25 +10,31 @@ import (
 // epoch ends, the reading of rows in doubt and the verifications. Its error is
 // one that does not pass.
 func (r *runner[K, T]) keep(ctx context.Context, first bool) error {
-	if r.marks.on { // changes from before the gap may be under way still, up to here
-		if err := r.atMark(ctx, 0, func() { r.core.epochAt = r.now() }); err != nil {
+	// A mark proves that the server reads its log, and that what was committed
+	// before it can be seen by a read. Changes from before the gap may be under
+	// way still, up to here.
+	if r.passage.marked {
+		if err := r.passing(ctx, 0, func() { r.core.epochAt = r.now() }); err != nil {
 			return err
 		}
 	}
-	if err := sleep(ctx, r.opts.settle); err != nil {
+	if err := sleep(ctx, r.opts.waitToLoad(first)); err != nil {
 		return err
 	}
 	if err := r.move(ctx, settled); err != nil {
 		return err
 	}
-	do := how{cause: CauseResync}
+	do := how{cause: CauseResync, early: !r.passage.marked}
 	if first {
 		do.cause = CauseSnapshot
 	}
 	if err := r.load(ctx, do); err != nil {
 		return err
 	}
-	if err := errors.Join(r.move(ctx, loaded), r.awaitCatchUp(ctx), r.move(ctx, caughtUp)); err != nil {
+	if err := r.settleDoubts(ctx); err != nil {
+		return err
+	}
+	if err := r.move(ctx, caughtUp); err != nil {
 		return err
 	}
 	return r.tend(ctx)
@@ -50,13 +56,16 @@ func (r *runner[K, T]) move(ctx context.Context, s step) error {
 func (r *runner[K, T]) tend(ctx context.Context) error {
 	verify, stop := ticks(r.opts.verifyEvery)
 	defer stop()
-	signal(r.doubt) // there may be some from the load, or from before the gap
+	again := time.NewTimer(0) // there may be doubts from the load, or from before the gap
+	defer again.Stop()
 	var verified time.Time
 	for {
 		var err error
 		select {
 		case <-r.doubt:
-			err = r.readDoubtful(ctx)
+			err = r.readDoubtful(ctx, again)
+		case <-again.C:
+			err = r.readDoubtful(ctx, again)
 		case <-verify:
 			err = r.verifyOften(ctx)
 		case <-r.suspect:
@@ -130,46 +139,109 @@ func (r *runner[K, T]) load(ctx context.Context, do how) error {
 		_, err = r.loadAll(ctx, do, false)
 		return err
 	}
-	for len(keys) > 0 && err == nil {
-		n := min(len(keys), maxDoubtful)
-		_, err = r.readKeys(ctx, keys[:n], do)
-		keys = keys[n:]
+	if err == nil {
+		_, err = r.readKeys(ctx, keys, do)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.move(ctx, loaded), r.passing(ctx, 0, func() {}))
 }
 
 // maxDoubtful is how many rows are read by their keys at once.
 const maxDoubtful = 500
 
-// readDoubtful reads the rows whose last event did not say all. A row is read
-// when its event can have been seen by a reader of the table, not earlier.
-func (r *runner[K, T]) readDoubtful(ctx context.Context) error {
+// settleDoubts reads the rows in doubt until none is left that no read has covered
+// since the call.
+func (r *runner[K, T]) settleDoubts(ctx context.Context) error {
+	again := time.NewTimer(0)
+	defer again.Stop()
+	var at moment
+	if err := r.do(ctx, func() { at = r.now(); r.want(at) }); err != nil {
+		return err
+	}
 	for {
-		var keys []K
-		var wait time.Duration
-		if err := r.do(ctx, func() { keys, wait = r.core.due(r.now(), maxDoubtful) }); err != nil {
+		oldest := at
+		if err := r.do(ctx, func() { oldest = r.core.oldestDoubt() }); err != nil || oldest == 0 || oldest > at {
 			return err
 		}
-		switch {
-		case len(keys) == 0 && wait == 0:
-			return nil
-		case len(keys) == 0:
-			if err := sleep(ctx, wait); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := r.readKeys(ctx, keys, how{cause: CauseRepair}); err != nil {
+		if err := r.readDoubtful(ctx, again); err != nil {
 			return err
+		}
+		select {
+		case <-r.doubt: // or a read has been merged
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
 
+// want has the doubts from before a moment read at once.
+func (t *Table[K, T]) want(at moment) {
+	t.core.wanted = max(t.core.wanted, at)
+	signal(t.doubt)
+}
+
+// readDoubtful sends reads of what is in doubt and due, and sets the timer to when
+// something will be. It does not wait until the stream has passed the reads.
+func (r *runner[K, T]) readDoubtful(ctx context.Context, again *time.Timer) error {
+	for {
+		var keys []K
+		var blind bool
+		var wait time.Duration
+		if err := r.do(ctx, func() { keys, blind, wait = r.core.due(r.now(), maxDoubtful) }); err != nil {
+			return err
+		}
+		switch {
+		case blind:
+			if err := r.readBlind(ctx); err != nil {
+				return err
+			}
+		case len(keys) > 0:
+			if _, err := r.askKeys(ctx, keys, how{cause: CauseRepair}, &found{}); err != nil {
+				return err
+			}
+		case wait > 0:
+			again.Reset(wait)
+			return nil
+		default:
+			return nil
+		}
+	}
+}
+
+// readBlind reads all rows, for events that do not say which row they are of.
+func (r *runner[K, T]) readBlind(ctx context.Context) (err error) {
+	if r.core.bound.evicts() {
+		var all *read
+		if err := r.do(ctx, func() { all = r.core.request(r.now()) }); err != nil {
+			return err
+		}
+		defer all.over.Store(true)
+		if _, err := r.checkHeld(ctx, how{cause: CauseRepair}); err != nil {
+			return err
+		}
+		return r.do(ctx, func() { r.core.sighted(all) })
+	}
+	_, err = r.loadAll(ctx, how{cause: CauseRepair}, true)
+	return err
+}
+
 // resyncByDigest reads what differs behind a gap, by columns that change
-// whenever a row does. Rows in doubt are read in any case, see tend.
+// whenever a row does. Rows in doubt are read in any case, see keep.
 func (r *runner[K, T]) resyncByDigest(ctx context.Context, do how) error {
+	var all *read
+	if err := r.do(ctx, func() { all = r.core.request(r.now()) }); err != nil {
+		return err
+	}
+	defer all.over.Store(true)
 	if _, err := r.checkDigest(ctx, do); err != nil {
 		return err
 	}
-	return r.atMark(ctx, 0, func() { r.ready.read(r.now()) })
+	return r.do(ctx, func() {
+		r.core.sighted(all)
+		r.publish()
+		r.step(loaded)
+	})
 }

@@ -3,12 +3,17 @@ package cache
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/gapless-go/gapless/internal/postgrest"
 )
 
-// maxOpen is how many pages may wait for their mark.
-const maxOpen = 16
+// maxOpen and maxOpenBytes are how many pages may wait for the stream to pass the
+// place where they were read.
+const (
+	maxOpen      = 128
+	maxOpenBytes = 32 << 20
+)
 
 // loadedPage is a page that was read and is to be merged.
 type loadedPage[K comparable, T any] struct {
@@ -19,7 +24,8 @@ type loadedPage[K comparable, T any] struct {
 // openPage is a page that may wait for its mark.
 type openPage struct {
 	*held
-	read *read
+	read  *read
+	bytes int64
 }
 
 // loadAll reads the whole table and makes the cache equal to it, or, if it is
@@ -41,11 +47,17 @@ func (t *Table[K, T]) loadAll(ctx context.Context, do how, whole bool) (f found,
 	defer all.over.Store(true)
 	open, err := t.loadPages(ctx, do, whole, &f)
 	if err == nil {
-		err = t.atMark(ctx, 0, func() {
+		err = t.do(ctx, func() {
+			t.publish()
+			t.step(loaded)
+		})
+	}
+	if err == nil {
+		err = t.passing(ctx, 0, func() {
 			if whole {
 				f.add(t.core.endLoad(all, do))
+				t.core.sighted(all)
 			}
-			t.ready.read(t.now())
 		})
 	}
 	for _, p := range open { // then f is not the loop's any more
@@ -80,16 +92,18 @@ func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *foun
 			p.read.over.Store(true)
 		}
 	}()
+	var bytes int64 // that open has
 	for p := range ahead {
 		o, err := t.mergePage(ctx, p, do, f)
-		if open = append(open, o); err != nil {
+		if open, bytes = append(open, o), bytes+o.bytes; err != nil {
 			return open, err
 		}
-		if len(open) > maxOpen {
-			if err := t.closePage(ctx, open[0]); err != nil {
-				return open[1:], err
+		for len(open) > maxOpen || len(open) > 1 && bytes > maxOpenBytes {
+			first := open[0]
+			open, bytes = open[1:], bytes-first.bytes
+			if err := t.closePage(ctx, first); err != nil {
+				return open, err
 			}
-			open = open[1:]
 		}
 	}
 	return open, failed
@@ -101,7 +115,7 @@ func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loade
 	rows, size := 0, t.opts.pageSize
 	for after := []string(nil); ; {
 		var p page[K, T]
-		rd, err := t.reading(ctx, func() (err error) {
+		rd, err := t.reading(ctx, nil, func() (err error) {
 			p, err = t.source.page(ctx, after, size, t.opts.marker.known())
 			return err
 		})
@@ -129,31 +143,39 @@ func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loade
 
 // mergePage has the loop merge a page, now or at its mark.
 func (t *Table[K, T]) mergePage(ctx context.Context, p loadedPage[K, T], do how, f *found) (openPage, error) {
-	h, err := t.holdJob(ctx, p.seq, func() {
-		f.add(t.core.merge(p.read, p.keys, p.rows, do))
+	job := func() {
+		f.add(t.core.merge(p.read, p.rows, do))
 		p.read.over.Store(true)
 		t.note(func(s *Status) {
 			s.Loaded += len(p.rows)
 			s.Total = max(s.Total, p.total, s.Loaded)
 		})
-	})
-	return openPage{h, p.read}, err
+	}
+	if do.early {
+		return openPage{bytes: p.bytes}, t.do(ctx, job)
+	}
+	h, err := t.holdJob(ctx, p.seq, job)
+	return openPage{h, p.read, p.bytes}, err
 }
 
 // closePage waits until a page has been merged, or gives it up.
 func (t *Table[K, T]) closePage(ctx context.Context, p openPage) error {
+	if p.held == nil { // it was merged at once
+		return nil
+	}
 	defer p.read.over.Store(true)
 	return t.await(ctx, p.held)
 }
 
 // reading makes a read of the table, again and again until it succeeds, and
-// returns what is known of the time of the one that did.
-func (t *Table[K, T]) reading(ctx context.Context, get func() error) (rd *read, err error) {
+// returns what is known of the time of the one that did. keys are those of rows in
+// doubt that it is to settle.
+func (t *Table[K, T]) reading(ctx context.Context, keys []K, get func() error) (rd *read, err error) {
 	err = t.again(ctx, func() error {
 		if rd != nil {
 			rd.over.Store(true)
 		}
-		if err := t.do(ctx, func() { rd = t.core.request(t.now()) }); err != nil {
+		if err := t.do(ctx, func() { rd = t.core.request(t.now()); t.core.ask(keys, rd) }); err != nil {
 			return err
 		}
 		return get()
@@ -164,29 +186,54 @@ func (t *Table[K, T]) reading(ctx context.Context, get func() error) (rd *read, 
 	return rd, err
 }
 
-// readKeys reads some rows by their keys and merges them.
+// readKeys reads rows by their keys and merges them.
 func (t *Table[K, T]) readKeys(ctx context.Context, keys []K, do how) (f found, err error) {
+	var open []openPage
+	for some := range slices.Chunk(keys, maxDoubtful) {
+		var p openPage
+		if p, err = t.askKeys(ctx, some, do, &f); err != nil {
+			break
+		}
+		if open = append(open, p); len(open) > maxOpen {
+			err = t.closePage(ctx, open[0])
+			open = open[1:]
+		}
+	}
+	for _, p := range open { // then f is not the loop's any more
+		err = errors.Join(err, t.closePage(ctx, p))
+	}
+	return f, err
+}
+
+// askKeys reads some rows by their keys, which the loop merges when the stream has
+// passed the read. That is not waited for.
+func (t *Table[K, T]) askKeys(ctx context.Context, keys []K, do how, f *found) (openPage, error) {
 	var p page[K, T]
-	rd, err := t.reading(ctx, func() (err error) {
+	rd, err := t.reading(ctx, keys, func() (err error) {
 		p, err = t.source.byKeys(ctx, keys)
 		return err
 	})
 	if err != nil {
-		return f, err
+		return openPage{}, err
 	}
-	defer rd.over.Store(true)
-	err = t.atMark(ctx, 0, func() {
-		f.add(t.core.merge(rd, p.keys, p.rows, do))
-		f.add(t.core.absent(rd, without(keys, p.keys), do))
-	})
-	return f, err
+	job := func() {
+		f.add(t.core.merge(rd, p.rows, do))
+		f.add(t.core.absent(rd, without(keys, p.rows), do))
+		rd.over.Store(true)
+		signal(t.doubt)
+	}
+	if do.early {
+		return openPage{}, t.do(ctx, job)
+	}
+	h, err := t.holdJob(ctx, 0, job)
+	return openPage{held: h, read: rd}, err
 }
 
-// without returns the keys that are not among the others.
-func without[K comparable](keys, others []K) []K {
-	found := make(map[K]bool, len(others))
-	for _, k := range others {
-		found[k] = true
+// without returns the keys of which there is no row.
+func without[K comparable, T any](keys []K, rows []shown[K, T]) []K {
+	found := make(map[K]bool, len(rows))
+	for i := range rows {
+		found[rows[i].key] = true
 	}
 	var rest []K
 	for _, k := range keys {

@@ -74,27 +74,35 @@ func (m *Marker) forget(id string) {
 	}
 }
 
-// write writes a mark and returns its number, which is one more than that of
-// the mark before in the order of their commits.
-func (m *Marker) write(ctx context.Context, id string) (int64, error) {
+// mark is a mark that was written.
+type mark struct {
+	seq int64     // one more than that of the mark before, in the order of their commits
+	at  time.Time // by the database's clock, shortly before its commit
+}
+
+// write writes a mark.
+func (m *Marker) write(ctx context.Context, id string) (mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	row, err := m.api.Update(ctx, []string{id}, map[string]any{"at": time.Now().UTC()})
 	switch {
 	case errors.Is(err, postgrest.ErrNoRow):
 		m.forget(id)
-		return 0, errMarkGone
+		return mark{}, errMarkGone
 	case err != nil:
-		return 0, err
+		return mark{}, err
 	}
-	return markNumber(row.JSON)
+	return readMark(row.JSON)
 }
 
-// markNumber reads the number of a mark.
-func markNumber(row []byte) (int64, error) {
-	var mark struct{ Seq *int64 }
-	if err := json.Unmarshal(row, &mark); err != nil || mark.Seq == nil {
-		return 0, errors.New("cache: a mark without a number")
+// readMark reads a row of rt_mark, or what the stream has of it.
+func readMark(row []byte) (mark, error) {
+	var read struct {
+		Seq *int64
+		At  time.Time
 	}
-	return *mark.Seq, nil
+	if err := json.Unmarshal(row, &read); err != nil || read.Seq == nil {
+		return mark{}, errors.New("cache: a mark without a number")
+	}
+	return mark{*read.Seq, read.At}, nil
 }

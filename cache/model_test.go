@@ -323,7 +323,7 @@ func (p *played) merge(page int) {
 	p.held[page] = nil
 	for _, k := range twoPages[page] {
 		if rows[k] != 0 {
-			p.core.merge(p.reads[page], []int{k}, []cell{rows[k]}, how{cause: CauseResync})
+			p.core.merge(p.reads[page], []shown[int, cell]{{key: k, row: rows[k]}}, how{cause: CauseResync})
 		}
 	}
 }

@@ -20,6 +20,7 @@ type options struct {
 	channel     []channel.Option
 	pageSize    int
 	settle      time.Duration
+	settleSet   bool // by WithSettle
 	marker      *Marker
 	canary      time.Duration
 	markTimeout time.Duration
@@ -38,7 +39,17 @@ type options struct {
 
 func defaults() options {
 	return options{schema: "public", pageSize: 1000, settle: 2 * time.Second,
-		canary: time.Hour, markTimeout: 10 * time.Second, saveEvery: time.Minute}
+		canary: 15 * time.Second, markTimeout: 20 * time.Second, saveEvery: time.Minute}
+}
+
+// waitToLoad is how long the reading of the table waits until all that was committed
+// before can be seen. A mark that was acknowledged is behind it in the log, so
+// that it can be, unless the database is set up as WithSettle says.
+func (o *options) waitToLoad(first bool) time.Duration {
+	if first && o.marker != nil && !o.settleSet {
+		return 0
+	}
+	return o.settle
 }
 
 // narrowed reports whether rows may come into the cache's part of the table, or
@@ -98,9 +109,13 @@ func WithPageSize(rows int) Option {
 // WithSettle is how long a transaction may be in the database's log, and so in
 // the stream, before a reader of the table sees it. It is usually far less than
 // a millisecond; with synchronous replication, it is as long as a commit waits
-// for the standby. Default 2 s.
+// for the standby. Default 2 s. With a Marker the first load waits for it only if
+// it is set: set it where some transactions wait for a standby and marks do not.
 func WithSettle(d time.Duration) Option {
-	return func(o *options) error { o.settle = d; return atLeast("a settle time", d, 0) }
+	return func(o *options) error {
+		o.settle, o.settleSet = d, true
+		return atLeast("a settle time", d, 0)
+	}
 }
 
 // WithMarker makes the Table exact: see the package's documentation. Tables of
@@ -115,13 +130,16 @@ func WithMarker(m *Marker) Option {
 	}
 }
 
-// WithCanary has a mark written every so often, though nothing waits for one. A
-// mark that does not come shows that changes may not come either: that is a gap
-// in at most every+timeout, and a loss of marks one at once. Losses that come
-// between two marks and spare both are not seen; the server's rate limit loses
-// five seconds and more. It costs an update and a change for every mark.
-// Default: a mark every hour, and a timeout of 10 s for all marks. It needs
-// WithMarker.
+// WithCanary has a mark written when none has come for so long, though nothing
+// waits for one; Tables of one Marker share them. A mark that is not there timeout
+// after it was written, while nothing comes that is older, shows that changes do
+// not come either: that is a gap at most every+timeout after the stream went
+// silent, and the channel is joined anew; while that does not help, the timeout
+// doubles, up to 16 times. A number that is left out is a gap at once. A loss that
+// lies between two marks and spares both is not seen: one of a slot that the server
+// drops, with what a poll of over 15 s had found, is longer than the default. Each
+// mark costs an update, and a change for each Table.
+// Default: 15 s, and a timeout of 20 s. It needs WithMarker.
 func WithCanary(every, timeout time.Duration) Option {
 	return func(o *options) error {
 		o.canary, o.markTimeout = every, timeout

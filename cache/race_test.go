@@ -2,4 +2,4 @@
 
 package cache
 
-func init() { modelChanges = 2 } // three would take minutes
+func init() { modelChanges, modelTime = 2, 2 } // three would take minutes

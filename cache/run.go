@@ -38,7 +38,6 @@ type runner[K comparable, T any] struct {
 	markID  string // empty without a Marker
 	changes chan cdc.Change
 	failed  chan error    // capacity 1: why a keeper gave up
-	doubt   chan struct{} // capacity 1: there may be a key in doubt
 	suspect chan struct{} // capacity 1: something does not fit
 
 	streaming context.Context // ends with the channel
@@ -106,7 +105,7 @@ func notPublished(err error) error {
 // needed.
 func (t *Table[K, T]) stream(ctx context.Context) error {
 	r := &runner[K, T]{Table: t, changes: make(chan cdc.Change, maxBatch), failed: make(chan error, 1),
-		doubt: make(chan struct{}, 1), suspect: make(chan struct{}, 1), endEpoch: func() {}, previous: closed()}
+		suspect: make(chan struct{}, 1), endEpoch: func() {}, previous: closed()}
 	if t.opts.marker != nil {
 		err := t.again(ctx, func() (err error) { r.markID, err = t.opts.marker.row(ctx); return err })
 		if err != nil {
@@ -130,7 +129,7 @@ func (t *Table[K, T]) stream(ctx context.Context) error {
 	r.endEpoch()
 	r.keepers.Wait()
 	<-streamed
-	r.marks.begin()
+	r.passage.begin()
 	r.step(gapOpened)
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -174,8 +173,17 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 	ticker := time.NewTicker(clockEvery)
 	defer ticker.Stop()
 	clock := newClock(time.Now())
+	passing := time.NewTimer(time.Hour)
+	defer passing.Stop()
 	for {
+		if wait, any := r.passage.next(r.now()); any {
+			passing.Reset(wait)
+		}
 		select {
+		case <-passing.C:
+			r.core.wall = time.Now().UnixMilli()
+			r.passage.release(r.now())
+			r.publish()
 		case c := <-r.changes:
 			if err := r.takeBatch(ctx, c); err != nil {
 				return err
@@ -191,6 +199,7 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			}
 		case err := <-r.failed:
 			if errors.Is(err, errRejoin) {
+				r.passage.futile++
 				return r.rejoin(cdc.Gap{Since: r.lastHeard(), Reason: cdc.Silent})
 			}
 			return err
@@ -215,8 +224,8 @@ func (r *runner[K, T]) rejoin(g cdc.Gap) error {
 
 // lastHeard is when something came last.
 func (r *runner[K, T]) lastHeard() time.Time {
-	if r.marks.at.After(r.lastEvent) {
-		return r.marks.at
+	if r.passage.at.After(r.lastEvent) {
+		return r.passage.at
 	}
 	return r.lastEvent
 }
@@ -249,8 +258,10 @@ func (r *runner[K, T]) take(ctx context.Context, c cdc.Change) error {
 	now := r.now()
 	e, err := r.decode(c)
 	switch {
-	case errors.Is(err, errUnknownRow): // nothing says which row it is of
-		r.gap(ctx, cdc.Gap{Since: time.Now(), Until: time.Now(), Reason: cdc.Undecodable, Err: err})
+	case errors.Is(err, errUnknownRow):
+		r.core.blinded(now)
+		r.passage.event(now, e.committed)
+		signal(r.doubt)
 		return nil
 	case err != nil:
 		return err
@@ -261,10 +272,10 @@ func (r *runner[K, T]) take(ctx context.Context, c cdc.Change) error {
 	if r.opts.maxRows.full == Fail && r.opts.maxRows.limit > 0 && r.core.rows.Len() > r.opts.maxRows.limit {
 		return r.source.fail(ErrTooManyRows)
 	}
-	if _, doubtful := r.core.dirty[e.key]; doubtful {
+	if d := r.core.dirty[e.key]; d != nil && d.first == now {
 		signal(r.doubt)
 	}
-	r.ready.event(now, e.committed)
+	r.passage.event(now, e.committed)
 	r.lastEvent, r.lastCommit = time.Now(), c.Committed
 	return nil
 }
@@ -275,20 +286,20 @@ func (r *runner[K, T]) takeMark(ctx context.Context, c cdc.Change) error {
 	if c.Op != cdc.Update {
 		return nil // the row is gone, which its next update will show
 	}
-	seq, err := markNumber(c.Record)
+	k, err := readMark(c.Record)
 	if err != nil {
 		return r.source.fail(err)
 	}
-	before := r.marks.at
-	if !r.marks.came(seq, r.now()) {
+	before := r.passage.at
+	if !r.passage.came(k.seq, r.now()) {
 		r.gap(ctx, cdc.Gap{Since: before, Until: time.Now(), Reason: cdc.MarkLost})
-		r.marks.seen = seq
+		r.passage.seen = k.seq
 		return nil
 	}
-	r.marks.release()
-	if len(r.marks.cuts) > 0 {
+	r.passage.release(r.now())
+	if len(r.passage.cuts) > 0 {
 		r.publish()
-		r.marks.passed(seq, r.View())
+		r.passage.cut(k.seq, r.View())
 	}
 	return nil
 }
@@ -322,8 +333,7 @@ func (r *runner[K, T]) lost(g cdc.Gap) {
 // beginEpoch starts a keeper, which begins when the one before has ended.
 func (r *runner[K, T]) beginEpoch(ctx context.Context) {
 	r.core.begin(r.now())
-	r.marks.begin()
-	r.ready = catchUp{}
+	r.passage.begin()
 	ctx, r.endEpoch = context.WithCancel(ctx)
 	before, done := r.previous, make(chan struct{})
 	r.previous = done

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +82,13 @@ var hiddenFaults = []string{
 	"drop-changes", "duplicate-changes", "reorder-changes", "omit-subscribed", "rest",
 }
 
+// simItem is a row with values that Realtime garbles.
+type simItem struct {
+	item
+	Amount *float64 `json:"amount"`
+	Code   *string  `json:"code"`
+}
+
 // sim is one simulation.
 type sim struct {
 	*testing.T
@@ -90,11 +98,14 @@ type sim struct {
 	rand   *rand.Rand
 	server *mockserver.Server
 	client *realtime.Client
-	table  *cache.Table[int64, item]
+	table  *cache.Table[int64, simItem]
 	faults []mockserver.ScheduledFault
 	ran    error // what Run returned
 	unseen int64 // the row that a policy hides
-	said   strings.Builder
+
+	mu    sync.Mutex
+	wrote []time.Time // when the hot row was updated; nil: there is none
+	said  strings.Builder
 }
 
 // simulate plays a seed and reports whether it ended well.
@@ -118,7 +129,7 @@ func (s *sim) play() {
 		}})
 	s.must(err)
 	s.client = client
-	s.table, err = cache.New(client, "items", itemID, s.options()...)
+	s.table, err = cache.New(client, "items", func(i simItem) int64 { return i.ID }, s.options()...)
 	s.must(err)
 
 	ctx, stop := context.WithCancel(s.Context())
@@ -134,10 +145,13 @@ func (s *sim) play() {
 	})
 	replayed := s.replay(ctx)
 	played := s.playFaults(ctx)
+	cool := s.heat()
 	s.write(ctx)
 	<-played
 	s.server.Heal()
 	s.unseen = 0
+	s.live(ctx)
+	cool()
 	s.settle(ctx)
 	view := s.table.View()
 	stop()
@@ -157,6 +171,7 @@ func (s *sim) config() mockserver.Config {
 	cfg.Seed = s.seed
 	items := &cfg.Tables[0]
 	items.Columns[2].Toast = true
+	items.Columns = append(items.Columns, mockserver.Column{Name: "amount", Type: "float8"}, mockserver.Column{Name: "code", Type: "character(3)"})
 	if s.rand.IntN(2) == 0 {
 		items.ReplicaIdentity = mockserver.IdentityFull
 	}
@@ -171,7 +186,8 @@ func (s *sim) config() mockserver.Config {
 func (s *sim) options() []cache.Option {
 	o := []cache.Option{cache.WithPageSize(1 + s.rand.IntN(4))}
 	if s.level >= 2 {
-		o = append(o, cache.WithMarker(cache.NewMarker(s.client)), cache.WithCanary(5*time.Second, 5*time.Second))
+		o = append(o, cache.WithMarker(cache.NewMarker(s.client)), cache.WithCanary(5*time.Second, 5*time.Second),
+			cache.WithSettle(2*time.Second)) // hide-commits hides them behind marks, too
 	}
 	if s.level == 3 {
 		o = append(o, cache.WithVersion("ver"))
@@ -183,12 +199,12 @@ func (s *sim) options() []cache.Option {
 }
 
 // replay carries out what feeds tell, from nothing.
-func (s *sim) replay(ctx context.Context) []chan map[int64]item {
-	feeds := []chan map[int64]item{make(chan map[int64]item, 1), make(chan map[int64]item, 1)}
+func (s *sim) replay(ctx context.Context) []chan map[int64]simItem {
+	feeds := []chan map[int64]simItem{make(chan map[int64]simItem, 1), make(chan map[int64]simItem, 1)}
 	options := [][]cache.FeedOption{{cache.WithInitial()}, {cache.WithInitial(), cache.Buffered(1<<20, cache.Fail)}}
 	for i, feed := range feeds {
 		go func() {
-			state := map[int64]item{}
+			state := map[int64]simItem{}
 			for c, err := range s.table.Changes(context.Background(), options[i]...) {
 				switch {
 				case err != nil || c.InitialEnd:
@@ -240,6 +256,107 @@ func (s *sim) write(ctx context.Context) {
 		s.operation()
 	}
 	time.Sleep(time.Until(end))
+}
+
+// hotKey is a row that is updated all the time in some simulations.
+const hotKey = 9
+
+// heat updates a row until cool is called: as often as continuously, with a value
+// that is stored out of line and left alone, or is changed now and then, and
+// values that Realtime garbles.
+func (s *sim) heat() (cool func()) {
+	if s.rand.IntN(2) == 0 {
+		return func() {}
+	}
+	every := []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, 1900 * time.Millisecond}[s.rand.IntN(4)]
+	r := rand.New(rand.NewPCG(s.seed, 2))
+	s.note("a row is updated every %v", every)
+	s.must(s.server.Insert("items", mockserver.Row{"id": hotKey, "name": "hot", "note": long, "owner": "all", "ver": 0, "amount": nil, "code": "EUR"}))
+	s.wrote = []time.Time{time.Now()}
+	stop, cooled := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(cooled)
+		for n := int64(1); ; n++ {
+			set := mockserver.Row{"ver": n}
+			switch r.IntN(40) {
+			case 0:
+				set["note"] = long + strconv.FormatInt(n, 10)
+			case 1:
+				set["amount"] = []any{nil, "NaN", 2.5}[r.IntN(3)]
+			case 2:
+				set["code"] = []any{nil, "EEK", "EUR"}[r.IntN(3)]
+			}
+			if _, err := s.server.Update("items", set, mockserver.Row{"id": hotKey}); err == nil {
+				s.mu.Lock()
+				s.wrote = append(s.wrote, time.Now())
+				s.mu.Unlock()
+			}
+			select {
+			case <-time.After(every):
+			case <-stop:
+				return
+			}
+		}
+	}()
+	cool = sync.OnceFunc(func() { close(stop); <-cooled })
+	s.Cleanup(cool) // of a simulation that fails before
+	return cool
+}
+
+// written is how often the hot row has been updated.
+func (s *sim) written() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(len(s.wrote) - 1)
+}
+
+// age is for how long the cache has not had the hot row as it is.
+func (s *sim) age() time.Duration {
+	row, there := s.table.Get(hotKey)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := row.Ver + 1
+	if !there {
+		next = 0
+	}
+	if next >= int64(len(s.wrote)) {
+		return 0
+	}
+	return time.Since(s.wrote[next])
+}
+
+// live makes sure that what is waited for comes, while a row is updated all the
+// time and nothing goes wrong any more: the phase Synced, the end of CatchUp, and
+// the row within its bound.
+func (s *sim) live(ctx context.Context) {
+	if s.wrote == nil || s.hidden { // a channel may be deaf then, and not know it
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 7*time.Minute)
+	defer cancel()
+	if err := s.table.WaitSynced(ctx); err != nil {
+		s.fail("not synced while a row is updated all the time: %v; status %+v", err, s.table.Status())
+	}
+	time.Sleep(30 * time.Second) // sockets that are held up are not healed
+	if err := s.table.WaitSynced(ctx); err != nil {
+		s.fail("not synced: %v", err)
+	}
+	epoch := s.table.Status().Epoch
+	for range 150 {
+		time.Sleep(100 * time.Millisecond)
+		st := s.table.Status()
+		if st.Epoch == epoch && st.Phase == cache.Synced && s.age() > 12*time.Second {
+			s.fail("synced, and the hot row is %v old; status %+v", s.age(), st)
+		}
+	}
+	if s.level < 2 {
+		return
+	}
+	start := time.Now()
+	s.catchUp(ctx)
+	if st := s.table.Status(); st.Epoch == epoch && time.Since(start) > 10*time.Second {
+		s.fail("CatchUp took %v; status %+v", time.Since(start), st)
+	}
 }
 
 func (s *sim) sleep(atMost time.Duration) {
@@ -318,7 +435,15 @@ func (s *sim) statement(tx *mockserver.Tx) error {
 }
 
 func (s *sim) row(id int64) mockserver.Row {
-	r := mockserver.Row{"id": id, "name": s.text(), "ver": s.rand.Int64N(1 << 40), "note": nil, "owner": "all"}
+	r := mockserver.Row{"id": id, "name": s.text(), "ver": s.rand.Int64N(1 << 40), "note": nil, "owner": "all", "amount": 1.5, "code": nil}
+	switch s.rand.IntN(6) {
+	case 0:
+		r["amount"] = nil
+	case 1:
+		r["amount"] = "NaN"
+	case 2:
+		r["code"] = []string{"EUR", "EEK", "USD"}[s.rand.IntN(3)]
+	}
 	switch s.rand.IntN(8) {
 	case 0, 1, 2:
 		r["note"] = s.text()
@@ -339,10 +464,20 @@ func (s *sim) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	s.note("catch up")
+	hot := s.written()
+	if slices.ContainsFunc(s.faults, func(f mockserver.ScheduledFault) bool { return f.Name == "hide-commits" }) {
+		time.Sleep(2 * time.Second) // a database acknowledges a commit when readers see it; the fault does before
+	}
 	if err := s.table.CatchUp(ctx); err != nil {
 		s.fail("CatchUp: %v; status %+v", err, s.table.Status())
 	}
-	if got, want := contents(s.table.View()), s.rows(); !s.hidden && !maps.Equal(got, want) {
+	got, want := contents(s.table.View()), s.rows()
+	if hot > 0 && !s.hidden && got[hotKey].Ver < hot {
+		s.fail("behind a mark the hot row is %v, and was %d before; status %+v", got[hotKey], hot, s.table.Status())
+	}
+	delete(got, hotKey)
+	delete(want, hotKey)
+	if !s.hidden && !maps.Equal(got, want) {
 		s.fail("behind a mark the cache is\n%v\nand the table\n%v\nstatus %+v", got, want, s.table.Status())
 	}
 }
@@ -357,7 +492,7 @@ func (s *sim) settle(ctx context.Context) {
 		s.server.KillSockets()
 	}
 	equal := func() bool {
-		return s.table.Phase() == cache.Synced && maps.Equal(contents(s.table.View()), s.rows())
+		return s.table.Phase() == cache.Synced && s.table.Status().Doubtful == 0 && maps.Equal(contents(s.table.View()), s.rows())
 	}
 	for n, stays := 0, 0; stays < 3; n++ {
 		if stays++; !equal() {
@@ -371,15 +506,21 @@ func (s *sim) settle(ctx context.Context) {
 }
 
 // rows is the table as the user may see it.
-func (s *sim) rows() map[int64]item {
+func (s *sim) rows() map[int64]simItem {
 	rows, err := s.server.Rows("items")
 	s.must(err)
-	all := map[int64]item{}
+	all := map[int64]simItem{}
 	for _, r := range rows {
 		if r["id"] == s.unseen || s.hidden && r["owner"] == "other" {
 			continue
 		}
-		i := item{ID: r["id"].(int64), Name: r["name"].(string), Owner: r["owner"].(string), Ver: r["ver"].(int64)}
+		i := simItem{item: item{ID: r["id"].(int64), Name: r["name"].(string), Owner: r["owner"].(string), Ver: r["ver"].(int64)}}
+		if amount, ok := r["amount"].(float64); ok {
+			i.Amount = &amount
+		}
+		if code, ok := r["code"].(string); ok {
+			i.Code = &code
+		}
 		if note, ok := r["note"].(string); ok {
 			i.Note = &note
 		}
@@ -389,20 +530,26 @@ func (s *sim) rows() map[int64]item {
 }
 
 // contents is what a view has. Rows are made comparable by ==.
-func contents(v cache.View[int64, item]) map[int64]item {
-	all := map[int64]item{}
+func contents(v cache.View[int64, simItem]) map[int64]simItem {
+	all := map[int64]simItem{}
 	for k, i := range v.All() {
 		all[k] = flatten(i)
 	}
 	return all
 }
 
-// flatten has the note in the name.
-func flatten(i item) item {
+// flatten has what is behind pointers in the name.
+func flatten(i simItem) simItem {
 	if i.Note != nil {
 		i.Name += "/" + strings.ReplaceAll(*i.Note, long, "long ")
-		i.Note = nil
 	}
+	if i.Amount != nil {
+		i.Name += fmt.Sprintf("/%v", *i.Amount)
+	}
+	if i.Code != nil {
+		i.Name += "/" + *i.Code
+	}
+	i.Note, i.Amount, i.Code = nil, nil, nil
 	return i
 }
 

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +40,7 @@ type facts struct {
 
 // page is some rows of a table, in the order of its primary key.
 type page[K comparable, T any] struct {
-	rows  []T
-	keys  []K
+	rows  []shown[K, T]
 	last  []string // the key of the last row, as text; nil: the end
 	total int      // of the rows, in a first page; -1: unknown
 	seq   int64    // of the mark that was written with it; 0: none was
@@ -155,8 +155,8 @@ func (s *source[K, T]) page(ctx context.Context, after []string, n int, mark str
 	if err != nil {
 		return page[K, T]{}, err
 	}
-	rows, keys, err := s.decode(p.Rows)
-	return page[K, T]{rows: rows, keys: keys, last: p.Last, total: p.Total, asked: n, bytes: p.Bytes}, err
+	rows, err := s.decode(p.Rows)
+	return page[K, T]{rows: rows, last: p.Last, total: p.Total, asked: n, bytes: p.Bytes}, err
 }
 
 // byKeys reads rows by their keys. Those that are not there, or that the role
@@ -177,27 +177,38 @@ func (s *source[K, T]) byTexts(ctx context.Context, texts [][]string) (page[K, T
 	if err != nil {
 		return page[K, T]{}, err
 	}
-	rows, found, err := s.decode(p.Rows)
-	return page[K, T]{rows: rows, keys: found}, err
+	rows, err := s.decode(p.Rows)
+	return page[K, T]{rows: rows}, err
 }
 
 // decode decodes rows, and holds the key function against their primary key: two
 // rows of one key would be one in the cache, in silence.
-func (s *source[K, T]) decode(raw []postgrest.Row) (rows []T, keys []K, err error) {
-	rows, keys = make([]T, len(raw)), make([]K, len(raw))
+func (s *source[K, T]) decode(raw []postgrest.Row) ([]shown[K, T], error) {
+	rows := make([]shown[K, T], len(raw))
 	c := cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Columns: s.columns}
 	for i := range raw {
 		c.Record = raw[i].JSON
 		event, err := cdc.As[T](c, cdc.AnyColumns)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		rows[i], keys[i] = event.New, s.key(event.New)
-		if !s.codec.Check(&keys[i], raw[i].Key) {
-			return nil, nil, s.disagree("the key function makes %v of a row whose key is (%s)", keys[i], strings.Join(raw[i].Key, ", "))
+		rows[i] = shown[K, T]{s.key(event.New), event.New, raw[i].JSON}
+		if !s.codec.Check(&rows[i].key, raw[i].Key) {
+			return nil, s.disagree("the key function makes %v of a row whose key is (%s)", rows[i].key, strings.Join(raw[i].Key, ", "))
 		}
 	}
-	return rows, keys, nil
+	return rows, nil
+}
+
+// row makes a row of its columns, some of which the stream has brought and some a
+// read.
+func (s *source[K, T]) row(columns []cdc.Column, fields map[string]json.RawMessage) (row T, err error) {
+	record, err := json.Marshal(fields)
+	if err != nil {
+		return row, err
+	}
+	event, err := cdc.As[T](cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Columns: columns, Record: record})
+	return event.New, err
 }
 
 func (s *source[K, T]) disagree(format string, args ...any) error {

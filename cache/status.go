@@ -98,6 +98,13 @@ type Status struct {
 	// is stored out of line and was not in the cache, an event that was too
 	// large, one out of order). They are as they were, until they are read.
 	Doubtful int
+	// OldestDoubt is for how long the oldest of them has been in doubt without
+	// having been read since.
+	OldestDoubt time.Duration
+	// Behind is how late the stream is, as far as that is known: for how long
+	// the oldest mark has been awaited, or how much later the last event came
+	// than others of this epoch.
+	Behind time.Duration
 	// Loaded counts the rows that the load under way, or the last one, has read;
 	// Total is how many there were when it began, as far as that is known.
 	Loaded, Total int

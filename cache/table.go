@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -39,13 +40,13 @@ type Table[K comparable, T any] struct {
 
 	wasSynced atomic.Bool   // once at least
 	jobs      chan task     // for the loop
+	doubt     chan struct{} // capacity 1: something may be in doubt that is to be read
 	loading   chan struct{} // capacity 1: held by who reads the whole table
 	over      chan struct{} // closed when Run has returned
 
 	// These are the loop's own.
 	core                  core[K, T]
-	marks                 marks[K, T]
-	ready                 catchUp // how the stream is catching up with what was read
+	passage               passage[K, T]
 	lastEvent, lastCommit time.Time
 	eventsAtVerify        uint64
 	rejoining             *cdc.Gap // why the channel is being replaced; else nil
@@ -58,6 +59,7 @@ type Table[K comparable, T any] struct {
 	flights map[K]*flight[T]
 	status  Status
 	doubted moment // since when a row is in doubt; 0: none is
+	awaited moment // since when a mark has been awaited; 0: none is
 	ended   bool
 	err     error         // what Run returned, once ended
 	changed chan struct{} // closed and replaced when a phase or a view does; nil if nobody waits
@@ -87,8 +89,12 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 	if o.keep > 0 {
 		t.core.history = &history[K, T]{keep: o.keep.Milliseconds(), perKey: o.perKey}
 	}
-	t.marks.on, t.marks.wanted, t.marks.publish = o.marker != nil, make(chan struct{}, 1), t.publish
+	t.passage.marked, t.passage.settle = o.marker != nil, o.settle
+	t.passage.wanted, t.passage.publish = make(chan struct{}, 1), t.publish
 	t.view.Store(&View[K, T]{})
+	t.core.row = func(columns []cdc.Column, fields map[string]json.RawMessage) (T, error) {
+		return t.source.row(columns, fields)
+	}
 	var err error
 	if t.source, err = newSource[K, T](client, table, o, key); err == nil {
 		t.version, err = newVersions[T](o.version)
@@ -101,7 +107,7 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 
 func newTable[K comparable, T any](name string, o options) *Table[K, T] {
 	return &Table[K, T]{name: name, opts: o, born: time.Now(),
-		jobs: make(chan task), loading: make(chan struct{}, 1), over: make(chan struct{}),
+		jobs: make(chan task), doubt: make(chan struct{}, 1), loading: make(chan struct{}, 1), over: make(chan struct{}),
 		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 }
 
@@ -137,7 +143,13 @@ func (t *Table[K, T]) Phase() Phase { return t.view.Load().phase }
 func (t *Table[K, T]) Status() Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.status
+	s, now := t.status, t.now()
+	if t.doubted > 0 {
+		s.OldestDoubt = max(now-t.doubted, 1)
+	}
+	if t.awaited > 0 {
+		s.Behind = max(s.Behind, now-t.awaited)
+	}
 	if t.source.received != nil {
 		s.Received = t.source.received.bytes.Load()
 	}
@@ -217,10 +229,10 @@ func (t *Table[K, T]) publishIn(p Phase) {
 		t.core.net = emptied(net)
 	}
 	s := &t.status
-	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), len(t.core.dirty), t.core.pos.Epoch
+	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), t.core.doubts(), t.core.pos.Epoch
 	s.Events, s.Contradictions, s.Repaired, s.Evicted = t.core.counts.events, t.core.counts.contradictions, t.core.counts.repaired, t.core.counts.evicted
-	s.LastEvent, s.LastCommit, s.LastMark, s.MarkRTT = t.lastEvent, t.lastCommit, t.marks.at, t.marks.rtt
-	t.doubted = t.core.oldestDoubt()
+	s.LastEvent, s.LastCommit, s.LastMark, s.MarkRTT = t.lastEvent, t.lastCommit, t.passage.at, t.passage.rtt
+	t.doubted, t.awaited, s.Behind = t.core.oldestDoubt(), t.passage.awaited(), t.passage.late.by
 	t.signal()
 }
 

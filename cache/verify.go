@@ -161,15 +161,7 @@ func (t *Table[K, T]) checkHeld(ctx context.Context, do how) (f found, err error
 	}); err != nil {
 		return f, err
 	}
-	for len(keys) > 0 {
-		n := min(len(keys), maxDoubtful)
-		part, err := t.readKeys(ctx, keys[:n], do)
-		if f.add(part); err != nil {
-			return f, err
-		}
-		keys = keys[n:]
-	}
-	return f, nil
+	return t.readKeys(ctx, keys, do)
 }
 
 // sameCount compares the number of rows. An event that comes between the count
@@ -185,7 +177,7 @@ func (t *Table[K, T]) sameCount(ctx context.Context) (same bool, err error) {
 	if err := t.again(ctx, func() (err error) { count, err = t.source.api.Count(ctx); return err }); err != nil {
 		return false, err
 	}
-	err = t.atMark(ctx, 0, func() { rows, after = t.core.rows.Len(), t.core.counts.events })
+	err = t.passing(ctx, 0, func() { rows, after = t.core.rows.Len(), t.core.counts.events })
 	return rows == count && before == after, err
 }
 
@@ -206,15 +198,15 @@ func (t *Table[K, T]) checkKeys(ctx context.Context, do how) (f found, err error
 	var differ []K
 	for after := []string(nil); ; {
 		var p page[K, T]
-		rd, err := t.reading(ctx, func() (err error) {
+		rd, err := t.reading(ctx, nil, func() (err error) {
 			p, err = t.source.narrow(t.opts.version).page(ctx, after, t.opts.pageSize, "")
 			return err
 		})
 		if err != nil {
 			return f, err
 		}
-		if err := t.atMark(ctx, 0, func() {
-			t.core.see(p.keys)
+		if err := t.passing(ctx, 0, func() {
+			t.core.see(p.rows)
 			differ = append(differ, t.differing(rd, p, &f)...)
 		}); err != nil {
 			return f, err
@@ -225,7 +217,7 @@ func (t *Table[K, T]) checkKeys(ctx context.Context, do how) (f found, err error
 		}
 	}
 	var ghosts []K
-	if err := t.atMark(ctx, 0, func() {
+	if err := t.passing(ctx, 0, func() {
 		for _, k := range t.core.unseen() {
 			before, there := t.core.rows.Peek(k)
 			switch d := t.core.compare(all, k, nil, before, there); {
@@ -238,34 +230,23 @@ func (t *Table[K, T]) checkKeys(ctx context.Context, do how) (f found, err error
 	}); err != nil {
 		return f, err
 	}
-	return t.reread(ctx, append(differ, ghosts...), do, f)
+	part, err := t.readKeys(ctx, append(differ, ghosts...), do) // which counts what differs, and puts it right
+	f.add(part)
+	return f, err
 }
 
 // differing returns the keys of a page that the cache lacks, or has with
 // another version.
 func (t *Table[K, T]) differing(rd *read, p page[K, T], f *found) (keys []K) {
-	for i, k := range p.keys {
+	for i := range p.rows {
+		k := p.rows[i].key
 		e, there := t.core.rows.Peek(k)
 		switch {
 		case t.core.touched(rd, k, e, there):
 			f.skipped++
-		case !there || !t.version.same(e.value, p.rows[i]):
+		case !there || !t.version.same(e.value, p.rows[i].row):
 			keys = append(keys, k)
 		}
 	}
 	return keys
-}
-
-// reread reads the rows of keys that seem to differ, which counts them and puts
-// them right.
-func (t *Table[K, T]) reread(ctx context.Context, keys []K, do how, f found) (found, error) {
-	for len(keys) > 0 {
-		n := min(len(keys), maxDoubtful)
-		part, err := t.readKeys(ctx, keys[:n], do)
-		if f.add(part); err != nil {
-			return f, err
-		}
-		keys = keys[n:]
-	}
-	return f, nil
 }
