@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,27 +152,30 @@ func TestToken_ByTheClockOfTheServer(t *testing.T) {
 				return false
 			}
 			s.refusing(dated)
-			calls := 0
+			var calls, life atomic.Int64
 			sign := func(life time.Duration) string {
-				token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"exp": time.Now().Add(ahead + life).Unix(), "n": calls}).SignedString([]byte("x"))
+				token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"exp": time.Now().Add(ahead + life).Unix(), "n": calls.Load()}).SignedString([]byte("x"))
 				require.NoError(t, err)
 				return token
 			}
-			life := time.Hour
+			life.Store(int64(time.Hour))
 			o := s.options()
-			o.Token = func(context.Context) (string, time.Time, error) { calls++; return sign(life), time.Time{}, nil }
+			o.Token = func(context.Context) (string, time.Time, error) {
+				calls.Add(1)
+				return sign(time.Duration(life.Load())), time.Time{}, nil
+			}
 			c := open(t, o)
 			sub := subscribe(t, c, "room")
 			conn := s.accept()
 			conn.joinLive()
 			requireStarted(t, sub)
-			require.Equal(t, 1, calls)
+			require.EqualValues(t, 1, calls.Load())
 			time.Sleep(54 * time.Minute)
-			require.Equal(t, 1, calls)
+			require.EqualValues(t, 1, calls.Load())
 			time.Sleep(2 * time.Minute)
-			require.Equal(t, 2, calls, "five minutes ahead of the expiry")
+			require.EqualValues(t, 2, calls.Load(), "five minutes ahead of the expiry")
 			conn.expect(phoenix.EventAccessToken)
-			life = -time.Minute // by the server's clock
+			life.Store(int64(-time.Minute)) // by the server's clock
 			time.Sleep(2 * time.Hour)
 			_, err := c.Token(t.Context())
 			require.ErrorIs(t, err, realtime.ErrTokenExpired)
