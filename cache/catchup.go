@@ -6,7 +6,9 @@ import (
 )
 
 // CatchUp waits until the cache has all that was committed before the call:
-// after a write, it shows what was written, or what came after that. It costs
+// after a write that the database has acknowledged, it shows what was written, or
+// what came after that. It cannot know of a change that the server has lost without
+// a word and without losing a mark. It costs
 // one update of the Marker's row, and takes as long as a change takes to come.
 //
 // It blocks while the Table is not Synced. It returns ErrNoMarker without a

@@ -26,6 +26,8 @@ var (
 	ErrNoHistory = errors.New("cache: no history is kept, see WithHistory")
 
 	errStopped   = errors.New("cache: the feed is not iterated any more")
+	errComplete  = errors.New("cache: the table is complete") // of a computed one, which ends its feeds
+	errRepeats   = errors.New("the server repeats a page that it has sent")
 	errEpochOver = errors.New("cache: changes may have been lost since the read began")
 	errRejoin    = errors.New("cache: the channel has to be joined anew")
 	errMarkGone  = errors.New("cache: the row of the marker is gone")

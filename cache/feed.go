@@ -204,8 +204,8 @@ func (f *feed[K, T]) end(err error) {
 // a feed come in one order; by default those of one row that wait are told as
 // one, see Buffered.
 //
-// It ends with ctx's error; with ErrOverflow; or, when Run has returned, with
-// its error, behind all changes. The loop blocks while there is nothing to
+// It ends with ctx's error, whatever waits; with ErrOverflow; or, when Run has
+// returned, with its error, behind all changes. The loop blocks while there is nothing to
 // tell. Each call is a feed of its own, which begins when it is iterated.
 func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2[Change[K, T], error] {
 	var o feedOptions
@@ -215,16 +215,23 @@ func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2
 	return func(yield func(Change[K, T], error) bool) {
 		f := newFeed[K](t.core.equal, o)
 		view := t.attach(f)
-		defer f.end(errStopped)
+		defer t.detach(f)
 		if o.initial && !initial(view, yield) {
 			return
 		}
 		for {
 			changes, err := f.take()
 			for _, c := range changes {
+				if ctx.Err() != nil {
+					yield(Change[K, T]{}, ctx.Err())
+					return
+				}
 				if !yield(*c, nil) {
 					return
 				}
+			}
+			if err == errComplete {
+				return
 			}
 			if err != nil {
 				yield(Change[K, T]{}, err)

@@ -113,10 +113,14 @@ func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *foun
 // the last key of the one before.
 func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loadedPage[K, T]) error {
 	rows, size := 0, t.opts.pageSize
+	seen := map[string]bool{} // the last keys of the pages
 	for after := []string(nil); ; {
 		var p page[K, T]
 		rd, err := t.reading(ctx, nil, func() (err error) {
 			p, err = t.source.page(ctx, after, size, t.opts.marker.known())
+			if err == nil && p.last != nil && seen[joined(p.last)] {
+				return &postgrest.Error{Table: t.String(), Err: errRepeats}
+			}
 			return err
 		})
 		if err != nil {
@@ -128,6 +132,7 @@ func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loade
 			rd.over.Store(true)
 			return ctx.Err()
 		}
+		seen[joined(p.last)] = true
 		rows += len(p.rows)
 		switch max := t.opts.maxRows; {
 		case p.last == nil: // a short page is not the last: the server has a limit of its own

@@ -275,13 +275,29 @@ func (t *Table[K, T]) attach(f *feed[K, T]) View[K, T] {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
-		f.end(t.err)
+		f.end(endOf(t.err))
 	} else {
 		t.feeds[f] = struct{}{}
 	}
 	view := t.View()
 	f.move(view.phase, view.pos)
 	return view
+}
+
+// detach ends a feed that is not iterated any more.
+func (t *Table[K, T]) detach(f *feed[K, T]) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.feeds, f)
+	f.end(errStopped)
+}
+
+// endOf is what a feed ends with when Run has returned.
+func endOf(err error) error {
+	if err == nil {
+		return errComplete
+	}
+	return err
 }
 
 // note changes the status.
@@ -302,12 +318,14 @@ func (t *Table[K, T]) signal() {
 
 // finish ends the feeds and those who wait.
 func (t *Table[K, T]) finish(err error) {
-	t.step(gapOpened)
+	if err != nil {
+		t.step(gapOpened)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended, t.err = true, err
 	for f := range t.feeds {
-		f.end(err)
+		f.end(endOf(err))
 	}
 	clear(t.feeds)
 	close(t.over)
