@@ -55,6 +55,7 @@ type Channel struct {
 	fresh   string // the newest token; pushed when the join has a reply
 	pushes  int    // pushed tokens whose confirmation has not come
 	pushed  time.Time
+	doubted time.Time // until when the stream was whole before what was taken for such a confirmation
 
 	systemError   string    // the last one since the join; explains the phx_close after it
 	failures      int       // tries in a row that did not lead to a lasting Live

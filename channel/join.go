@@ -128,6 +128,7 @@ func (c *Channel) join(token string) (m phoenix.Message, ok bool) {
 		ref := c.link.NextRef()
 		c.apply(inSent, cause{})
 		c.joinRef, c.token, c.fresh = ref, token, token
+		c.replay.asked = time.Now()
 		c.awaited[ref] = func(r reply) { c.joinReply(ref, r) }
 		m, ok = phoenix.Message{JoinRef: ref, Ref: ref, Topic: c.wireTopic(), Event: phoenix.EventJoin, Payload: text}, true
 	})

@@ -257,6 +257,28 @@ func TestWhichConfirmationsAnswerAToken(t *testing.T) {
 		s.subscribed(again)
 		s.requireGap(cdc.Resubscribed, false)
 	})
+	bubble(t, func(t *testing.T) { // where there is one more, any of them may be the unasked one
+		s := start(t)
+		join := s.live("one")
+		s.requireGap(cdc.Started, false)
+		pause(time.Minute)
+		s.change(1)
+		require.Equal(t, int64(1), requireID(t, <-s.values))
+		whole := time.Now()
+		pause(time.Minute)
+		s.handler.Token("two")
+		pause(time.Second)
+		s.subscribed(join)
+		pause(time.Second)
+		s.change(2)
+		require.Equal(t, int64(2), requireID(t, <-s.values))
+		s.subscribed(join)
+		require.Equal(t, whole, s.requireGap(cdc.Resubscribed, false).Since)
+		again := time.Now()
+		pause(time.Second)
+		s.subscribed(join)
+		require.Equal(t, again, s.requireGap(cdc.Resubscribed, false).Since)
+	})
 }
 
 func TestSinceWhenAStreamIsNotWhole(t *testing.T) {

@@ -145,7 +145,7 @@ func (c *Channel) abandon(err error) {
 		c.presence.track.stop()
 	}
 	c.replay.stop()
-	c.systemError, c.pushes = "", 0
+	c.systemError, c.pushes, c.doubted = "", 0, time.Time{}
 	awaited := c.awaited
 	c.awaited = map[phoenix.Ref]func(reply){}
 	for _, f := range awaited {

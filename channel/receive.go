@@ -74,8 +74,11 @@ func (c *Channel) change(ctx context.Context, payload []byte, whole time.Time) {
 
 // heard returns when the stream of changes was last known to be whole: when the
 // server sent the last thing that shows that the subscription is in force. It is
-// the reader's.
+// the reader's, and called under mu.
 func (c *Channel) heard() time.Time {
+	if !c.doubted.IsZero() && time.Since(c.pushed) < 2*confirmWindow {
+		return c.doubted
+	}
 	if c.lastChange.After(c.lastConfirmed) {
 		return c.lastChange
 	}
@@ -193,8 +196,10 @@ func (c *Channel) system(m phoenix.Message, whole time.Time) {
 func (c *Channel) subscribed(whole time.Time) {
 	if c.m.state == Live && c.pushes > 0 && time.Since(c.pushed) < confirmWindow {
 		c.pushes--
+		c.doubted = c.heard() // it may be the unasked one: then another follows
 	} else {
 		c.apply(inSubscribed, cause{since: c.heard(), reason: cdc.Resubscribed})
+		c.doubted = time.Time{}
 	}
 	c.lastConfirmed = whole
 }

@@ -15,6 +15,8 @@ const (
 	replayWait = 5 * time.Second
 	// replayAtOnce bounds the time to that sign from a server that delivered
 	// live already when it read what to replay: others look again after 500 ms.
+	// It counts from a moment before which the reply to the join cannot have been
+	// sent. When the two were read says nothing: after a pause both come at once.
 	replayAtOnce = 400 * time.Millisecond
 	// clockMargin is how much the difference to the server's clock may be wrong:
 	// it comes from a header with whole seconds.
@@ -27,10 +29,11 @@ const (
 // It is under the channel's mu.
 type replayer struct {
 	since    time.Time // by the server's clock; zero: nothing is asked for
-	joinedAt time.Time
-	waiting  bool // for the end of the replay
-	replayed int  // messages of it
-	twins    int  // of these, some that were taken for live ones without an id
+	asked    time.Time // when the join was made
+	answered time.Time // the reply to it was sent after that
+	waiting  bool      // for the end of the replay
+	replayed int       // messages of it
+	twins    int       // of these, some that were taken for live ones without an id
 	timer    timer
 
 	ids       idRing
@@ -57,14 +60,17 @@ func (c *Channel) replayStarts() {
 	if !c.cfg.replay || c.m.join != joinAccepted {
 		return
 	}
-	r.joinedAt, r.replayed, r.twins, r.waiting = time.Now(), 0, 0, true
+	r.answered, r.replayed, r.twins, r.waiting = r.asked, 0, 0, true
+	if c.lastWhole.After(r.asked) {
+		r.answered = c.lastWhole
+	}
 	c.after(&r.timer, replayWait, func() { c.replayEnds(false) })
 }
 
 // replayReady takes the sign that the replay is over and that messages of the
 // database are delivered.
 func (c *Channel) replayReady() {
-	c.replayEnds(time.Since(c.replay.joinedAt) < replayAtOnce)
+	c.replayEnds(time.Since(c.replay.answered) < replayAtOnce)
 }
 
 // replayEnds judges a replay that is over. Seamless says that live messages have
