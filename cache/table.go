@@ -274,13 +274,13 @@ func (c *core[K, T]) publish(p Phase) *View[K, T] {
 func (t *Table[K, T]) attach(f *feed[K, T]) View[K, T] {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	view := t.View()
+	f.move(view.phase, view.pos)
 	if t.ended {
 		f.end(endOf(t.err))
 	} else {
 		t.feeds[f] = struct{}{}
 	}
-	view := t.View()
-	f.move(view.phase, view.pos)
 	return view
 }
 
