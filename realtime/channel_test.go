@@ -687,6 +687,7 @@ func TestASlowConsumerOverflowsIntoAGap(t *testing.T) {
 		require.False(t, gap.Open())
 		conn.insert(slowJoin, 100)
 		slow.requireChange(100)
+		synctest.Wait() // for the hooks
 		require.Zero(t, dropped)
 		require.Len(t, gaps, 2, "an overflow is reported when it begins and when it is over, with the number")
 		require.True(t, gaps[0].Open())

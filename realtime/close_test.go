@@ -193,7 +193,7 @@ func TestHooks_EventsThatWaitAreBounded(t *testing.T) {
 		conn.insert(join, 1)
 		sub.requireChange(1)
 		close(release)
-		time.Sleep(time.Second)
+		synctest.Wait() // for the hooks
 		require.InDelta(t, 1024, len(dropped), 10)
 		require.Regexp(t, `\d+ events were not logged`, dropped[len(dropped)-1])
 		closeClient(t, c)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -76,6 +77,7 @@ func TestPanics_OfUserCode(t *testing.T) {
 				conn.insert(join, 1)
 				sub.requireChange(1)
 				time.Sleep(time.Minute)
+				synctest.Wait() // for the hooks
 				if name == "Options.Logger" {
 					var p *realtime.PanicError
 					require.ErrorAs(t, errors.Join(dropped...), &p)
@@ -125,6 +127,7 @@ func TestPanics_OfASocketsGoroutines(t *testing.T) {
 				conn.kill()
 				conn = s.accept()
 				time.Sleep(time.Minute)
+				synctest.Wait() // for the hooks
 				var p *realtime.PanicError
 				require.ErrorAs(t, errors.Join(told...), &p)
 				require.Equal(t, "boom", p.Value)
