@@ -167,7 +167,7 @@ func (s *source[K, T]) digest(ctx context.Context, d division, version []string)
 	if d.within != nil {
 		args["within_bits"], args["within"] = d.withinBits, d.within
 	}
-	for {
+	for read := (pages{}); ; {
 		var got struct {
 			Buckets [][3]json.RawMessage
 			Last    []string
@@ -185,6 +185,9 @@ func (s *source[K, T]) digest(ctx context.Context, d division, version []string)
 		}
 		if got.Last == nil {
 			return all, nil
+		}
+		if err := read.read(got.Last); err != nil {
+			return nil, err
 		}
 		args["after"] = got.Last
 	}
@@ -208,7 +211,7 @@ type keySum struct {
 // keySums lists the keys within the buckets of a division.
 func (s *source[K, T]) keySums(ctx context.Context, d division, version []string) (list []keySum, err error) {
 	args := s.args(map[string]any{"version": version, "seed": d.seed, "within_bits": d.withinBits, "within": d.within, "lim": digestRows})
-	for {
+	for read := (pages{}); ; {
 		var got struct {
 			Keys [][2]json.RawMessage
 			Last []string
@@ -225,6 +228,9 @@ func (s *source[K, T]) keySums(ctx context.Context, d division, version []string
 		}
 		if got.Last == nil {
 			return list, nil
+		}
+		if err := read.read(got.Last); err != nil {
+			return nil, err
 		}
 		args["after"] = got.Last
 	}
@@ -247,7 +253,7 @@ func (t *Table[K, T]) checkDigest(ctx context.Context, do how) (f found, err err
 	for {
 		theirs := map[uint32]sums{}
 		for _, part := range d.parts() {
-			if err := t.again(ctx, func() error {
+			if err := t.again(ctx, ofRows, func() error {
 				sums, err := t.source.digest(ctx, part, t.version.columns)
 				maps.Copy(theirs, sums)
 				return err
@@ -324,7 +330,7 @@ func (t *Table[K, T]) digestOf(view View[K, T], d *division) (map[uint32]sums, e
 func (t *Table[K, T]) checkBuckets(ctx context.Context, do how, d division) (f found, err error) {
 	theirs := map[string]keySum{}
 	for _, part := range d.parts() {
-		if err := t.again(ctx, func() error {
+		if err := t.again(ctx, ofRows, func() error {
 			list, err := t.source.keySums(ctx, part, t.version.columns)
 			for _, k := range list {
 				theirs[joined(k.key)] = k

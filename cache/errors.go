@@ -27,9 +27,9 @@ var (
 
 	errStopped   = errors.New("cache: the feed is not iterated any more")
 	errComplete  = errors.New("cache: the table is complete") // of a computed one, which ends its feeds
-	errRepeats   = errors.New("the server repeats a page that it has sent")
 	errEpochOver = errors.New("cache: changes may have been lost since the read began")
 	errRejoin    = errors.New("cache: the channel has to be joined anew")
+	errRepeated  = errors.New("cache: the server has sent a page again that was read before, so that reading the table never ends")
 	errMarkGone  = errors.New("cache: the row of the marker is gone")
 )
 

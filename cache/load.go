@@ -112,16 +112,14 @@ func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *foun
 // readPages reads the pages of a load, one after the other: each begins behind
 // the last key of the one before.
 func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loadedPage[K, T]) error {
-	rows, size := 0, t.opts.pageSize
-	seen := map[string]bool{} // the last keys of the pages
+	rows, size, read := 0, t.opts.pageSize, pages{}
 	for after := []string(nil); ; {
 		var p page[K, T]
 		rd, err := t.reading(ctx, nil, func() (err error) {
-			p, err = t.source.page(ctx, after, size, t.opts.marker.known())
-			if err == nil && p.last != nil && seen[joined(p.last)] {
-				return &postgrest.Error{Table: t.String(), Err: errRepeats}
+			if p, err = t.source.page(ctx, after, size, t.opts.marker.known()); err != nil {
+				return err
 			}
-			return err
+			return read.read(p.last)
 		})
 		if err != nil {
 			return err
@@ -132,7 +130,6 @@ func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loade
 			rd.over.Store(true)
 			return ctx.Err()
 		}
-		seen[joined(p.last)] = true
 		rows += len(p.rows)
 		switch max := t.opts.maxRows; {
 		case p.last == nil: // a short page is not the last: the server has a limit of its own
@@ -144,6 +141,23 @@ func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loade
 		}
 		after, size = p.last, p.next(t.opts.pageSize)
 	}
+}
+
+// pages are the last keys of the pages of a list that have been read. Each page
+// begins behind the last key of the one before, so that none comes twice.
+type pages map[string]struct{}
+
+// read notes a page by its last key. The error is errRepeated.
+func (p pages) read(last []string) error {
+	if last == nil {
+		return nil
+	}
+	name := joined(last)
+	if _, again := p[name]; again {
+		return errRepeated
+	}
+	p[name] = struct{}{}
+	return nil
 }
 
 // mergePage has the loop merge a page, now or at its mark.
@@ -176,7 +190,7 @@ func (t *Table[K, T]) closePage(ctx context.Context, p openPage) error {
 // returns what is known of the time of the one that did. keys are those of rows in
 // doubt that it is to settle.
 func (t *Table[K, T]) reading(ctx context.Context, keys []K, get func() error) (rd *read, err error) {
-	err = t.again(ctx, func() error {
+	err = t.again(ctx, ofRows, func() error {
 		if rd != nil {
 			rd.over.Store(true)
 		}

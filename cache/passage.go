@@ -319,7 +319,7 @@ func (m *passage[K, T]) nextMark(now moment, canary, timeout time.Duration) next
 // temporary replication slot: changes may be lost, though no mark was.
 func (r *runner[K, T]) writeMark(ctx context.Context, id string) error {
 	var away error
-	err := r.again(ctx, func() error {
+	err := r.again(ctx, ofMarks, func() error {
 		var list []*held
 		var start moment
 		if err := r.do(ctx, func() { list, start = r.passage.unwritten(), r.now() }); err != nil {

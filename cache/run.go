@@ -11,6 +11,7 @@ import (
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/channel"
 	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/patience"
 	"github.com/gapless-go/gapless/internal/postgrest"
 )
 
@@ -41,6 +42,7 @@ type runner[K comparable, T any] struct {
 	suspect chan struct{} // capacity 1: something does not fit
 
 	streaming context.Context // ends with the channel
+	live      bool            // it has been
 
 	// These are the loop's.
 	endEpoch context.CancelFunc
@@ -52,7 +54,14 @@ type runner[K comparable, T any] struct {
 // table cannot be followed: it or a column does not exist, the role may not
 // read it, it is not in the publication, the key function or T does not fit it,
 // the token source has failed for good. What passes is tried again for ever,
-// with backoff; Status tells of it. A Table is run once.
+// with backoff; Status.Trouble tells of it.
+//
+// A refusal by a server (a right, table or column that is missing, a page in the
+// place of an answer) is final at once only if no request of its kind has worked
+// before. Otherwise it is tried again, too, as gateways and projects that restart
+// answer so, and final when it has persisted: at least 5 times over at least 3
+// minutes, without a success in between. See realtime.Options.FailFast. A Table is
+// run once.
 func (t *Table[K, T]) Run(ctx context.Context) error {
 	t.mu.Lock()
 	first := t.run.CompareAndSwap(false, true)
@@ -73,7 +82,7 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 // follow prepares and then lives from channel to channel.
 func (t *Table[K, T]) follow(ctx context.Context) error {
 	saved := t.restore()
-	if err := t.again(ctx, func() error { return t.source.open(ctx, t.opts.marker != nil) }); err != nil {
+	if err := t.again(ctx, ofTable, func() error { return t.source.open(ctx, t.opts.marker != nil) }); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -81,12 +90,19 @@ func (t *Table[K, T]) follow(ctx context.Context) error {
 	saving.Go(func() { t.saveNowAndThen(ctx, saved) }) // ends with ctx; waited for below
 	defer saving.Wait()
 	defer stop()
-	for {
-		switch err := t.stream(ctx); {
+	for refused := 0; ; refused++ {
+		live, err := t.stream(ctx)
+		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !errors.Is(err, errRejoin):
+		case errors.Is(err, errRejoin):
+			refused = -1
+			continue
+		case live || !channelRefusal(err) || t.judge(ofStream, err): // what has been live was as patient
 			return t.source.fail(notPublished(err))
+		}
+		if err := sleep(ctx, backoff.Full(refused, retryMin, retryMax)); err != nil {
+			return err
 		}
 	}
 }
@@ -101,24 +117,24 @@ func notPublished(err error) error {
 	return err
 }
 
-// stream lives as long as one channel. Its error is errRejoin if another one is
-// needed.
-func (t *Table[K, T]) stream(ctx context.Context) error {
+// stream lives as long as one channel, and reports whether that was ever live. Its
+// error is errRejoin if another one is needed.
+func (t *Table[K, T]) stream(ctx context.Context) (live bool, err error) {
 	r := &runner[K, T]{Table: t, changes: make(chan cdc.Change, maxBatch), failed: make(chan error, 1),
 		suspect: make(chan struct{}, 1), endEpoch: func() {}, previous: closed()}
 	if t.opts.marker != nil {
-		err := t.again(ctx, func() (err error) { r.markID, err = t.opts.marker.row(ctx); return err })
+		err := t.again(ctx, ofMarks, func() (err error) { r.markID, err = t.opts.marker.row(ctx); return err })
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	ch, err := t.client.Channel(t.opts.topic, append([]channel.Option{channel.WithQueue(queue)}, t.opts.channel...)...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	sub, err := ch.Subscribe(r.bindings()...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	inner, stop := context.WithCancel(ctx)
 	r.streaming = inner
@@ -134,7 +150,7 @@ func (t *Table[K, T]) stream(ctx context.Context) error {
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = ch.Leave(leaving) // it is over in any case
-	return err
+	return r.live, err
 }
 
 // bindings are the table, and the row of marks: in one subscription, as the
@@ -314,6 +330,8 @@ func (r *runner[K, T]) gap(ctx context.Context, g cdc.Gap) {
 	}
 	r.lost(g)
 	if !g.Open() {
+		r.live = true
+		r.judge(ofStream, nil)
 		r.step(gapClosed)
 		r.beginEpoch(ctx)
 	}
@@ -381,35 +399,79 @@ func (t *Table[K, T]) do(ctx context.Context, job func()) error {
 	}
 }
 
+// kind is a kind of request. That one has worked says that a refusal of another of
+// its kind may pass.
+type kind uint8
+
+const (
+	ofTable  kind = iota // what the table is
+	ofRows               // reads of it
+	ofMarks              // the Marker's row
+	ofStream             // the channel
+	kinds
+)
+
 // again does something that needs the network until it succeeds, or fails for
 // a reason that does not pass.
-func (t *Table[K, T]) again(ctx context.Context, try func() error) error {
+func (t *Table[K, T]) again(ctx context.Context, of kind, try func() error) error {
 	for n := 0; ; n++ {
 		err := try()
-		switch {
-		case err == nil:
-			t.trouble(nil)
-			return nil
-		case ctx.Err() != nil:
+		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
-		case !temporary(err):
+		}
+		switch final := t.judge(of, err); {
+		case err == nil:
+			return nil
+		case final:
 			return t.source.fail(err)
 		}
-		t.trouble(err)
 		if err := sleep(ctx, max(backoff.Full(n, retryMin, retryMax), retryAfter(err))); err != nil {
 			return err
 		}
 	}
 }
 
-// trouble notes why a request is being made again.
-func (t *Table[K, T]) trouble(err error) {
+// judge notes how a request went, and reports whether an error is final: one that
+// does not pass is, and a refusal if it persists, or if nothing of its kind has
+// worked. Status has the others.
+func (t *Table[K, T]) judge(of kind, err error) (final bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.status.Trouble != err {
-		t.status.Trouble = err
+	past := &t.past[of]
+	var request *postgrest.Error
+	switch {
+	case err == nil:
+		past.Worked()
+	case channelRefusal(err), errors.Is(err, errRepeated), errors.As(err, &request) && request.Refusal():
+		final = past.Refused(time.Now())
+	default:
+		final = !temporary(err)
+	}
+	if !final && past.trouble != err {
+		past.trouble, t.status.Trouble = err, nil
+		for _, p := range t.past {
+			if t.status.Trouble == nil {
+				t.status.Trouble = p.trouble
+			}
+		}
 		t.signal()
 	}
+	return final
+}
+
+// requests is how requests of a kind went. Refusals pass: gateways answer so while a
+// project restarts or is deployed, and the REST API while it does not know the
+// present schema.
+type requests struct {
+	patience.Patience
+	trouble error // why one is being made again; nil: none is
+}
+
+// channelRefusal reports whether the server has refused the channel.
+func channelRefusal(err error) bool {
+	var join *channel.JoinError
+	var subscribe *channel.SubscribeError
+	return errors.As(err, &join) || errors.As(err, &subscribe)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

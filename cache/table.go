@@ -59,6 +59,7 @@ type Table[K comparable, T any] struct {
 	flights map[K]*flight[T]
 	status  Status
 	doubted moment // since when a row is in doubt; 0: none is
+	past    [kinds]requests
 	awaited moment // since when a mark has been awaited; 0: none is
 	ended   bool
 	err     error         // what Run returned, once ended
@@ -84,6 +85,9 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 	o.topic = cmp.Or(o.topic, "cache:"+table+":"+strings.ToLower(rand.Text()[:8]))
 	t := newTable[K, T](table, o)
 	t.client = client
+	for i := range t.past {
+		t.past[i].Strict = client.FailFast()
+	}
 	t.core = newCore[K, T](key, o.settle)
 	t.core.bound.limit, t.core.bound.full = o.maxRows.limit, o.maxRows.full
 	if o.keep > 0 {

@@ -174,7 +174,7 @@ func (t *Table[K, T]) sameCount(ctx context.Context) (same bool, err error) {
 	if err := t.do(ctx, func() { before = t.core.counts.events }); err != nil {
 		return false, err
 	}
-	if err := t.again(ctx, func() (err error) { count, err = t.source.api.Count(ctx); return err }); err != nil {
+	if err := t.again(ctx, ofRows, func() (err error) { count, err = t.source.api.Count(ctx); return err }); err != nil {
 		return false, err
 	}
 	err = t.passing(ctx, 0, func() { rows, after = t.core.rows.Len(), t.core.counts.events })
@@ -196,11 +196,14 @@ func (t *Table[K, T]) checkKeys(ctx context.Context, do how) (f found, err error
 	}
 	defer all.over.Store(true)
 	var differ []K
+	read := pages{}
 	for after := []string(nil); ; {
 		var p page[K, T]
 		rd, err := t.reading(ctx, nil, func() (err error) {
-			p, err = t.source.narrow(t.opts.version).page(ctx, after, t.opts.pageSize, "")
-			return err
+			if p, err = t.source.narrow(t.opts.version).page(ctx, after, t.opts.pageSize, ""); err != nil {
+				return err
+			}
+			return read.read(p.last)
 		})
 		if err != nil {
 			return f, err

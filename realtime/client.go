@@ -66,6 +66,9 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
+// FailFast returns what Options.FailFast is.
+func (c *Client) FailFast() bool { return c.opts.FailFast }
+
 // Channel makes a channel of a topic, which is given without the prefix
 // "realtime:" that it has on the wire. It joins when one of its subscriptions
 // is first iterated, or WaitLive is called on it. A client has one channel of
