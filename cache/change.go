@@ -83,15 +83,6 @@ func fold[K comparable, T any](first, second Change[K, T], equal func(a, b T) bo
 	return out, out.Op != cdc.Update || !equal(out.Old, out.New)
 }
 
-// equalOf returns how values of T are compared: by == where that compares all
-// there is, by reflect.DeepEqual where a value points to something.
-func equalOf[T any]() func(a, b T) bool {
-	if flat(reflect.TypeFor[T]()) {
-		return func(a, b T) bool { return any(a) == any(b) }
-	}
-	return func(a, b T) bool { return reflect.DeepEqual(a, b) }
-}
-
 // flat reports whether == compares all of a type. Of a time it compares the
 // pointer to the zone, too, which is one and the same for all that cdc decodes.
 func flat(t reflect.Type) bool {

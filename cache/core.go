@@ -17,7 +17,8 @@ import (
 // is what the stream says; every other is what the table says.
 type core[K comparable, T any] struct {
 	key   func(T) K
-	equal func(a, b T) bool
+	equal func(a, b T) bool // of equality
+	alike *equality[T]
 	row   func([]cdc.Column, map[string]json.RawMessage) (T, error) // makes a row of its columns
 	// quarantine is longer than a commit may be in the log, and so in the
 	// stream, before a reader of the table sees it.
@@ -98,7 +99,8 @@ type read struct {
 }
 
 func newCore[K comparable, T any](key func(T) K, quarantine time.Duration) core[K, T] {
-	return core[K, T]{key: key, equal: equalOf[T](), quarantine: quarantine,
+	alike := newEquality[T]()
+	return core[K, T]{key: key, equal: alike.equal, alike: alike, quarantine: quarantine,
 		gone: tombstones[K]{at: map[K]moment{}}, dirty: map[K]*doubt{}, reads: map[*read]struct{}{}}
 }
 
@@ -380,10 +382,15 @@ func (c *core[K, T]) unseen() (keys []K) {
 
 func (c *core[K, T]) put(k K, e *entry[K, T], cause Cause) {
 	e.key = k
-	before, had := c.rows.Set(k, e)
+	before, had := c.rows.Peek(k)
+	same := had && c.equal(before.value, e.value)
+	if same {
+		e.value = before.value // an equal row is the row, in the form that it has
+	}
+	c.rows.Set(k, e)
 	c.forLatest(k, e)
 	switch {
-	case had && c.equal(before.value, e.value):
+	case same:
 	case had:
 		c.note(Change[K, T]{Op: cdc.Update, Key: k, Old: before.value, New: e.value, Cause: cause, Pos: c.pos}, before.committed)
 	default:

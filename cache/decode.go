@@ -18,6 +18,7 @@ func (r *runner[K, T]) decode(c cdc.Change) (event[K, T], error) {
 	if !c.Committed.IsZero() {
 		e.committed = c.Committed.UnixMilli()
 	}
+	c = r.source.asRead(c)
 	typed, err := cdc.As[T](c, cdc.AnyColumns)
 	var incomplete *cdc.IncompleteError
 	switch {
