@@ -82,20 +82,20 @@ type header struct {
 const checkpointFormat = "gapless cache 1"
 
 func (t *Table[K, T]) header(rows int) header {
-	return header{Format: checkpointFormat, Schema: t.opts.schema, Table: t.name, Type: shape(reflect.TypeFor[T](), 0),
+	return header{Format: checkpointFormat, Schema: t.opts.schema, Table: t.name, Type: typeText(reflect.TypeFor[T](), 0),
 		Columns: t.opts.columns, Filter: t.opts.filter.String(), Rows: rows, Saved: time.Now().UTC()}
 }
 
-// shape writes a type with the fields that it has, so that rows of another one
+// typeText writes a type with the fields that it has, so that rows of another one
 // are not taken.
-func shape(t reflect.Type, depth int) string {
+func typeText(t reflect.Type, depth int) string {
 	if t.Kind() != reflect.Struct || depth > 3 || t == timeType {
 		return t.String()
 	}
 	s := t.String() + "{"
 	for i := range t.NumField() {
 		f := t.Field(i)
-		s += f.Name + " " + shape(f.Type, depth+1) + " " + string(f.Tag) + ";"
+		s += f.Name + " " + typeText(f.Type, depth+1) + " " + string(f.Tag) + ";"
 	}
 	return s + "}"
 }

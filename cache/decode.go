@@ -31,7 +31,7 @@ func (r *runner[K, T]) decode(c cdc.Change) (event[K, T], error) {
 		return e, err // of a Delete, the key is all that there is to know
 	}
 	e.row = typed.New
-	left, unsaid := c.Missing, garbled(c)
+	left, unsaid := c.Missing, append(garbled(c), r.streamed.lacking...)
 	if incomplete != nil { // what is missing may have changed
 		left, unsaid = nil, append(unsaid, left...)
 	}

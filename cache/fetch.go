@@ -27,7 +27,9 @@ func (t *Table[K, T]) Fetch(ctx context.Context, k K) (row T, found bool, err er
 		f, first := t.join(k)
 		if first {
 			f.row, f.found, f.err = t.fetch(ctx, k)
-			t.leave(k, f)
+			if t.leave(k, f); reshapedBy(f.err) {
+				continue
+			}
 			return f.row, f.found, f.err
 		}
 		select {

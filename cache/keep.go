@@ -9,12 +9,17 @@ import (
 // keep does for an epoch what needs the network: the load, and then, until the
 // epoch ends, the reading of rows in doubt and the verifications. Its error is
 // one that does not pass.
-func (r *runner[K, T]) keep(ctx context.Context, first bool) error {
+func (r *runner[K, T]) keep(ctx context.Context, first, described bool) error {
 	// A mark proves that the server reads its log, and that what was committed
 	// before it can be seen by a read. Changes from before the gap may be under
 	// way still, up to here.
 	if r.passage.marked {
 		if err := r.passing(ctx, 0, func() { r.core.epochAt = r.now() }); err != nil {
+			return err
+		}
+	}
+	if !described {
+		if err := r.redescribe(ctx); err != nil {
 			return err
 		}
 	}
@@ -31,6 +36,7 @@ func (r *runner[K, T]) keep(ctx context.Context, first bool) error {
 	if err := r.load(ctx, do); err != nil {
 		return err
 	}
+	r.reread.Store(false)
 	if err := r.settleDoubts(ctx); err != nil {
 		return err
 	}
@@ -77,7 +83,7 @@ func (r *runner[K, T]) tend(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err != nil && !errors.Is(err, errEpochOver) {
+		if err != nil && (reshapedBy(err) || !errors.Is(err, errEpochOver)) {
 			return err
 		}
 	}
@@ -122,7 +128,7 @@ func (r *runner[K, T]) verifyOften(ctx context.Context) error {
 func (r *runner[K, T]) load(ctx context.Context, do how) error {
 	switch {
 	case r.core.bound.evicts():
-	case do.cause == CauseResync && r.source.facts.level3 && len(r.version.columns) > 0:
+	case do.cause == CauseResync && !r.reread.Load() && r.source.facts.level3 && len(r.version.columns) > 0:
 		return r.resyncByDigest(ctx, do)
 	default:
 		_, err := r.loadAll(ctx, do, true)

@@ -45,6 +45,7 @@ type runner[K comparable, T any] struct {
 	live      bool            // it has been
 
 	// These are the loop's.
+	streamed streamedShape
 	endEpoch context.CancelFunc
 	keepers  sync.WaitGroup
 	previous chan struct{} // closed when the last keeper has ended
@@ -85,6 +86,8 @@ func (t *Table[K, T]) follow(ctx context.Context) error {
 	if err := t.again(ctx, ofTable, func() error { return t.source.open(ctx, t.opts.marker != nil) }); err != nil {
 		return err
 	}
+	_, _ = t.source.shape.tell(t.source.columns, t.source.labels, nil) // the first time
+	t.core.alike.know(t.source.shape.columns())
 	ctx, stop := context.WithCancel(ctx)
 	var saving sync.WaitGroup
 	saving.Go(func() { t.saveNowAndThen(ctx, saved) }) // ends with ctx; waited for below
@@ -204,6 +207,8 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			if err := r.takeBatch(ctx, c); err != nil {
 				return err
 			}
+		case <-r.reshaped:
+			r.reshape(ctx)
 		case job := <-r.jobs:
 			r.core.wall = time.Now().UnixMilli()
 			job.do()
@@ -214,6 +219,10 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 				return r.rejoin(cdc.Gap{Since: since, Reason: cdc.Suspended})
 			}
 		case err := <-r.failed:
+			if reshapedBy(err) {
+				r.reshape(ctx)
+				continue
+			}
 			if errors.Is(err, errRejoin) {
 				r.passage.futile++
 				return r.rejoin(cdc.Gap{Since: r.lastHeard(), Reason: cdc.Silent})
@@ -271,6 +280,7 @@ func (r *runner[K, T]) take(ctx context.Context, c cdc.Change) error {
 	case c.Binding == 1:
 		return r.takeMark(ctx, c)
 	}
+	r.checkShape(ctx, c)
 	now := r.now()
 	e, err := r.decode(c)
 	switch {
@@ -355,9 +365,10 @@ func (r *runner[K, T]) beginEpoch(ctx context.Context) {
 	ctx, r.endEpoch = context.WithCancel(ctx)
 	before, done := r.previous, make(chan struct{})
 	r.previous = done
-	first := r.core.pos.Epoch == 1 && r.core.rows.Len() == 0
+	opened := r.core.pos.Epoch == 1 // follow has asked what the table is
+	first := opened && r.core.rows.Len() == 0
 	var both sync.WaitGroup
-	both.Go(func() { r.report(ctx, func() error { return r.keep(ctx, first) }, before) })
+	both.Go(func() { r.report(ctx, func() error { return r.keep(ctx, first, opened) }, before) })
 	if r.markID != "" {
 		both.Go(func() { r.report(ctx, func() error { return r.writeMarks(ctx, r.markID) }, before) })
 	}
@@ -418,6 +429,10 @@ func (t *Table[K, T]) again(ctx context.Context, of kind, try func() error) erro
 		err := try()
 		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if reshapedBy(err) {
+			signal(t.reshaped)
+			return err
 		}
 		switch final := t.judge(of, err); {
 		case err == nil:

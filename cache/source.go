@@ -23,9 +23,12 @@ type source[K comparable, T any] struct {
 	schema  string
 	key     func(T) K
 	codec   *postgrest.KeyCodec[K]
-	columns []cdc.Column // with their types, as far as they are known
+	columns []cdc.Column        // with their types, as the database describes them
+	labels  map[string][]string // of their enums
+	shape   *shape
 	facts   facts
 	filter  cdc.Filter
+	part    bool // some columns alone are read
 
 	conditions []cdc.Condition // of the filter
 	received   *counter        // bytes of answers
@@ -68,7 +71,7 @@ func newSource[K comparable, T any](client *realtime.Client, table string, o opt
 	}
 	conditions, err := o.filter.Conditions()
 	received := &counter{client: client}
-	s := source[K, T]{schema: o.schema, key: key, filter: o.filter, conditions: conditions, received: received, api: postgrest.Table{
+	s := source[K, T]{shape: newShape[T](), schema: o.schema, key: key, filter: o.filter, conditions: conditions, received: received, api: postgrest.Table{
 		Client: received, Schema: o.schema, Name: table, Columns: o.columns, Filter: filter, Total: true}}
 	if err == nil && len(o.primaryKey) > 0 {
 		err = s.setKey(o.primaryKey)
@@ -102,8 +105,10 @@ func (s *source[K, T]) open(ctx context.Context, marked bool) error {
 	case err != nil:
 		return err
 	}
+	s.columns, s.labels = nil, map[string][]string{}
 	for _, c := range d.Columns {
 		s.columns = append(s.columns, cdc.SQLColumn(c.Name, c.Type))
+		s.labels[c.Name] = c.Labels
 	}
 	if err := s.checkFilter(); err != nil {
 		return err
@@ -185,7 +190,12 @@ func (s *source[K, T]) byTexts(ctx context.Context, texts [][]string) (page[K, T
 // rows of one key would be one in the cache, in silence.
 func (s *source[K, T]) decode(raw []postgrest.Row) ([]shown[K, T], error) {
 	rows := make([]shown[K, T], len(raw))
-	c := cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Columns: s.columns}
+	if len(raw) > 0 && !s.part { // the others of an answer are of the same shape
+		if err := s.sawRow(raw[0].JSON); err != nil {
+			return nil, err
+		}
+	}
+	c := cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Columns: s.shape.columns()}
 	for i := range raw {
 		c.Record = raw[i].JSON
 		event, err := cdc.As[T](c, cdc.AnyColumns)
@@ -235,6 +245,7 @@ func temporary(err error) bool {
 // narrow is the source for keys and some columns alone.
 func (s *source[K, T]) narrow(columns []string) *source[K, T] {
 	n := *s
+	n.part = true
 	n.api.Columns = append(slices.Clone(s.api.Key), columns...)
 	return &n
 }

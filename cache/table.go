@@ -42,6 +42,8 @@ type Table[K comparable, T any] struct {
 	jobs      chan task     // for the loop
 	doubt     chan struct{} // capacity 1: something may be in doubt that is to be read
 	loading   chan struct{} // capacity 1: held by who reads the whole table
+	reshaped  chan struct{} // capacity 1: a read has shown other columns
+	reread    atomic.Bool   // the whole table is to be read, whatever versions say
 	over      chan struct{} // closed when Run has returned
 
 	// These are the loop's own.
@@ -111,7 +113,7 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 
 func newTable[K comparable, T any](name string, o options) *Table[K, T] {
 	return &Table[K, T]{name: name, opts: o, born: time.Now(),
-		jobs: make(chan task), doubt: make(chan struct{}, 1), loading: make(chan struct{}, 1), over: make(chan struct{}),
+		jobs: make(chan task), doubt: make(chan struct{}, 1), loading: make(chan struct{}, 1), over: make(chan struct{}), reshaped: make(chan struct{}, 1),
 		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 }
 

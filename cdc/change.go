@@ -238,6 +238,9 @@ const (
 	// Suspended: the process was stopped for a while, as on a laptop whose lid
 	// was closed.
 	Suspended
+	// Reshaped: the columns of the table have changed, which changes rows without
+	// an event.
+	Reshaped
 )
 
 // String returns the reason in words.
@@ -265,6 +268,8 @@ func (r GapReason) String() string {
 		return "a mark did not come"
 	case Suspended:
 		return "the process was suspended"
+	case Reshaped:
+		return "the table's columns have changed"
 	}
 	return fmt.Sprintf("GapReason(%d)", uint8(r))
 }

@@ -19,8 +19,11 @@ type Description struct {
 }
 
 // Column is a column and its type as SQL has it, such as "bigint",
-// "character varying", "text[]" or "public.mood".
-type Column struct{ Name, Type string }
+// "character varying", "text[]" or "public.mood", with the labels of an enum.
+type Column struct {
+	Name, Type string
+	Labels     []string
+}
 
 // Describe reads the table's key and columns from the description of the API.
 // The error is ErrNotDescribed, and the server's *Error with it, where the
@@ -81,11 +84,16 @@ func findDefinition(decoder *json.Decoder, table string) (d Description, found b
 // readColumns reads the properties of a definition.
 func readColumns(decoder *json.Decoder, d *Description) error {
 	return eachMember(decoder, func(name string) error {
-		var property struct{ Format, Description string }
+		var property struct {
+			Format, Description string
+			Enum                json.RawMessage
+		}
 		if err := decoder.Decode(&property); err != nil {
 			return err
 		}
-		d.Columns = append(d.Columns, Column{Name: name, Type: property.Format})
+		c := Column{Name: name, Type: property.Format}
+		_ = json.Unmarshal(property.Enum, &c.Labels) // which an enum of anything but text does not have
+		d.Columns = append(d.Columns, c)
 		if strings.Contains(property.Description, "<pk/>") {
 			d.Key = append(d.Key, name)
 		}

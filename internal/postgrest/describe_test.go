@@ -44,12 +44,12 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, postgrest.Description{
 		Key: []string{"tenant", "id"},
 		Columns: []postgrest.Column{
-			{"note", "text"}, {"tenant", "uuid"}, {"id", "bigint"}, {"customer", "uuid"}, {"tags", "text[]"}, {"mood", "public.mood"},
+			{Name: "note", Type: "text"}, {Name: "tenant", Type: "uuid"}, {Name: "id", Type: "bigint"}, {Name: "customer", Type: "uuid"}, {Name: "tags", Type: "text[]"}, {Name: "mood", Type: "public.mood", Labels: []string{"ok", "bad"}},
 		},
 	}, d)
 	d, err = describe("a view", answer(200, openAPI))
 	require.NoError(t, err)
-	require.Equal(t, postgrest.Description{Columns: []postgrest.Column{{"n", "bigint"}}}, d)
+	require.Equal(t, postgrest.Description{Columns: []postgrest.Column{{Name: "n", Type: "bigint"}}}, d)
 }
 
 func TestDescribeFailures(t *testing.T) {
