@@ -52,9 +52,19 @@ func hasTexts(typ string) bool {
 }
 
 func (q *equality[T]) equal(a, b T) bool {
-	if q.flat && (any(a) == any(b) || !q.texts.Load()) {
-		return any(a) == any(b)
+	if q.flat {
+		if any(a) == any(b) {
+			return true
+		}
+		if !q.texts.Load() {
+			return false
+		}
 	}
+	return q.byColumns(a, b)
+}
+
+// byColumns is not part of equal because its arguments go to the heap.
+func (q *equality[T]) byColumns(a, b T) bool {
 	return reflect.DeepEqual(a, b) || q.row(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem())
 }
 

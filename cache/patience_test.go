@@ -24,6 +24,7 @@ type between struct {
 	http.RoundTripper
 	answer atomic.Pointer[func(*http.Request) *http.Response]
 	n      atomic.Int64 // answers given
+	edit   func(r *http.Request, body string) string
 }
 
 func (b *between) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -34,7 +35,14 @@ func (b *between) RoundTrip(r *http.Request) (*http.Response, error) {
 			return answer, nil
 		}
 	}
-	return b.RoundTripper.RoundTrip(r)
+	answer, err := b.RoundTripper.RoundTrip(r)
+	if err == nil && b.edit != nil && isREST(r) {
+		body, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		edited := b.edit(r, string(body))
+		answer.Body, answer.ContentLength = io.NopCloser(strings.NewReader(edited)), -1
+	}
+	return answer, err
 }
 
 func (b *between) set(f func(*http.Request) *http.Response) {
