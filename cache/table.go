@@ -193,7 +193,7 @@ func (t *Table[K, T]) wait(ctx context.Context, so func() bool) error {
 		case so():
 			return nil
 		case ended:
-			return err
+			return endOf(err) // what is waited for does not come any more
 		}
 		select {
 		case <-changed:
