@@ -58,9 +58,9 @@ const (
 	// for transactions that took no longer than WithReplayOverlap says.
 	ReplayComplete
 	// ReplayIncomplete: older messages may be missing. The server replays the
-	// newest 25 and so many came, or it began to deliver live only after the
-	// replay, or it is spoken to in version 1.0.0, in which it leaves out the
-	// binary ones of the 25.
+	// newest 25 and so many came, or it may have begun to deliver live only after
+	// the replay, or one could not be read, or it is spoken to in version 1.0.0, in
+	// which it leaves out the binary ones of the 25.
 	ReplayIncomplete
 )
 
@@ -145,7 +145,7 @@ func (c *Channel) broadcast(m phoenix.Message, whole time.Time) {
 	}
 	b, vouched, err := readBroadcast(c.link.Version(), m, join)
 	if err != nil {
-		c.dropped(err)
+		c.undecodable(whole, err, inBroadcastUndecodable)
 		return
 	}
 	c.mu.Lock()

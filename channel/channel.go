@@ -63,6 +63,7 @@ type Channel struct {
 	lastConfirmed time.Time // when the stream was whole at the last confirmation
 	lastWhole     time.Time // the same at the last message but changes
 	lastPassing   time.Time // when a gap that was over already was last reported
+	lastDropped   time.Time // when a message that cannot be read was
 	joins         patience.Patience
 	subscribes    patience.Patience
 

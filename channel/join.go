@@ -26,7 +26,7 @@ func (c *Channel) start() error {
 		Up:          func() { c.guard("Up", func() { c.happen(inUp, cause{}) }) },
 		Down:        c.down,
 		Receive:     c.receive,
-		Malformed:   func(err *phoenix.MalformedError, whole time.Time) { c.undecodable(err, whole) },
+		Malformed:   c.malformed,
 		Join:        c.join,
 		JoinTimeout: func() { c.guard("JoinTimeout", c.joinTimeout) },
 		Waiting:     c.waiting,

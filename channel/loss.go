@@ -56,7 +56,7 @@ func (c *Channel) apply(in input, why cause) {
 	if why.since.IsZero() {
 		why.since = c.lastWhole
 	}
-	if why.err != nil && in != inUndecodable && c.m.state >= Joining && c.m.state != Live {
+	if why.err != nil && why.reason != cdc.Undecodable && c.m.state >= Joining && c.m.state != Live {
 		c.reason = why.err
 	}
 	if was.state == Live && c.m.state != Live && now.Sub(c.liveSince) >= lasting {
@@ -69,14 +69,19 @@ func (c *Channel) apply(in input, why cause) {
 	c.restore(e.restored, cdc.Gap{Until: now, Reason: cdc.Started}, why.replay)
 	if e.passing != 0 {
 		g := cdc.Gap{Since: why.since, Until: now, Reason: why.reason, Err: why.err}
-		c.restore(e.passing, g, NoReplay)
-		if now.Sub(c.lastPassing) >= time.Second { // a flood of them is not one of notices
+		replay := NoReplay
+		if c.cfg.replay {
+			replay = ReplayIncomplete // it is not asked for again
+		}
+		c.restore(e.passing, g, replay)
+		if e.passing&c.told() != 0 && now.Sub(c.lastPassing) >= time.Second { // a flood of them is not one of notices
 			c.lastPassing = now
-			if in == inUndecodable {
-				c.note(link.Notice{Dropped: why.err})
-			}
 			c.note(link.Notice{Gap: &g})
 		}
+	}
+	if why.reason == cdc.Undecodable && now.Sub(c.lastDropped) >= time.Second {
+		c.lastDropped = now
+		c.note(link.Notice{Dropped: why.err})
 	}
 	if e.joinOver {
 		c.abandon(why.err)
@@ -118,13 +123,17 @@ func (c *Channel) interrupt(lost streams, why cause) {
 	if lost&broadcasts != 0 {
 		c.replayFrom(g.Since)
 	}
-	told := changes
-	if len(c.subs) == 0 {
-		told = broadcasts
-	}
-	if lost&told != 0 && len(c.streams[told]) > 0 {
+	if told := c.told(); lost&told != 0 && len(c.streams[told]) > 0 {
 		c.note(link.Notice{Gap: &g})
 	}
+}
+
+// told returns of which streams' gaps there is a notice.
+func (c *Channel) told() streams {
+	if len(c.subs) == 0 {
+		return broadcasts
+	}
+	return changes
 }
 
 // restore closes the gap of streams, begins them, or adds a gap that is over.

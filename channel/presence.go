@@ -112,7 +112,8 @@ func (p *Presence) Untrack(ctx context.Context) error { return p.ch.track(ctx, n
 
 // State returns a copy of who is present, by key, in the order in which they
 // came, and whether that is up to date: it is not before the first state from
-// the server and while the channel is not joined. It takes time in proportion
+// the server, while the channel is not joined, and from a message that cannot be
+// read to the next state. It takes time in proportion
 // to the number of metas, and does not wait for messages that are being read.
 func (p *Presence) State() (present map[string][]PresenceMeta, current bool) {
 	p.ch.mu.Lock()
@@ -149,13 +150,13 @@ func (p *Presence) Changes(ctx context.Context) iter.Seq2[PresenceChange, error]
 
 // state takes the state, which comes once for each join, and from newer servers
 // again behind a track. In version 1.0.0 it does not say of which join it is.
-func (p *Presence) state(m phoenix.Message) {
+func (p *Presence) state(m phoenix.Message, whole time.Time) {
 	if !p.joinFor(m.JoinRef) {
 		return
 	}
 	state, err := p.reader.state(m.Payload)
 	if err != nil {
-		p.ch.dropped(err)
+		p.ch.undecodable(whole, err, inRosterUndecodable)
 		return
 	}
 	for _, d := range p.early {
@@ -196,14 +197,14 @@ func (p *Presence) restore(g cdc.Gap, _ Replay) {
 }
 
 // diff takes a diff. It waits for the state of the join if that has not come.
-func (p *Presence) diff(m phoenix.Message) {
+func (p *Presence) diff(m phoenix.Message, whole time.Time) {
 	if !p.joinFor("") {
 		return
 	}
 	d, err := p.reader.diff(m.Payload)
 	switch {
 	case err != nil:
-		p.ch.dropped(err)
+		p.ch.undecodable(whole, err, inRosterUndecodable)
 		return
 	case p.synced:
 		p.apply(d)

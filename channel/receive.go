@@ -42,9 +42,9 @@ func (c *Channel) receive(ctx context.Context, m phoenix.Message, whole time.Tim
 		case m.Event == phoenix.EventBroadcast && listening:
 			c.broadcast(m, whole)
 		case m.Event == phoenix.EventPresenceState && presence != nil:
-			presence.state(m)
+			presence.state(m, whole)
 		case m.Event == phoenix.EventPresenceDiff && presence != nil:
-			presence.diff(m)
+			presence.diff(m, whole)
 		case m.Event == phoenix.EventClose, m.Event == phoenix.EventError:
 			c.ended(m, whole)
 		}
@@ -60,7 +60,7 @@ func (c *Channel) change(ctx context.Context, payload []byte, whole time.Time) {
 	}
 	change, ids, err := cdc.Decode(payload)
 	if err != nil {
-		c.undecodable(err, whole)
+		c.undecodable(whole, err, inUndecodable)
 		return
 	}
 	for _, r := range routes.of(ids) {
@@ -85,14 +85,31 @@ func (c *Channel) heard() time.Time {
 	return c.lastConfirmed
 }
 
-// undecodable notes a frame that may have held a change and could not be read.
-func (c *Channel) undecodable(err error, whole time.Time) {
+// malformed takes a frame that could not be decoded.
+func (c *Channel) malformed(err *phoenix.MalformedError, whole time.Time) {
 	c.guard("a channel's reader", func() {
-		c.mu.Lock()
-		defer c.unlock()
-		c.lastWhole = whole
-		c.apply(inUndecodable, cause{since: whole, reason: cdc.Undecodable, err: err})
+		switch err.Event {
+		case phoenix.EventBroadcast:
+			c.undecodable(whole, err, inBroadcastUndecodable)
+		case phoenix.EventPresenceState, phoenix.EventPresenceDiff:
+			c.undecodable(whole, err, inRosterUndecodable)
+		case phoenix.EventPostgresChanges:
+			c.undecodable(whole, err, inUndecodable)
+		default:
+			c.undecodable(whole, err, inUndecodable, inBroadcastUndecodable, inRosterUndecodable)
+		}
 	})
+}
+
+// undecodable notes a message that could not be read, and what it may have been.
+func (c *Channel) undecodable(whole time.Time, err error, kinds ...input) {
+	c.mu.Lock()
+	defer c.unlock()
+	c.lastWhole = whole
+	for _, in := range kinds {
+		c.apply(in, cause{since: whole, reason: cdc.Undecodable, err: err})
+		c.replay.spoilt = c.replay.spoilt || in == inBroadcastUndecodable
+	}
 }
 
 // reply is a phx_reply, decoded.

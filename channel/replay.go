@@ -34,6 +34,7 @@ type replayer struct {
 	waiting  bool      // for the end of the replay
 	replayed int       // messages of it
 	twins    int       // of these, some that were taken for live ones without an id
+	spoilt   bool      // one could not be read
 	timer    timer
 
 	ids       idRing
@@ -60,7 +61,7 @@ func (c *Channel) replayStarts() {
 	if !c.cfg.replay || c.m.join != joinAccepted {
 		return
 	}
-	r.answered, r.replayed, r.twins, r.waiting = r.asked, 0, 0, true
+	r.answered, r.replayed, r.twins, r.spoilt, r.waiting = r.asked, 0, 0, false, true
 	if c.lastWhole.After(r.asked) {
 		r.answered = c.lastWhole
 	}
@@ -85,7 +86,7 @@ func (c *Channel) replayEnds(seamless bool) {
 	switch {
 	case r.since.IsZero(): // there was none
 		result = NoReplay
-	case seamless && r.replayed < maxReplay && r.twins == 0 && c.link.Version() == phoenix.V2:
+	case seamless && r.replayed < maxReplay && r.twins == 0 && !r.spoilt && c.link.Version() == phoenix.V2:
 		result = ReplayComplete
 	}
 	c.apply(inReplayed, cause{replay: result})

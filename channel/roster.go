@@ -139,7 +139,7 @@ func (n *rosterReader) roster(w wireRoster) (roster, error) {
 			if err := json.Unmarshal(text, &fields); err != nil {
 				return nil, err
 			}
-			if json.Unmarshal(fields["phx_ref"], &id.ref) != nil {
+			if id.ref = firstRef(text, fields); id.ref == "" {
 				return nil, errMetaWithoutRef
 			}
 			delete(fields, "phx_ref")
@@ -150,4 +150,23 @@ func (n *rosterReader) roster(w wireRoster) (roster, error) {
 		}
 	}
 	return r, nil
+}
+
+// firstRef returns the ref that the server has given a meta. A payload may have
+// a phx_ref of its own, which the server writes behind it.
+func firstRef(text []byte, fields map[string]json.RawMessage) (ref string) {
+	if bytes.Count(text, []byte(`"phx_ref"`)) == 1 {
+		_ = json.Unmarshal(fields["phx_ref"], &ref)
+		return ref
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	_, _ = d.Token() // {
+	for d.More() {
+		var value json.RawMessage
+		key, _ := d.Token()
+		if d.Decode(&value) != nil || key == "phx_ref" && json.Unmarshal(value, &ref) == nil {
+			break
+		}
+	}
+	return ref
 }

@@ -41,25 +41,27 @@ func (s State) String() string {
 type input uint8
 
 const (
-	inStart            input = iota // a method needs the channel to be joined
-	inUp                            // the socket is up
-	inDown                          // the socket is lost
-	inSent                          // the join has been sent
-	inAccepted                      // reply ok to the join
-	inRefused                       // reply error to the join, or none in time
-	inUnconfirmed                   // no confirmation of the subscription in time
-	inSubscribed                    // system: Subscribed to PostgreSQL
-	inSubscribeFailed               // system: an error after which the server tries again
-	inSubscribeRefused              // system: an error after which it does not
-	inUndecodable                   // a frame that may have held a change cannot be read
-	inReplayed                      // the replay of broadcasts is over
-	inRoster                        // presence_state of the join
-	inEnded                         // phx_close or phx_error of the join
-	inBroken                        // this package panicked
-	inRetry                         // the time to join again has come
-	inLeave                         // Leave was called
-	inLeft                          // reply to the leave, or none in time
-	inFail                          // the channel cannot go on
+	inStart                input = iota // a method needs the channel to be joined
+	inUp                                // the socket is up
+	inDown                              // the socket is lost
+	inSent                              // the join has been sent
+	inAccepted                          // reply ok to the join
+	inRefused                           // reply error to the join, or none in time
+	inUnconfirmed                       // no confirmation of the subscription in time
+	inSubscribed                        // system: Subscribed to PostgreSQL
+	inSubscribeFailed                   // system: an error after which the server tries again
+	inSubscribeRefused                  // system: an error after which it does not
+	inUndecodable                       // a frame that may have held a change cannot be read
+	inBroadcastUndecodable              // the same of a broadcast
+	inRosterUndecodable                 // and of presence
+	inReplayed                          // the replay of broadcasts is over
+	inRoster                            // presence_state of the join
+	inEnded                             // phx_close or phx_error of the join
+	inBroken                            // this package panicked
+	inRetry                             // the time to join again has come
+	inLeave                             // Leave was called
+	inLeft                              // reply to the leave, or none in time
+	inFail                              // the channel cannot go on
 
 	inputs = iota
 )
@@ -173,6 +175,10 @@ func (m machine) next(in input) (machine, effects) {
 		m.whole &^= changes
 	case in == inUndecodable && active:
 		e.passing = m.whole & changes
+	case in == inBroadcastUndecodable && active:
+		e.passing = m.whole & broadcasts
+	case in == inRosterUndecodable && active: // until the next state
+		m.whole &^= presences
 	case in == inReplayed && joined && m.replays:
 		m.whole |= broadcasts
 	case in == inRoster && joined:

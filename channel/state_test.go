@@ -11,7 +11,7 @@ import (
 )
 
 var inputNames = [inputs]string{"start", "up", "down", "sent", "accepted", "refused", "unconfirmed", "subscribed", "subscribe failed",
-	"subscribe refused", "undecodable", "replayed", "roster", "ended", "broken", "retry", "leave", "left", "fail"}
+	"subscribe refused", "undecodable", "broadcast undecodable", "roster undecodable", "replayed", "roster", "ended", "broken", "retry", "leave", "left", "fail"}
 
 // String describes a machine: state, join and streams; a stream that is whole
 // has a capital, one that is not and has been whole a small letter.

@@ -22,6 +22,8 @@ type router struct {
 	refs   atomic.Uint64
 	ahead  atomic.Pointer[time.Duration] // of the server's clock, see readClock; nil: not known
 
+	lastMalformed time.Time // the reader's: when a frame that concerns no channel was reported
+
 	mu       sync.Mutex
 	attached map[string]*attachment // by topic
 	session  *session               // nil while the socket is down
@@ -204,11 +206,12 @@ func (r *router) close() error {
 	return r.fail(ErrClosed)
 }
 
-// malformed tells the channels that may have lost a change by a frame that
+// malformed tells the channels that may have lost something by a frame that
 // could not be read: none, if it is known to have been something else; all, if
 // nothing is known of it.
 func (r *router) malformed(bad *phoenix.MalformedError, whole time.Time) {
-	if bad.Event == "" || bad.Event == phoenix.EventPostgresChanges {
+	switch bad.Event {
+	case "", phoenix.EventPostgresChanges, phoenix.EventBroadcast, phoenix.EventPresenceState, phoenix.EventPresenceDiff:
 		if h := r.handler(bad.Topic); h != nil {
 			h.Malformed(bad, whole)
 			return
@@ -220,5 +223,8 @@ func (r *router) malformed(bad *phoenix.MalformedError, whole time.Time) {
 			return
 		}
 	}
-	r.Observe(link.Notice{Topic: bad.Topic, Dropped: bad})
+	if now := time.Now(); now.Sub(r.lastMalformed) >= time.Second { // a flood of them is not one of records
+		r.lastMalformed = now
+		r.Observe(link.Notice{Topic: bad.Topic, Dropped: bad})
+	}
 }

@@ -1,0 +1,163 @@
+package channel_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/phoenix"
+)
+
+// Whatever cannot be read is a gap in every stream that it may have been for.
+func TestUnreadable_IsAGap(t *testing.T) {
+	const channelsOwn = "[]" // a payload that is none
+	malformed := func(event string) func(l *link, join phoenix.Message) {
+		return func(l *link, _ phoenix.Message) {
+			l.handler.Malformed(&phoenix.MalformedError{Topic: "realtime:room", Event: event, Err: errors.New("no JSON")}, time.Now())
+		}
+	}
+	payload := func(event, payload string) func(l *link, join phoenix.Message) {
+		return func(l *link, join phoenix.Message) {
+			l.receive(phoenix.Message{Topic: join.Topic, Event: event, Payload: []byte(payload)})
+		}
+	}
+	for name, c := range map[string]struct {
+		send                        func(l *link, join phoenix.Message)
+		changes, broadcasts, roster bool
+	}{
+		"frame":                {malformed(""), true, true, true},
+		"frame of a change":    {malformed("postgres_changes"), true, false, false},
+		"frame of a broadcast": {malformed("broadcast"), false, true, false},
+		"frame of a diff":      {malformed("presence_diff"), false, false, true},
+		"frame of a state":     {malformed("presence_state"), false, false, true},
+		"change":               {payload("postgres_changes", channelsOwn), true, false, false},
+		"broadcast":            {payload("broadcast", channelsOwn), false, true, false},
+		"diff":                 {payload("presence_diff", channelsOwn), false, false, true},
+		"state":                {payload("presence_state", channelsOwn), false, false, true},
+		"meta":                 {payload("presence_diff", `{"joins":{"k":{"metas":[{"phx_ref":1}]}},"leaves":{}}`), false, false, true},
+	} {
+		bubble(t, func(t *testing.T) {
+			l := &link{t: t}
+			ch, err := channel.New(l, "room")
+			require.NoError(t, err)
+			sub, err := ch.Subscribe(channel.Binding{Table: "orders"})
+			require.NoError(t, err)
+			listener, err := ch.Listen()
+			require.NoError(t, err)
+			p, err := ch.Presence()
+			require.NoError(t, err)
+			var ofChanges, ofBroadcasts, ofRoster []cdc.Gap
+			keep := func(to *[]cdc.Gap, g *cdc.Gap) {
+				if g != nil {
+					*to = append(*to, *g)
+				}
+			}
+			go func() {
+				for v := range sub.Changes(t.Context()) {
+					keep(&ofChanges, v.Gap)
+				}
+			}()
+			go func() {
+				for v := range listener.Broadcasts(t.Context()) {
+					keep(&ofBroadcasts, v.Gap)
+				}
+			}()
+			go func() {
+				for v := range p.Changes(t.Context()) {
+					keep(&ofRoster, v.Gap)
+				}
+			}()
+			synctest.Wait()
+			join := l.live("t")
+			state := phoenix.Message{JoinRef: join.JoinRef, Topic: join.Topic, Event: phoenix.EventPresenceState, Payload: []byte(`{}`)}
+			l.receive(state)
+			pause(time.Minute)
+			l.notices = nil
+			for range 100 {
+				c.send(l, join)
+				synctest.Wait()
+			}
+			for _, of := range []struct {
+				gaps []cdc.Gap
+				want bool
+				n    int
+			}{{ofChanges, c.changes, 101}, {ofBroadcasts, c.broadcasts, 101}, {ofRoster, c.roster, 2}} {
+				if !of.want {
+					require.Len(t, of.gaps, 1, name)
+					continue
+				}
+				require.Len(t, of.gaps, of.n, name)
+				require.Equal(t, cdc.Undecodable, of.gaps[1].Reason, name)
+				require.Equal(t, time.Now(), of.gaps[1].Since, name)
+			}
+			dropped := 0
+			for _, n := range l.notices {
+				if n.Dropped != nil {
+					dropped++
+				}
+			}
+			require.Equal(t, 1, dropped, "a flood is not one of notices: %s", name)
+			require.Equal(t, channel.Live, ch.Status().State)
+			_, current := p.State()
+			require.Equal(t, !c.roster, current, name)
+			l.receive(state)
+			synctest.Wait()
+			_, current = p.State()
+			require.True(t, current, name)
+			leave(t, ch)
+		})
+	}
+}
+
+// A message of the database that cannot be read is not one that has come.
+func TestUnreadable_LeavesAReplayIncomplete(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{t: t}
+		ch, err := channel.New(l, "room", channel.Private(), channel.ReplayBroadcasts(time.UnixMilli(1234)))
+		require.NoError(t, err)
+		listener, err := ch.Listen()
+		require.NoError(t, err)
+		var got []channel.Broadcast
+		go func() {
+			for b := range listener.Broadcasts(t.Context()) {
+				got = append(got, b)
+			}
+		}()
+		synctest.Wait()
+		join := l.turn("t")
+		l.reply(join, `{"status":"ok","response":{"postgres_changes":[]}}`)
+		l.receive(phoenix.Message{JoinRef: join.JoinRef, Topic: join.Topic, Event: "broadcast", Payload: []byte(`{"event":1}`)})
+		l.system(join, "system", "ok", "Replication connection established")
+		synctest.Wait()
+		require.Len(t, got, 1)
+		require.Equal(t, channel.ReplayIncomplete, got[0].Replay)
+		l.receive(phoenix.Message{JoinRef: join.JoinRef, Topic: join.Topic, Event: "broadcast", Payload: []byte(`{"event":1}`)})
+		synctest.Wait()
+		require.Len(t, got, 2)
+		require.Equal(t, channel.ReplayIncomplete, got[1].Replay)
+		leave(t, ch)
+	})
+}
+
+// A payload that others track may have a phx_ref, which the server writes behind
+// its own.
+func TestPresence_APayloadWithARef(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l, ch, p := joinedRoom(t)
+		for _, theirs := range []string{`5`, `null`, `{"phx_ref":"x"}`, `"a"`, `""`} {
+			l.receive(phoenix.Message{JoinRef: phoenix.NewRef(1), Topic: "realtime:room", Event: phoenix.EventPresenceState, Payload: []byte(
+				`{"k":{"metas":[{"phx_ref":"a","x":1},{"phx_ref":"b","y":"phx_ref","phx_ref":` + theirs + `}]}}`)})
+			state, current := p.State()
+			require.True(t, current, theirs)
+			require.Equal(t, map[string][]channel.PresenceMeta{"k": {
+				{Ref: "a", Payload: json.RawMessage(`{"x":1}`)}, {Ref: "b", Payload: json.RawMessage(`{"y":"phx_ref"}`)}}}, state, theirs)
+		}
+		leave(t, ch)
+	})
+}
