@@ -207,7 +207,8 @@ func TestTranscripts(t *testing.T) {
 			script, err := transcript.Load(sc.name)
 			require.NoError(t, err)
 			p := &player{t: t, sc: sc, sockets: map[string]*played{}, ids: map[string]string{}}
-			options := postgres.Options{Schema: string(schema), Config: mockserver.Config{Timing: sc.times(), Limits: sc.limits}}
+			options := postgres.Options{Schema: string(schema), Config: mockserver.Config{Timing: sc.times(), Limits: sc.limits,
+				JWTSecret: mockserver.DefaultSecret}} // that of the tokens in the recordings
 			if pgtest.Need(t); !sc.own {
 				options.DatabaseURL = database(t)
 			}
