@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // Checkpoint is where a Table's rows are kept for the next start. Its methods
@@ -106,7 +108,8 @@ func (t *Table[K, T]) restore() (saved View[K, T]) {
 	if t.opts.checkpoint == nil {
 		return saved
 	}
-	rows, err := t.loadCheckpoint()
+	var rows []T
+	err := rescue.Do("the Checkpoint of "+t.String(), func() (err error) { rows, err = t.loadCheckpoint(); return err })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return saved
@@ -171,7 +174,9 @@ func (t *Table[K, T]) saveNowAndThen(ctx context.Context, saved View[K, T]) {
 }
 
 func (t *Table[K, T]) save(view View[K, T]) {
-	err := t.opts.checkpoint.Save(func(w io.Writer) error { return t.write(w, view) })
+	err := rescue.Do("the Checkpoint of "+t.String(), func() error {
+		return t.opts.checkpoint.Save(func(w io.Writer) error { return t.write(w, view) })
+	})
 	t.note(func(s *Status) {
 		if s.CheckpointErr = err; err == nil {
 			s.Saved = time.Now()

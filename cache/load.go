@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/gapless-go/gapless/internal/rescue"
+
 	"github.com/gapless-go/gapless/internal/postgrest"
 )
 
@@ -84,7 +86,7 @@ func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *foun
 	var failed error // of the reader, once ahead is closed
 	go func() {      // until there are no more pages, or ctx ends, which is waited for below
 		defer close(ahead)
-		failed = t.readPages(ctx, whole, ahead)
+		failed = rescue.Do("the reader of "+t.String(), func() error { return t.readPages(ctx, whole, ahead) })
 	}()
 	defer func() {
 		stop()

@@ -57,11 +57,11 @@ const (
 // run does the job, unless nobody waits for it any more, and publishes all that
 // came before.
 func (m *passage[K, T]) run(h *held) {
+	defer close(h.done) // whatever the job does
 	if h.state.CompareAndSwap(waiting, taken) {
 		h.job()
 		m.publish()
 	}
-	close(h.done)
 }
 
 // drop gives the job up.

@@ -13,6 +13,7 @@ import (
 	"github.com/gapless-go/gapless/internal/backoff"
 	"github.com/gapless-go/gapless/internal/patience"
 	"github.com/gapless-go/gapless/internal/postgrest"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 const (
@@ -61,8 +62,11 @@ type runner[K comparable, T any] struct {
 // place of an answer) is final at once only if no request of its kind has worked
 // before. Otherwise it is tried again, too, as gateways and projects that restart
 // answer so, and final when it has persisted: at least 5 times over at least 3
-// minutes, without a success in between. See realtime.Options.FailFast. A Table is
-// run once.
+// minutes, without a success in between. See realtime.Options.FailFast.
+//
+// A panic of what the Table calls (the key function, methods of T, the functions
+// of indexes, compute) ends Run with a *realtime.PanicError within its error; one
+// of a Checkpoint is Status.CheckpointErr. A Table is run once.
 func (t *Table[K, T]) Run(ctx context.Context) error {
 	t.mu.Lock()
 	first := t.run.CompareAndSwap(false, true)
@@ -70,12 +74,12 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 	if !first {
 		return ErrRunning
 	}
-	var err error
-	if t.compute != nil {
-		err = t.compute(ctx, &Editor[K, T]{t})
-	} else {
-		err = t.follow(ctx)
-	}
+	err := rescue.Do("cache.Table.Run of "+t.String(), func() error {
+		if t.compute != nil {
+			return t.compute(ctx, &Editor[K, T]{t})
+		}
+		return t.follow(ctx)
+	})
 	t.finish(err)
 	return err
 }
@@ -142,8 +146,8 @@ func (t *Table[K, T]) stream(ctx context.Context) (live bool, err error) {
 	inner, stop := context.WithCancel(ctx)
 	r.streaming = inner
 	streamed := make(chan error, 1)
-	go func() { streamed <- r.pump(inner, sub) }() // until inner ends, or the stream; waited for below
-	err = r.loop(inner, streamed)
+	go func() { streamed <- rescue.Do("the stream of "+t.String(), func() error { return r.pump(inner, sub) }) }() // until inner ends, or the stream; waited for below
+	err = rescue.Do("the loop of "+t.String(), func() error { return r.loop(inner, streamed) })
 	stop()
 	r.endEpoch()
 	r.keepers.Wait()
@@ -210,10 +214,7 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 		case <-r.reshaped:
 			r.reshape(ctx)
 		case job := <-r.jobs:
-			r.core.wall = time.Now().UnixMilli()
-			job.do()
-			r.publish()
-			close(job.done)
+			r.doJob(job)
 		case <-ticker.C:
 			if since := clock.before; clock.jumped(time.Now()) {
 				return r.rejoin(cdc.Gap{Since: since, Reason: cdc.Suspended})
@@ -378,12 +379,20 @@ func (r *runner[K, T]) beginEpoch(ctx context.Context) {
 // report does a keeper's work and tells the loop how it failed.
 func (r *runner[K, T]) report(ctx context.Context, work func() error, before chan struct{}) {
 	<-before
-	if err := work(); err != nil && ctx.Err() == nil {
+	if err := rescue.Do("a reader of "+r.String(), work); err != nil && ctx.Err() == nil {
 		select {
 		case r.failed <- err:
 		default: // the first counts
 		}
 	}
+}
+
+// doJob does a job. Whoever waits for it goes on even if it panics.
+func (r *runner[K, T]) doJob(job task) {
+	defer close(job.done)
+	r.core.wall = time.Now().UnixMilli()
+	job.do()
+	r.publish()
 }
 
 // task is a job for the loop. done is closed when what it did has been published.

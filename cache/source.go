@@ -13,6 +13,7 @@ import (
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/postgrest"
+	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/realtime"
 )
 
@@ -188,7 +189,12 @@ func (s *source[K, T]) byTexts(ctx context.Context, texts [][]string) (page[K, T
 
 // decode decodes rows, and holds the key function against their primary key: two
 // rows of one key would be one in the cache, in silence.
-func (s *source[K, T]) decode(raw []postgrest.Row) ([]shown[K, T], error) {
+func (s *source[K, T]) decode(raw []postgrest.Row) (rows []shown[K, T], err error) {
+	err = rescue.Do("decoding rows of "+s.schema+"."+s.api.Name, func() (err error) { rows, err = s.decodeRows(raw); return err })
+	return rows, err
+}
+
+func (s *source[K, T]) decodeRows(raw []postgrest.Row) ([]shown[K, T], error) {
 	rows := make([]shown[K, T], len(raw))
 	if len(raw) > 0 && !s.part { // the others of an answer are of the same shape
 		if err := s.sawRow(raw[0].JSON); err != nil {
