@@ -359,6 +359,7 @@ func TestC62ForgedMetadata(t *testing.T) {
 		require.Equal(t, channel.Broadcast{}, e.next(), "of null, which has neither event nor payload")
 		stored.Meta = []byte(`{`)
 		conn.send(stored)
+		e.gap(cdc.Undecodable, false)
 		conn.send(phoenix.Message{Kind: phoenix.Broadcast, Topic: "realtime:room", Event: "broadcast", Payload: []byte{1}})
 		e.gap(cdc.Undecodable, false)
 		conn.send(phoenix.Message{Topic: "realtime:room", Event: "broadcast", Payload: []byte(`{"anything":true}`)})

@@ -22,8 +22,6 @@ type router struct {
 	refs   atomic.Uint64
 	ahead  atomic.Pointer[time.Duration] // of the server's clock, see readClock; nil: not known
 
-	lastMalformed time.Time // the reader's: when a frame that concerns no channel was reported
-
 	mu       sync.Mutex
 	attached map[string]*attachment // by topic
 	session  *session               // nil while the socket is down
@@ -223,8 +221,5 @@ func (r *router) malformed(bad *phoenix.MalformedError, whole time.Time) {
 			return
 		}
 	}
-	if now := time.Now(); now.Sub(r.lastMalformed) >= time.Second { // a flood of them is not one of records
-		r.lastMalformed = now
-		r.Observe(link.Notice{Topic: bad.Topic, Dropped: bad})
-	}
+	r.Observe(link.Notice{Topic: bad.Topic, Dropped: bad})
 }
