@@ -10,6 +10,7 @@ import (
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/secret"
 	"github.com/gapless-go/gapless/internal/text"
 )
 
@@ -169,8 +170,13 @@ func decodeReply(m phoenix.Message) (r reply) {
 	if json.Unmarshal(p.Response, &bare) != nil {
 		bare = string(p.Response)
 	}
-	r.reason = text.Clean(cmp.Or(string(response.Reason), string(response.Error), bare), maxReason)
+	r.reason = said(cmp.Or(string(response.Reason), string(response.Error), bare))
 	return r
+}
+
+// said is a text of the server that is fit for an error.
+func said(s string) string {
+	return text.Clean(secret.Plain(s[:min(len(s), 4*maxReason)]), maxReason)
 }
 
 // stringOrNot is a string, and empty where there is something else.
@@ -187,7 +193,7 @@ func (c *Channel) system(m phoenix.Message, whole time.Time) {
 	if json.Unmarshal(m.Payload, &s) != nil {
 		return
 	}
-	message := text.Clean(s.Message, maxReason)
+	message := said(s.Message)
 	c.mu.Lock()
 	defer c.unlock()
 	if c.m.join != joinAccepted || m.JoinRef != "" && m.JoinRef != c.joinRef { // serializer 1.0.0 has no join_ref here

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/internal/secret"
 	"github.com/gapless-go/gapless/internal/text"
 )
 
@@ -158,7 +159,7 @@ func (c *Client) postBroadcast(ctx context.Context, to *url.URL, contentType str
 	if resp.StatusCode == http.StatusAccepted {
 		return nil
 	}
-	return broadcastError(resp)
+	return broadcastError(resp, c.secrets()...)
 }
 
 const (
@@ -169,9 +170,9 @@ const (
 )
 
 // broadcastError reads a refusal, of which it takes no more than maxErrorBody.
-func broadcastError(resp *http.Response) error {
+func broadcastError(resp *http.Response, secrets ...string) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
-	return parseBroadcastError(resp.StatusCode, body)
+	return parseBroadcastError(resp.StatusCode, []byte(secret.Hide(string(body), secrets...)))
 }
 
 func parseBroadcastError(status int, body []byte) *BroadcastError {

@@ -46,7 +46,7 @@ func (c *Client) dial() (conn *websocket.Conn, w *wire, err error) {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
-	return nil, nil, fmt.Errorf("realtime: connect %s: %w", c.endpoint, secret.Scrub(err, c.opts.Key, c.endpoint.u.RawQuery))
+	return nil, nil, fmt.Errorf("realtime: connect %s: %w", c.endpoint, secret.Scrub(err, c.secrets()...))
 }
 
 // refusedUpgrade is the error for an answer that is no upgrade. The websocket library
@@ -71,9 +71,19 @@ func (c *Client) refusedUpgrade(answer *http.Response) *ConnectError {
 		}
 	}
 	if e.Reason != "" { // it may repeat the request
-		e.Reason = secret.Scrub(errors.New(e.Reason), c.opts.Key, c.endpoint.u.RawQuery).Error()
+		e.Reason = secret.Scrub(errors.New(e.Reason), c.secrets()...).Error()
 	}
 	return e
+}
+
+// secrets are what a server or a transport may repeat of a request of this client,
+// beside the token.
+func (c *Client) secrets() []string {
+	all := []string{c.opts.Key, c.endpoint.u.RawQuery}
+	for _, values := range c.opts.Header {
+		all = append(all, values...)
+	}
+	return all
 }
 
 func requested(answer *http.Response, first *url.URL) *url.URL {

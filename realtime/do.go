@@ -84,7 +84,7 @@ func (c *Client) do(r *http.Request, to *url.URL, err error) (*http.Response, er
 		return err
 	})
 	if err != nil {
-		err = secret.Scrub(err, c.opts.Key, token, out.URL.RawQuery)
+		err = secret.Scrub(err, append(c.secrets(), token, out.URL.RawQuery)...)
 		return nil, fmt.Errorf("realtime: %s %s: %w", out.Method, out.URL.EscapedPath(), err)
 	}
 	if answer.Header.Get("Age") == "" { // the Date of one from a store is old

@@ -126,7 +126,7 @@ func closeReason(err error) error {
 	if !errors.As(err, &closed) {
 		return fmt.Errorf("realtime: connection lost: %w", secret.Scrub(err))
 	}
-	closed.Reason = text.Clean(closed.Reason, maxReason)
+	closed.Reason = text.Clean(secret.Plain(closed.Reason), maxReason)
 	if closed.Code == websocket.StatusServiceRestart {
 		return fmt.Errorf("realtime: server restarts or changed its configuration (close %d): %w", closed.Code, closed)
 	}

@@ -29,19 +29,25 @@ func Scrub(err error, secrets ...string) error {
 		err = u.Err
 	}
 	was := err.Error()
-	now := Plain(was)
+	now := text.Clean(Hide(was, secrets...), maxError)
+	if now == was {
+		return err
+	}
+	return &scrubbed{now, err}
+}
+
+// Hide returns a text with Mark for the secrets, and for what Plain knows.
+func Hide(s string, secrets ...string) string {
+	s = Plain(s)
 	for _, secret := range secrets {
 		if len(secret) < minSecret {
 			continue
 		}
 		for _, form := range forms(secret) {
-			now = strings.ReplaceAll(now, form, Mark)
+			s = strings.ReplaceAll(s, form, Mark)
 		}
 	}
-	if now = text.Clean(now, maxError); now == was {
-		return err
-	}
-	return &scrubbed{now, err}
+	return s
 }
 
 // forms are a secret as it may stand in a text: in a URL, in JSON, in quotes of
