@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"maps"
 	"slices"
 )
 
@@ -90,10 +89,18 @@ func (d rosterDiff) merge(later rosterDiff) {
 
 // byKey returns a copy that shares nothing with r.
 func (r roster) byKey() map[string][]PresenceMeta {
+	type entry struct {
+		metaID
+		meta
+	}
+	entries := make([]entry, 0, len(r))
+	for id, m := range r {
+		entries = append(entries, entry{id, m})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.number, b.number) })
 	out := make(map[string][]PresenceMeta)
-	ids := slices.SortedFunc(maps.Keys(r), func(a, b metaID) int { return cmp.Compare(r[a].number, r[b].number) })
-	for _, id := range ids {
-		out[id.key] = append(out[id.key], PresenceMeta{Ref: id.ref, Payload: bytes.Clone(r[id].payload)})
+	for _, e := range entries {
+		out[e.key] = append(out[e.key], PresenceMeta{Ref: e.ref, Payload: bytes.Clone(e.payload)})
 	}
 	return out
 }

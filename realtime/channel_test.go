@@ -652,6 +652,86 @@ func TestIterationsFollowEachOther(t *testing.T) {
 	})
 }
 
+// What was queued when a channel ended comes first, to whoever iterates then, and
+// the reason after it.
+func TestEndedStreams_DeliverWhatWasQueuedFirst(t *testing.T) {
+	for name, end := range map[string]struct {
+		do   func(t *testing.T, c *realtime.Client, ch *channel.Channel, conn *conn, join phoenix.Message)
+		want error
+	}{
+		"left": {func(t *testing.T, _ *realtime.Client, ch *channel.Channel, conn *conn, _ phoenix.Message) {
+			left := make(chan error, 1)
+			go func() { left <- ch.Leave(t.Context()) }()
+			conn.reply(conn.expect(phoenix.EventLeave), "ok", map[string]any{})
+			require.NoError(t, <-left)
+		}, channel.ErrClosed},
+		"client closed": {func(t *testing.T, c *realtime.Client, _ *channel.Channel, _ *conn, _ phoenix.Message) {
+			closeClient(t, c)
+		}, realtime.ErrClosed},
+		"contradicted": {func(t *testing.T, _ *realtime.Client, ch *channel.Channel, conn *conn, join phoenix.Message) {
+			conn.crashChannel(join)
+			conn.reply(conn.expect(phoenix.EventJoin), "ok", map[string]any{"postgres_changes": []any{}})
+			conn.expect(phoenix.EventLeave)
+		}, new(channel.MismatchError)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := newScript(t)
+				c := open(t, s.options())
+				ch, err := c.Channel("room")
+				require.NoError(t, err)
+				sub, err := ch.Subscribe(orders)
+				require.NoError(t, err)
+				l, err := ch.Listen()
+				require.NoError(t, err)
+				go func() { _ = ch.WaitLive(t.Context()) }()
+				conn := s.accept()
+				join := conn.joinLive()
+				for n := range 3 {
+					conn.insert(join, n)
+					conn.send(phoenix.Message{Topic: join.Topic, Event: phoenix.EventBroadcast, Payload: fmt.Appendf(nil, `{"event":"%d","payload":{}}`, n)})
+				}
+				synctest.Wait()
+				end.do(t, c, ch, conn, join)
+				synctest.Wait()
+				requireReason := func(err error) {
+					t.Helper()
+					if mismatch, ok := end.want.(*channel.MismatchError); ok {
+						require.ErrorAs(t, err, &mismatch)
+					} else {
+						require.ErrorIs(t, err, end.want)
+					}
+				}
+				changes, ended := 0, false
+				for change, err := range sub.Changes(t.Context()) {
+					require.False(t, ended)
+					if ended = err != nil; ended {
+						requireReason(err)
+					} else if change.Gap == nil {
+						require.JSONEq(t, fmt.Sprintf(`{"id":%d}`, changes), string(change.Record))
+						changes++
+					}
+				}
+				require.Equal(t, 3, changes)
+				require.True(t, ended)
+				broadcasts := 0
+				for b, err := range l.Broadcasts(t.Context()) {
+					if err != nil {
+						requireReason(err)
+					} else if b.Gap == nil {
+						require.Equal(t, fmt.Sprint(broadcasts), b.Event)
+						broadcasts++
+					}
+				}
+				require.Equal(t, 3, broadcasts)
+				for _, err := range sub.Changes(t.Context()) { // and again
+					requireReason(err)
+				}
+			})
+		})
+	}
+}
+
 // A slow consumer, both policies. Heartbeats go on in either.
 func TestASlowConsumerOverflowsIntoAGap(t *testing.T) {
 	bubble(t, func(t *testing.T) {

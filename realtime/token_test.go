@@ -293,7 +293,12 @@ func TestTheRefusedTokenAgain(t *testing.T) {
 		conn := s.accept()
 		conn.refuseJoin(conn.expect(phoenix.EventJoin), "JwtSignatureError: Failed to validate JWT signature")
 		conn.quiet(time.Minute)
-		require.ErrorContains(t, sub.ch.Status().Reason, "has refused this token")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, err := range []error{sub.ch.Status().Reason, sub.ch.WaitLive(ctx)} {
+			require.ErrorContains(t, err, "has refused this token")
+			require.ErrorContains(t, err, "Failed to validate JWT signature", "the server's words")
+		}
 	})
 }
 
