@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +10,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"reflect"
 	"time"
 
+	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/atomicfile"
 	"github.com/gapless-go/gapless/internal/rescue"
 )
 
@@ -27,44 +29,50 @@ type Checkpoint interface {
 	Save(write func(io.Writer) error) error
 }
 
-// File is a Checkpoint in a file. It is replaced as a whole, by way of another
-// one in the same directory with .tmp behind its name.
+// File is a Checkpoint in a file that only its owner may read. It is replaced as a
+// whole, by way of another one of a random name in the same directory. While a
+// Table runs it holds a lock, on a file with .lock behind the name: a second one,
+// of this process or another, reads the checkpoint and does not save, which its
+// Status.CheckpointErr tells, until the first has ended.
 type File string
 
 // Load opens the file.
 func (f File) Load() (io.ReadCloser, error) { return os.Open(string(f)) }
 
 // Save replaces the file.
-func (f File) Save(write func(io.Writer) error) (err error) {
-	temporary, err := os.OpenFile(string(f)+".tmp", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+func (f File) Save(write func(io.Writer) error) error {
+	temporary, err := atomicfile.Create(string(f))
 	if err != nil {
 		return err
 	}
-	err = errors.Join(write(temporary), temporary.Sync(), temporary.Close())
-	if err == nil {
-		err = os.Rename(string(f)+".tmp", string(f))
-	}
-	if err != nil {
-		_ = os.Remove(string(f) + ".tmp")
+	if err := write(temporary); err != nil {
+		temporary.Abort()
 		return err
 	}
-	return syncDir(filepath.Dir(string(f)))
+	if err := temporary.Commit(); err != nil {
+		return err
+	}
+	return temporary.Close()
 }
 
-// syncDir makes a rename last.
-func syncDir(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(ignoreUnsupported(dir.Sync()), dir.Close())
-}
+// locker is a Checkpoint that has one user at a time.
+type locker interface{ lock() (io.Closer, error) }
 
-func ignoreUnsupported(err error) error {
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrInvalid) {
-		return nil
+func (f File) lock() (io.Closer, error) {
+	name := string(f) + ".lock"
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("cache: %s is no regular file", name)
 	}
-	return err
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := atomicfile.Lock(file); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("cache: checkpoint %s: %w", string(f), err)
+	}
+	atomicfile.Sweep(string(f))
+	return file, nil
 }
 
 // header is the first line of a checkpoint: the rows of another table, or in
@@ -77,15 +85,17 @@ type header struct {
 	Columns []string `json:"columns"`
 	Filter  string   `json:"filter"`
 	Rows    int      `json:"rows"`
+	// Shape is the columns with their types, as far as they are known.
+	Shape []cdc.Column `json:"shape"`
 	// Saved is when, by this machine's clock.
 	Saved time.Time `json:"saved"`
 }
 
-const checkpointFormat = "gapless cache 1"
+const checkpointFormat = "gapless cache 2"
 
 func (t *Table[K, T]) header(rows int) header {
 	return header{Format: checkpointFormat, Schema: t.opts.schema, Table: t.name, Type: typeText(reflect.TypeFor[T](), 0),
-		Columns: t.opts.columns, Filter: t.opts.filter.String(), Rows: rows, Saved: time.Now().UTC()}
+		Columns: t.opts.columns, Filter: t.opts.filter.String(), Rows: rows, Shape: t.source.shape.columns(), Saved: time.Now().UTC()}
 }
 
 // typeText writes a type with the fields that it has, so that rows of another one
@@ -136,18 +146,33 @@ func (t *Table[K, T]) loadCheckpoint() (rows []T, err error) {
 		return nil, fmt.Errorf("cache: checkpoint: %w", err)
 	}
 	want := t.header(h.Rows)
-	want.Saved = h.Saved
+	want.Saved, want.Shape = h.Saved, h.Shape // the columns are not known yet
 	if !reflect.DeepEqual(h, want) {
 		return nil, errors.New("cache: the checkpoint is of another table, type or choice of rows")
 	}
 	for range h.Rows {
-		var row T
-		if err := decoder.Decode(&row); err != nil {
+		var text json.RawMessage
+		err := decoder.Decode(&text)
+		if err == nil && string(text) == "null" { // of a row that could not be saved
+			continue
+		}
+		row, err2 := fromText[T](text, h.Shape)
+		if err := cmp.Or(err, err2); err != nil {
 			return nil, fmt.Errorf("cache: checkpoint, row %d of %d: %w", len(rows)+1, h.Rows, err)
 		}
 		rows = append(rows, row)
 	}
+	t.savedShape = h.Shape
 	return rows, nil
+}
+
+// fromText reads a row. The values of a map have the types of their columns.
+func fromText[T any](text json.RawMessage, columns []cdc.Column) (row T, err error) {
+	if reflect.TypeFor[T]().Kind() != reflect.Map {
+		return row, json.Unmarshal(text, &row)
+	}
+	e, err := cdc.As[T](cdc.Change{Op: cdc.Insert, Columns: columns, Record: text})
+	return e.New, err
 }
 
 // saveNowAndThen saves the rows when they have changed, until ctx ends, and
@@ -158,11 +183,22 @@ func (t *Table[K, T]) saveNowAndThen(ctx context.Context, saved View[K, T]) {
 	}
 	ticker := time.NewTicker(t.opts.saveEvery)
 	defer ticker.Stop()
+	unlock := func() {}
+	defer func() { unlock() }()
+	l, locks := t.opts.checkpoint.(locker)
 	for last := false; !last; {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			last = true
+		}
+		if locks {
+			held, err := l.lock()
+			if err != nil {
+				t.note(func(s *Status) { s.CheckpointErr = err })
+				continue
+			}
+			locks, unlock = false, func() { _ = held.Close() }
 		}
 		if view := t.View(); view.phase == Synced || last && t.wasSynced.Load() { // else it may be half of a load
 			if view.rows.root != saved.rows.root {
@@ -174,35 +210,45 @@ func (t *Table[K, T]) saveNowAndThen(ctx context.Context, saved View[K, T]) {
 }
 
 func (t *Table[K, T]) save(view View[K, T]) {
+	var odd error
 	err := rescue.Do("the Checkpoint of "+t.String(), func() error {
-		return t.opts.checkpoint.Save(func(w io.Writer) error { return t.write(w, view) })
+		return t.opts.checkpoint.Save(func(w io.Writer) (err error) { odd, err = t.write(w, view); return err })
 	})
 	t.note(func(s *Status) {
-		if s.CheckpointErr = err; err == nil {
+		if s.CheckpointErr = cmp.Or(err, odd); err == nil {
 			s.Saved = time.Now()
 		}
 	})
 }
 
-// write writes a view, and makes sure of each row that it can be read back.
-func (t *Table[K, T]) write(w io.Writer, view View[K, T]) error {
+// write writes a view, and makes sure of each row that it can be read back. A row
+// that cannot, such as one with an infinite date, is left out, and read from the
+// table after a start: odd says so.
+func (t *Table[K, T]) write(w io.Writer, view View[K, T]) (odd, err error) {
 	out := bufio.NewWriterSize(w, 1<<16)
 	encoder := json.NewEncoder(out)
 	if err := encoder.Encode(t.header(view.Len())); err != nil {
-		return err
+		return nil, err
 	}
+	left, columns := 0, t.source.shape.columns()
 	for k, row := range view.All() {
 		text, err := json.Marshal(row)
-		if err != nil {
-			return fmt.Errorf("cache: checkpoint of %s, row %v: %w", t, k, err)
+		if err == nil {
+			var back T
+			if back, err = fromText[T](text, columns); err != nil || !t.core.equal(row, back) {
+				err = fmt.Errorf("a %T does not come out of JSON as it went in", row)
+			}
 		}
-		var back T
-		if err := json.Unmarshal(text, &back); err != nil || !t.core.equal(row, back) {
-			return fmt.Errorf("cache: checkpoint of %s, row %v: a %T does not come out of JSON as it went in", t, k, row)
+		if err != nil {
+			left, text = left+1, []byte("null")
+			odd = cmp.Or(odd, fmt.Errorf("cache: checkpoint of %s, row %v: %w", t, k, err))
 		}
 		if _, err := out.Write(append(text, '\n')); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return out.Flush()
+	if left > 0 && left == view.Len() {
+		return nil, odd
+	}
+	return odd, out.Flush()
 }

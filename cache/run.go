@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -92,6 +93,9 @@ func (t *Table[K, T]) follow(ctx context.Context) error {
 	}
 	_, _ = t.source.shape.tell(t.source.columns, t.source.labels, nil) // the first time
 	t.core.alike.know(t.source.shape.columns())
+	if t.core.rows.Len() > 0 && !slices.Equal(t.savedShape, t.source.shape.columns()) {
+		t.reread.Store(true) // versions of another shape count for nothing
+	}
 	ctx, stop := context.WithCancel(ctx)
 	var saving sync.WaitGroup
 	saving.Go(func() { t.saveNowAndThen(ctx, saved) }) // ends with ctx; waited for below
