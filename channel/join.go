@@ -155,7 +155,7 @@ func (c *Channel) joinReply(ref phoenix.Ref, r reply) {
 func (c *Channel) accepted(r reply) {
 	ids, err := echoedIDs(c.bindings, r.bindings)
 	if err = cmp.Or(r.misread, err); err != nil {
-		c.leaveAndFail(&MismatchError{Topic: c.topic, Detail: err.Error()})
+		c.leaveAndFail(&MismatchError{Topic: c.topic, Detail: said(err.Error())})
 		return
 	}
 	c.routes.Store(newRoutes(c.subs, ids))

@@ -23,6 +23,9 @@ const (
 	clockMargin = 3 * time.Second
 	// kept is how many ids, and hashes of messages without one, are remembered.
 	kept = 1024
+	// maxID is the longest id that is remembered; the server's are UUIDs. In
+	// version 1.0.0 any client can write one.
+	maxID = 128
 )
 
 // replayer decides what a join asks to be replayed, and whether that was all.
@@ -159,6 +162,9 @@ type idRing struct {
 
 // add reports whether the id is new.
 func (r *idRing) add(id string) bool {
+	if len(id) > maxID {
+		return true
+	}
 	if _, known := r.ids[id]; known {
 		return false
 	}

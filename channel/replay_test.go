@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,4 +16,13 @@ func TestIDRingForgetsTheOldest(t *testing.T) {
 	require.True(t, r.add("one more"))
 	require.Len(t, r.ids, kept)
 	require.True(t, r.add(string(rune(0))))
+}
+
+func TestIDRingKeepsNoLongIDs(t *testing.T) {
+	var r idRing
+	require.True(t, r.add(strings.Repeat("x", maxID+1)))
+	require.True(t, r.add(strings.Repeat("x", maxID+1)))
+	require.Empty(t, r.ids)
+	require.True(t, r.add(strings.Repeat("x", maxID)))
+	require.False(t, r.add(strings.Repeat("x", maxID)))
 }

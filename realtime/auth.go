@@ -232,7 +232,8 @@ func (a *auth) settle(call *tokenCall, token string, expiry time.Time, err error
 		a.events.add(event{level: slog.LevelWarn, text: "no token", args: []any{"err", err}})
 	} else {
 		a.failures, a.retryAt = 0, time.Time{}
-		a.token, a.given, a.claimed, a.fetched, a.rejected = token, expiry, claimedExpiry(token), now, false
+		// The wall clock goes on while a machine sleeps, the monotonic one may not.
+		a.token, a.given, a.claimed, a.fetched, a.rejected = token, expiry.Round(0), claimedExpiry(token), now, false
 	}
 	a.err, call.err = err, err
 	a.inflight = nil

@@ -267,6 +267,16 @@ func TestIsPermanent_OfARefusalIsWhetherTheClientGaveUp(t *testing.T) {
 	require.NoError(t, final(nil))
 }
 
+// The monotonic clock of some systems stands still while they sleep: a token
+// that expired meanwhile would count as valid for as long as that.
+func TestToken_ExpiresByTheWallClock(t *testing.T) {
+	a := &auth{events: &events{log: slog.New(slog.DiscardHandler)}, clock: func() (time.Duration, bool) { return 0, true }}
+	expiry := time.Now().Add(time.Hour)
+	require.NotEqual(t, expiry, expiry.Round(0), "it has both clocks")
+	a.settle(&tokenCall{done: make(chan struct{})}, "token", expiry, nil)
+	require.Equal(t, expiry.Round(0), a.given)
+}
+
 func TestTokenDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var notified atomic.Int64

@@ -13,6 +13,7 @@ import (
 	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/internal/text"
 )
 
 // router finds the channel of a message, and the socket for a channel. It is
@@ -221,5 +222,5 @@ func (r *router) malformed(bad *phoenix.MalformedError, whole time.Time) {
 			return
 		}
 	}
-	r.Observe(link.Notice{Topic: bad.Topic, Dropped: bad})
+	r.Observe(link.Notice{Topic: text.Clean(bad.Topic, maxField), Dropped: bad}) // it may be any text
 }
