@@ -63,7 +63,7 @@ func hostileKinds(topic, ref string, n int) map[string][]raw {
 		"nested frames":        {{text: []byte(strings.Repeat(`[`, n))}, {text: []byte(nested)}},
 		"confirmations":        repeated(n/20+1, system("ok", "Subscribed to PostgreSQL")),
 		"failures":             repeated(n/20+1, system("error", "Too many database timeouts"), system("ok", "Subscribed to PostgreSQL")),
-		"other system":         repeated(n/20+1, one(phoenix.EventSystem, `{"extension":"new","status":"`+"\u2028\x7f"+`","message":[]}`)),
+		"other system":         repeated(n/40+1, one(phoenix.EventSystem, `{"extension":"new","status":"ok","message":[]}`), one(phoenix.EventSystem, `{"extension":"new","status":"`+"\u2028\x7f"+`","message":"x"}`)),
 		"a long failure":       join(system("error", long), system("ok", "Subscribed to PostgreSQL")),
 		"replies to nothing":   repeated(n/20+1, reply(`"`+ref+`"`, `"999999"`), reply("null", "null")),
 		"the join's, again":    repeated(2, reply(`"`+ref+`"`, `"`+ref+`"`)),

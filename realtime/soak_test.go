@@ -25,6 +25,9 @@ import (
 
 const hostileTopic = "realtime:room"
 
+// soakSize is how many metas, ids or levels the largest frames have.
+var soakSize = 200_000
+
 // FuzzHostile_Frames is TestHostile_Soak with any frames, one a line, on a
 // channel that is live:
 //
@@ -72,7 +75,6 @@ func FuzzHostile_Frames(f *testing.F) {
 // ends within its context, and no goroutine is left. It is all kinds once, or for
 // as long as GAPLESS_SOAK says.
 func TestHostile_Soak(t *testing.T) {
-	const n = 200_000
 	var atLeast time.Duration
 	if given := os.Getenv("GAPLESS_SOAK"); given != "" {
 		var err error
@@ -86,7 +88,7 @@ func TestHostile_Soak(t *testing.T) {
 	join := conn.joinLive()
 	require.NoError(t, h.ch.WaitLive(t.Context()))
 	ref := strings.Trim(string(join.Ref), `"`)
-	kinds := hostileKinds(hostileTopic, ref, n)
+	kinds := hostileKinds(hostileTopic, ref, soakSize)
 	base := heapLive()
 
 	probing := probe(h)
@@ -134,6 +136,7 @@ func TestHostile_Soak(t *testing.T) {
 	closeWithin(t, c, 5*time.Second)
 	h.streams.Wait()
 	require.Less(t, heapLive()-base, int64(16<<20))
+	runtime.KeepAlive(kinds) // which base includes
 	s.client.CloseIdleConnections()
 	_ = s.http.Close()
 	s.serving.Wait()
