@@ -105,9 +105,10 @@ func checkShort(t *testing.T, vsn, event, text string) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		see(room.Status().Reason)
+		reason := room.Status().Reason
 		closeClient(t, c)
 		<-done
+		see(reason)
 		if longest > 5000 || log.Len() > 12_000 {
 			t.Errorf("%s %s: an error of %d bytes, a log of %d", vsn, shown, longest, log.Len())
 		}
