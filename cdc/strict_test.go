@@ -51,8 +51,9 @@ func TestAs_FieldWithoutItsColumn(t *testing.T) {
 	_, err = cdc.As[row](unknown)
 	require.NoError(t, err)
 	_, err = cdc.As[struct {
-		ID    int64  `json:"id"`
-		Name  string `json:"name"`
+		ID   int64  `json:"id"`
+		Name string `json:"name"`
+		//lint:ignore SA5008 the option is this package's
 		Email string `json:"email,optional"`
 		Phone string `db:"phone,optional"`
 		Full  string

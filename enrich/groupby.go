@@ -2,6 +2,8 @@ package enrich
 
 import (
 	"context"
+	"math"
+	"math/cmplx"
 	"reflect"
 	"sync"
 
@@ -152,10 +154,10 @@ func finite(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Float32, reflect.Float64:
 		f := v.Float()
-		return f-f == 0
+		return !math.IsInf(f, 0) && !math.IsNaN(f)
 	case reflect.Complex64, reflect.Complex128:
 		c := v.Complex()
-		return c-c == 0
+		return !cmplx.IsInf(c) && !cmplx.IsNaN(c)
 	case reflect.Array:
 		for i := range v.Len() {
 			if !finite(v.Index(i)) {

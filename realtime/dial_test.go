@@ -25,12 +25,14 @@ func TestDial_WhatIsAnswered(t *testing.T) {
 		final  bool // for a client that never was connected
 	}{
 		"a redirect to another host": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://evil.test"+r.URL.String(), 302)
+			http.Redirect(w, r, "http://evil.test"+r.URL.String(), http.StatusFound)
 		}, "HTTP 302: a redirect to http://evil.test, which is not followed", false},
 		"a redirect that downgrades": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://project.test:8080"+r.URL.String(), 307)
+			http.Redirect(w, r, "http://project.test:8080"+r.URL.String(), http.StatusTemporaryRedirect)
 		}, "HTTP 307: a redirect to http://project.test:8080, which is not followed", false},
-		"a redirect in circles": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.String(), 307) },
+		"a redirect in circles": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.String(), http.StatusTemporaryRedirect)
+		},
 			"stopped after 10 redirects", false},
 		"a redirect that no one can parse": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header()["Location"] = []string{"https://captive portal.test/?back=" + r.URL.String()}

@@ -37,10 +37,6 @@ type event struct {
 	hook  func() // nil: none
 }
 
-func (e *events) info(text string, args ...any) {
-	e.add(event{level: slog.LevelInfo, text: text, args: args})
-}
-
 // hook adds an event that a hook is told, too.
 func hook[T any](e *events, ev event, name string, f func(T), v T) {
 	if f != nil {
