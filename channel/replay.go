@@ -34,6 +34,7 @@ type replayer struct {
 	since    time.Time // by the server's clock; zero: nothing is asked for
 	asked    time.Time // when the join was made
 	answered time.Time // the reply to it was sent after that
+	owed     bool      // since is that of a loss whose replay is not over
 	waiting  bool      // for the end of the replay
 	replayed int       // messages of it
 	twins    int       // of these, some that were taken for live ones without an id
@@ -52,10 +53,15 @@ func (r *replayer) stop() {
 	r.timer.stop()
 }
 
-// replayFrom has the next join ask for what is missing since a time.
+// replayFrom has the next join ask for what is missing since a time, or since an
+// earlier one for which that has not been made good.
 func (c *Channel) replayFrom(lost time.Time) {
-	c.replay.window = lost.Add(-c.cfg.replayOverlap - clockMargin)
-	c.replay.since = c.link.ServerTime(c.replay.window)
+	window := lost.Add(-c.cfg.replayOverlap - clockMargin)
+	if c.replay.owed && !window.Before(c.replay.window) {
+		return
+	}
+	c.replay.since = c.link.ServerTime(window)
+	c.replay.window, c.replay.owed = window, true
 }
 
 // replayStarts begins the wait for the end of the replay of an accepted join.
@@ -85,6 +91,7 @@ func (c *Channel) replayEnds(seamless bool) {
 		return
 	}
 	r.stop()
+	r.owed = false
 	result := ReplayIncomplete
 	switch {
 	case r.since.IsZero(): // there was none
