@@ -104,10 +104,11 @@ func TestPanicsOfACheckpointAreItsErrors(t *testing.T) {
 			c.load.lit.Store(during == "load")
 			c.save.lit.Store(during == "save")
 			w.insert(row(1, "a"))
-			items := w.items(cache.WithCheckpoint(c, time.Hour))
+			items := w.items(cache.WithCheckpoint(c, time.Second))
 			w.sync(items)
 			if during == "save" {
-				return // it is saved when Run ends
+				w.insert(row(2, "b")) // so that there is something to save
+				time.Sleep(3 * time.Second)
 			}
 			require.ErrorContains(t, items.Status().CheckpointErr, "boom")
 		})
