@@ -303,7 +303,7 @@ func (s *sim) heat() (cool func()) {
 	return cool
 }
 
-// written is how often the hot row has been updated.
+// written is how often the hot row has been updated, -1 if there is none.
 func (s *sim) written() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -329,7 +329,7 @@ func (s *sim) age() time.Duration {
 // time and nothing goes wrong any more: the phase Synced, the end of CatchUp, and
 // the row within its bound.
 func (s *sim) live(ctx context.Context) {
-	if s.wrote == nil || s.hidden { // a channel may be deaf then, and not know it
+	if s.written() < 0 || s.hidden { // a channel may be deaf then, and not know it
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 7*time.Minute)

@@ -530,30 +530,33 @@ func TestDegradedAndGaps(t *testing.T) {
 	})
 }
 
-// A table that has ended for good is Stale; joins go on and say so.
-func TestATableThatHasEndedIsStale(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		end := make(chan struct{})
-		users := cache.NewComputed("users", func(_ context.Context, e *cache.Editor[int64, user]) error {
-			e.Put(1, user{ID: 1, Name: "ann"}, cache.CauseSnapshot)
-			e.Publish(true)
-			<-end
-			return nil
+// A table whose Run has failed is Stale, and joins go on and say so. A computed
+// table that is complete stays as it is: there is nothing more to come.
+func TestATableThatHasEnded(t *testing.T) {
+	for _, failure := range []error{nil, errors.New("over")} {
+		synctest.Test(t, func(t *testing.T) {
+			end := make(chan struct{})
+			users := cache.NewComputed("users", func(_ context.Context, e *cache.Editor[int64, user]) error {
+				e.Put(1, user{ID: 1, Name: "ann"}, cache.CauseSnapshot)
+				e.Publish(true)
+				<-end
+				return failure
+			})
+			go users.Run(t.Context())
+			clicks := newHand[clickEvent]()
+			out := collect(t, t.Context(), enrich.Join(clicks.stream, lookup{Table: users, Key: userOf, Miss: enrich.Park(time.Second, 1)}))
+			clicks.values <- clickAt(1, 1, time.Now())
+			require.False(t, out.next().Degraded)
+			close(end)
+			synctest.Wait()
+			clicks.values <- clickAt(2, 1, time.Now())
+			require.Equal(t, failure != nil, out.next().Degraded)
+			clicks.values <- clickAt(3, 2, time.Now())
+			require.Equal(t, failure != nil, out.next().Degraded)
+			clicks.end <- nil
+			require.NoError(t, out.ended())
 		})
-		go users.Run(t.Context())
-		clicks := newHand[clickEvent]()
-		out := collect(t, t.Context(), enrich.Join(clicks.stream, lookup{Table: users, Key: userOf, Miss: enrich.Park(time.Second, 1)}))
-		clicks.values <- clickAt(1, 1, time.Now())
-		require.False(t, out.next().Degraded)
-		close(end)
-		synctest.Wait()
-		clicks.values <- clickAt(2, 1, time.Now())
-		require.True(t, out.next().Degraded)
-		clicks.values <- clickAt(3, 2, time.Now())
-		require.True(t, out.next().Degraded)
-		clicks.end <- nil
-		require.NoError(t, out.ended())
-	})
+	}
 }
 
 func TestJoinRefusesBadSettings(t *testing.T) {
