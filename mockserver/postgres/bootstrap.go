@@ -46,6 +46,11 @@ func check(ctx context.Context, conn *pgx.Conn) error {
 // project at once.
 const bootstrapLock = 0x6761706c657373
 
+// lockRoles keeps servers on other databases of the cluster from changing the
+// same roles at once: advisory locks are those of one database, and PostgreSQL
+// lets the second of two changes of a role fail.
+const lockRoles = "lock table pg_catalog.pg_authid in share row exclusive mode"
+
 // bootstrap makes a project of the database: it runs those of the scripts that
 // have not been run on it yet, all or none.
 func bootstrap(ctx context.Context, conn *pgx.Conn) error {
@@ -84,6 +89,9 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 		}
 		if version <= done {
 			continue
+		}
+		if _, err := tx.Exec(ctx, lockRoles); err != nil {
+			return err
 		}
 		script, err := scripts.ReadFile(file)
 		if err != nil {

@@ -1,0 +1,33 @@
+package postgres_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/mockserver/postgres"
+)
+
+// Servers on the databases of one cluster make the same roles, and may do so at
+// once.
+func TestServers_StartAtOnceOnOneCluster(t *testing.T) {
+	urls := make([]string, 8)
+	for i := range urls {
+		urls[i] = database(t)
+	}
+	errs := make([]error, len(urls))
+	var all sync.WaitGroup
+	for i, url := range urls {
+		all.Go(func() {
+			s, err := postgres.New(t.Context(), postgres.Options{DatabaseURL: url})
+			if err == nil {
+				err = s.Close()
+			}
+			errs[i] = err
+		})
+	}
+	all.Wait()
+	require.NoError(t, errors.Join(errs...))
+}
