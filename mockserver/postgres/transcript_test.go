@@ -59,7 +59,7 @@ var scenarios = []scenario{
 	{name: "10-tokens.vsn2", pace: 20, timing: mockserver.Timing{IdleTimeout: 3 * time.Second}},
 	// Two joins that are sent together come before the first one subscribes.
 	{name: "12-duplicate-join.vsn1", pace: 20, timing: mockserver.Timing{Subscribed: 50 * time.Millisecond}},
-	{name: "13-leave.vsn2", pace: 20},
+	{name: "13-leave.vsn2", pace: 10},
 	{name: "14-replay.vsn1", by: thirtyMessages},
 	{name: "14-replay.vsn2", by: thirtyMessages},
 	{name: "15-select.vsn2"},
