@@ -21,9 +21,6 @@ var (
 	// ErrTooManyRows ends Run when the table has more rows than WithMaxRows
 	// allows.
 	ErrTooManyRows = errors.New("cache: the table has more rows than are allowed")
-	// ErrNoHistory is the error of a Table without WithHistory that is asked for
-	// its past.
-	ErrNoHistory = errors.New("cache: no history is kept, see WithHistory")
 
 	errStopped   = errors.New("cache: the feed is not iterated any more")
 	errComplete  = errors.New("cache: the table is complete") // of a computed one, which ends its feeds
