@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"io"
 	"net/http"
 	"strconv"
@@ -56,7 +57,7 @@ var errNotFound = errors.New("not found")
 func answerAdmin(w http.ResponseWriter, r *http.Request, serve func(*http.Request) (any, error)) {
 	answer, err := serve(r)
 	var tooLarge *http.MaxBytesError
-	var pg *Error
+	var pg *pgtype.Error
 	switch {
 	case err == nil && answer == nil:
 		w.WriteHeader(http.StatusNoContent)

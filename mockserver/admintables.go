@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"strconv"
 )
@@ -37,10 +38,10 @@ func (s *Server) describeTables() []adminTable {
 			RLS: t.rls.Load(), Published: t.published.Load(), Identity: t.identity.String(), Rows: s.db.rows(t).count,
 		}
 		for i, c := range t.columns {
-			described.Columns[i] = adminColumn{c.name, c.typ.name(), c.notNull}
+			described.Columns[i] = adminColumn{c.Name, c.Type.Name(), c.notNull}
 		}
 		for _, i := range t.pk {
-			described.PrimaryKey = append(described.PrimaryKey, t.columns[i].name)
+			described.PrimaryKey = append(described.PrimaryKey, t.columns[i].Name)
 		}
 		list = append(list, described)
 	}
@@ -79,12 +80,12 @@ func (t *table) rowJSON(r row) json.RawMessage {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendJSONString(b, c.name), ':')
+		b = append(pgtype.AppendString(b, c.Name), ':')
 		if r[i] == nil {
 			b = append(b, "null"...)
 			continue
 		}
-		b = append(b, c.typ.json(r[i])...)
+		b = append(b, c.Type.JSON(r[i])...)
 	}
 	return append(b, '}')
 }

@@ -2,7 +2,6 @@ package mockserver
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/gapless-go/gapless/internal/backend"
 )
@@ -68,25 +69,17 @@ func newAccount(u User) (*account, error) {
 		return nil, errors.New("it has no Password")
 	}
 	if u.ID == "" {
-		u.ID = newUUID()
+		u.ID = uuid.NewString()
 	}
-	id, err := uuidOps.parse(pgType{sqlName: "uuid"}, u.ID)
+	id, err := uuid.Parse(u.ID)
 	if err != nil {
 		return nil, fmt.Errorf("ID %q is no UUID", u.ID)
 	}
-	u.ID = id.(string)
+	u.ID = id.String()
 	if u.Role == "" {
 		u.Role = "authenticated"
 	}
 	return &account{User: u, created: time.Now().UTC()}, nil
-}
-
-// newUUID returns a random UUID.
-func newUUID() string {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return formatUUID(b)
 }
 
 // authError is an error of the Auth API in the words of its old and its new
@@ -208,7 +201,7 @@ func (a *authAPI) grant(w http.ResponseWriter, u *account, g sessionGrant) {
 	maps.Copy(claims, Claims{
 		"sub": u.ID, "role": u.Role, "aud": "authenticated", "email": u.Email, "phone": u.Phone,
 		"iat": now.Unix(), "exp": expires.Unix(), "session_id": g.session,
-		"jti": newUUID(), // two tokens of one second differ
+		"jti": uuid.NewString(), // two tokens of one second differ
 	})
 	writeJSON(w, http.StatusOK, map[string]any{
 		"access_token":  a.server.Sign(claims),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // databasePatience is how long a question to the backend's database may take,
@@ -129,12 +130,12 @@ func (rt *realtime) forget(subs []*subscription) {
 }
 
 // backendError returns the error of a backend as PostgreSQL's.
-func backendError(err error) *Error {
+func backendError(err error) *pgtype.Error {
 	var pg *backend.Error
 	if errors.As(err, &pg) {
-		return &Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}
+		return &pgtype.Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}
 	}
-	return errf("08006", "%v", err)
+	return pgtype.Errorf("08006", "%v", err)
 }
 
 // awake reports whether the workers run, so that a subscription is confirmed. A

@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"encoding/json"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ func declared(name string, roles []string, f func(*cacheCall) (any, error), requ
 			}
 		}
 		if !slices.Contains(roles, tx.Role()) {
-			return nil, errf(codeNoRight, "permission denied for function %s", name)
+			return nil, pgtype.Errorf(pgtype.CodeNoRight, "permission denied for function %s", name)
 		}
 		c := &cacheCall{tx: tx, args: args}
 		if err := c.findTable(); err != nil {
@@ -45,7 +46,7 @@ func (c *cacheCall) arg(name string, v any) error {
 		return nil
 	}
 	if err := json.Unmarshal(c.args[name], v); err != nil {
-		return errf(codeBadText, "argument %s cannot be read: %v", name, err)
+		return pgtype.Errorf(pgtype.CodeBadText, "argument %s cannot be read: %v", name, err)
 	}
 	return nil
 }
@@ -59,7 +60,7 @@ func (c *cacheCall) texts(name string) (texts []string, err error) {
 	texts = make([]string, len(given))
 	for i, text := range given {
 		if text == nil {
-			return nil, errf(codeBadParameter, "a null in %s", name)
+			return nil, pgtype.Errorf(pgtype.CodeBadParameter, "a null in %s", name)
 		}
 		texts[i] = *text
 	}
@@ -76,7 +77,7 @@ func (c *cacheCall) findTable() error {
 		return err
 	}
 	if rel == nil {
-		return errf(codeBadParameter, "rel must name a table")
+		return pgtype.Errorf(pgtype.CodeBadParameter, "rel must name a table")
 	}
 	schema, name := "public", ""
 	parts := identifiers(*rel)
@@ -88,7 +89,7 @@ func (c *cacheCall) findTable() error {
 	}
 	t, ok := c.tx.tx.db.table(schema, name)
 	if !ok {
-		return errf(codeUndefinedTable, "relation %q does not exist", *rel)
+		return pgtype.Errorf(pgtype.CodeUndefinedTable, "relation %q does not exist", *rel)
 	}
 	readable := false
 	for i := range t.columns {
@@ -161,15 +162,15 @@ func (c *cacheCall) key() ([]int, error) {
 		return nil, err
 	}
 	if len(key) == 0 {
-		return nil, errf(codeBadParameter, "key must name columns")
+		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "key must name columns")
 	}
 	for _, i := range key {
 		column := c.table.columns[i]
 		switch {
-		case column.typ.item != nil || column.typ.fields != nil:
-			return nil, errf(codeBadParameter, `column "%s" cannot be in a key: it is an array or composite`, column.name)
+		case column.Type.Item != nil || column.Type.Fields != nil:
+			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `column "%s" cannot be in a key: it is an array or composite`, column.Name)
 		case !column.notNull:
-			return nil, errf(codeBadParameter, `column "%s" cannot be in a key: it may be null`, column.name)
+			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `column "%s" cannot be in a key: it may be null`, column.Name)
 		}
 	}
 	for _, i := range c.table.pk {
@@ -178,7 +179,7 @@ func (c *cacheCall) key() ([]int, error) {
 		}
 	}
 	if len(key) == 0 || len(c.table.pk) == 0 {
-		return nil, errf(codeBadParameter, "key must have the columns of the primary key or of a unique index")
+		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "key must have the columns of the primary key or of a unique index")
 	}
 	return key, nil
 }
@@ -190,7 +191,7 @@ func (c *cacheCall) limit() (int, error) {
 		return 0, err
 	}
 	if *lim < 1 {
-		return 0, errf(codeBadParameter, "lim must be positive")
+		return 0, pgtype.Errorf(pgtype.CodeBadParameter, "lim must be positive")
 	}
 	return int(*lim), nil
 }
@@ -291,11 +292,11 @@ func (c *cacheCall) bound(arg string, key []int) (row, error) {
 		return nil, err
 	}
 	if len(texts) != len(key) {
-		return nil, errf(codeBadParameter, "a bound has as many values as key has columns, and none is null")
+		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "a bound has as many values as key has columns, and none is null")
 	}
 	r := make(row, len(c.table.columns))
 	for i, column := range key {
-		if r[column], err = c.table.columns[column].typ.unbounded().parse(texts[i]); err != nil {
+		if r[column], err = c.table.columns[column].Type.Unbounded().Parse(texts[i]); err != nil {
 			return nil, c.table.badValue(column, err)
 		}
 	}
@@ -312,18 +313,18 @@ func (c *cacheCall) filter() (*condition, error) {
 		Not    bool      `json:"not"`
 	}
 	if json.Unmarshal(cmpOr(c.args["filter"], "null"), &given) != nil {
-		return nil, errf(codeBadParameter, "filter must be an array of conditions")
+		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "filter must be an array of conditions")
 	}
 	for _, g := range given {
 		if g.Column == nil || g.Values == nil || g.Op != "in" && len(g.Values) != 1 || slices.Contains(g.Values, nil) {
-			return nil, errf(codeBadParameter, "a condition is an object of column, op, values and not")
+			return nil, pgtype.Errorf(pgtype.CodeBadParameter, "a condition is an object of column, op, values and not")
 		}
 		n := &restNode{op: g.Op, negate: g.Not, column: *g.Column, list: []string{}}
 		for _, value := range g.Values {
 			n.value, n.list = *value, append(n.list, *value)
 		}
 		if _, known := restOperators[g.Op]; !known || n.inMemory() != nil || g.Op == "is" && !slices.Contains([]string{"null", "true", "false", "unknown"}, n.value) {
-			return nil, errf(codeBadParameter, `a filter has no operator "%s" of "%s"`, g.Op, n.value)
+			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `a filter has no operator "%s" of "%s"`, g.Op, n.value)
 		}
 		if _, err := c.table.column(n.column); err != nil {
 			return nil, err
@@ -359,7 +360,7 @@ func (c *cacheCall) text(column int, r row) *string {
 	if r[column] == nil {
 		return nil
 	}
-	raw := c.table.columns[column].typ.json(r[column])
+	raw := c.table.columns[column].Type.JSON(r[column])
 	if normal, err := jsonbText(raw); err == nil { // else it is no jsonb, and PostgreSQL would fail
 		raw = normal
 	}

@@ -8,7 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/gapless-go/gapless/internal/pghash"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // InstallCache adds to a Config what install.sql of package cache/sql adds to a
@@ -49,8 +52,8 @@ func markTable() Table {
 	}
 	return Table{
 		Name: "rt_mark",
-		Columns: []Column{
-			{Name: "id", Type: "uuid", Default: func() any { return newUUID() }},
+		Columns: []pgtype.Column{
+			{Name: "id", Type: "uuid", Default: func() any { return uuid.NewString() }},
 			{Name: "owner", Type: "text"},
 			{Name: "seq", Type: "int8", NotNull: true, Default: func() any { return 0 }},
 			{Name: "at", Type: "timestamptz", NotNull: true, Default: func() any { return time.Now() }},
@@ -86,7 +89,7 @@ func insertMark(tx *FuncTx, fresh Row) (Row, error) {
 		}
 	}
 	if own >= maxMarks {
-		return nil, errf("54000", "there are %d marks of this owner", maxMarks)
+		return nil, pgtype.Errorf("54000", "there are %d marks of this owner", maxMarks)
 	}
 	fresh["seq"], fresh["at"] = int64(0), time.Now()
 	return fresh, nil
@@ -107,11 +110,11 @@ func rtDescribe(c *cacheCall) (any, error) {
 	columns, key := make([]column, 0, len(t.columns)), []string{}
 	for i, described := range t.columns {
 		if c.tx.tx.db.canSelect(c.tx.Role(), t, i) {
-			columns = append(columns, column{described.name, described.typ.name()})
+			columns = append(columns, column{described.Name, described.Type.Name()})
 		}
 	}
 	for _, i := range t.pk {
-		key = append(key, t.columns[i].name)
+		key = append(key, t.columns[i].Name)
 	}
 	if slices.ContainsFunc(t.pk, func(i int) bool { return !c.tx.tx.db.canSelect(c.tx.Role(), t, i) }) {
 		key = []string{}
@@ -155,12 +158,12 @@ func (c *cacheCall) object(columns []int, r row) json.RawMessage {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendJSONString(b, c.table.columns[i].name), ':')
+		b = append(pgtype.AppendString(b, c.table.columns[i].Name), ':')
 		if r[i] == nil {
 			b = append(b, "null"...)
 			continue
 		}
-		b = append(b, c.table.columns[i].typ.json(r[i])...)
+		b = append(b, c.table.columns[i].Type.JSON(r[i])...)
 	}
 	return append(b, '}')
 }
@@ -214,7 +217,7 @@ func listOf(texts []*string) json.RawMessage {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendJSONString(b, *text) // columns of a key are not null
+		b = pgtype.AppendString(b, *text) // columns of a key are not null
 	}
 	return append(b, ']')
 }
@@ -237,7 +240,7 @@ func (c *cacheCall) depth(arg string, bits *int) (int, error) {
 		return 0, err
 	}
 	if bits == nil || *bits < 0 || *bits > 31 {
-		return 0, errf(codeBadParameter, "a bucket is of 0 to 31 bits")
+		return 0, pgtype.Errorf(pgtype.CodeBadParameter, "a bucket is of 0 to 31 bits")
 	}
 	return *bits, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"regexp"
 	"slices"
 	"strings"
@@ -120,14 +121,14 @@ func unquoteValue(value string) string {
 // predicate is a filter that has been checked against a table.
 type predicate struct {
 	changeFilter
-	index int    // of the column
-	typ   pgType // of the column, without its modifier
-	want  any    // of comparisons
-	among []any  // of in
-	like  wildcards
+	index int         // of the column
+	typ   pgtype.Type // of the column, without its modifier
+	want  any         // of comparisons
+	among []any       // of in
+	like  pgtype.Pattern
 	// dangling matches texts of which the query fails: what is left of them has to
 	// match a backslash that makes nothing literal.
-	dangling wildcards
+	dangling pgtype.Pattern
 	match    *regexp.Regexp
 }
 
@@ -137,9 +138,9 @@ func newPredicate(t *table, f changeFilter, selectable func(column int) bool) (p
 	p := predicate{changeFilter: f}
 	index, ok := t.byName[f.column]
 	if !ok || !selectable(index) {
-		return p, raise("invalid column for filter %s", f.column)
+		return p, pgtype.Raise("invalid column for filter %s", f.column)
 	}
-	p.index, p.typ = index, unmodifiedType(t.columns[index].typ)
+	p.index, p.typ = index, t.columns[index].Type.Bare()
 	var err error
 	switch f.op {
 	case "in":
@@ -151,43 +152,28 @@ func newPredicate(t *table, f changeFilter, selectable func(column int) bool) (p
 	case "match", "imatch":
 		err = p.checkMatch()
 	default:
-		p.want, err = p.typ.parse(cutToBare(p.typ, f.value))
+		p.want, err = p.typ.Parse(cutToBare(p.typ, f.value))
 	}
 	return p, err
 }
 
-// raise is an exception that a trigger raises.
-func raise(format string, args ...any) *Error { return errf("P0001", format, args...) }
-
-// unmodifiedType is the type that the server casts a column's values to.
-func unmodifiedType(t pgType) pgType {
-	if _, ok := builtin[t.name()]; !ok {
-		return t
-	}
-	bare, err := namedType(t.name(), "")
-	if err != nil {
-		panic("mockserver: " + err.Error()) // a name of builtin without a modifier always is a type
-	}
-	return bare
-}
-
 // checkIn reads the values, which may be in an array of several dimensions.
 func (p *predicate) checkIn() error {
-	listType := arrayOf(p.typ)
-	if p.typ.item != nil && p.typ.domainOf == nil {
+	listType := pgtype.ArrayOf(p.typ)
+	if p.typ.Item != nil && p.typ.DomainOf == nil {
 		listType = p.typ // SQL has no arrays of arrays: int[][] is int[]
 	}
-	list, err := listType.parse(p.value)
+	list, err := listType.Parse(p.value)
 	if err != nil {
 		return err
 	}
-	if len(list.(array)) > 100 {
-		return raise("too many values for `in` filter. Maximum 100")
+	if len(list.(pgtype.Array)) > 100 {
+		return pgtype.Raise("too many values for `in` filter. Maximum 100")
 	}
-	p.among = list.(array).flat(nil)
+	p.among = list.(pgtype.Array).Flat(nil)
 	for i, v := range p.among {
 		if v != nil && isCut(p.typ) {
-			if p.among[i], err = p.typ.parse(cutToBare(p.typ, p.typ.text(v))); err != nil {
+			if p.among[i], err = p.typ.Parse(cutToBare(p.typ, p.typ.Text(v))); err != nil {
 				return err
 			}
 		}
@@ -200,31 +186,31 @@ func (p *predicate) checkIs() error {
 	case "null":
 		return nil
 	case "true", "false", "unknown":
-		if p.typ.name() == "bool" {
+		if p.typ.Name() == "bool" {
 			return nil
 		}
-		return raise("is %s filter requires a boolean column, got %s", p.value, p.typ.sqlName)
+		return pgtype.Raise("is %s filter requires a boolean column, got %s", p.value, p.typ.SQLName)
 	}
-	return raise("invalid value for is filter: must be null, true, false, or unknown")
+	return pgtype.Raise("invalid value for is filter: must be null, true, false, or unknown")
 }
 
 // checkLike wants a type that has an operator ~~ of its own, which varchar has
 // not.
 func (p *predicate) checkLike() error {
-	if !slices.Contains([]string{"text", "name", "bpchar", "bytea", "citext"}, p.typ.name()) {
-		return raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.sqlName)
+	if !slices.Contains([]string{"text", "name", "bpchar", "bytea", "citext"}, p.typ.Name()) {
+		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.SQLName)
 	}
 	pattern := p.fold(cutToBare(p.typ, p.value))
-	p.like = newWildcards(pattern, '\\')
+	p.like = pgtype.NewPattern(pattern, '\\')
 	if escapes := len(pattern) - len(strings.TrimRight(pattern, `\`)); escapes%2 != 0 {
-		p.dangling = newWildcards(pattern[:len(pattern)-1]+"_%", '\\')
+		p.dangling = pgtype.NewPattern(pattern[:len(pattern)-1]+"_%", '\\')
 	}
 	return nil
 }
 
 // fold makes text alike that ilike does not tell apart.
 func (p *predicate) fold(text string) string {
-	if p.op == "ilike" || p.typ.name() == "citext" {
+	if p.op == "ilike" || p.typ.Name() == "citext" {
 		return strings.ToLower(text)
 	}
 	return text
@@ -233,19 +219,19 @@ func (p *predicate) fold(text string) string {
 // checkMatch reads the pattern in Go's dialect of regular expressions, which
 // lacks some of PostgreSQL's: back references, lookaround.
 func (p *predicate) checkMatch() error {
-	if p.typ.name() != "text" && p.typ.name() != "citext" {
-		return raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.sqlName)
+	if p.typ.Name() != "text" && p.typ.Name() != "citext" {
+		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.SQLName)
 	}
 	flags := "(?s)"
-	if p.op == "imatch" || p.typ.name() == "citext" {
+	if p.op == "imatch" || p.typ.Name() == "citext" {
 		flags = "(?is)"
 	}
 	if len(p.value) > maxRegexp {
-		return raise("invalid regular expression for %s filter: invalid regular expression: regular expression is too complex", p.op)
+		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: regular expression is too complex", p.op)
 	}
 	pattern, err := regexp.Compile(flags + p.value)
 	if err != nil {
-		return raise("invalid regular expression for %s filter: invalid regular expression: %v", p.op, err)
+		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: %v", p.op, err)
 	}
 	p.match = pattern
 	return nil
@@ -270,9 +256,9 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 	value := wireText(wire)
 	switch {
 	case p.lacks():
-		return false, &errPoll{fmt.Errorf("type %s has no operator for %s", p.typ.sqlName, p.op)}
+		return false, &errPoll{fmt.Errorf("type %s has no operator for %s", p.typ.SQLName, p.op)}
 	case p.op == "is" && !null: // the server casts the text of the JSON to the type first
-		if _, err := p.typ.parse(value); err != nil {
+		if _, err := p.typ.Parse(value); err != nil {
 			return false, &errPoll{err}
 		}
 		return p.is(string(wire)) != p.negate, nil
@@ -284,14 +270,14 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 		return false, nil
 	}
 	switch {
-	case p.dangling != nil && p.dangling.matches(p.fold(value)):
-		return false, &errPoll{errf("22025", "LIKE pattern must not end with escape character")}
+	case p.dangling != nil && p.dangling.Matches(p.fold(value)):
+		return false, &errPoll{pgtype.Errorf("22025", "LIKE pattern must not end with escape character")}
 	case p.like != nil:
-		return p.like.matches(p.fold(value)) != p.negate, nil
+		return p.like.Matches(p.fold(value)) != p.negate, nil
 	case p.match != nil:
 		return p.match.MatchString(value) != p.negate, nil
 	}
-	have, err := p.typ.parse(value)
+	have, err := p.typ.Parse(value)
 	if err != nil {
 		return false, &errPoll{err}
 	}
@@ -306,11 +292,11 @@ func (p *predicate) lacks() bool {
 	case "is", "like", "ilike", "match", "imatch":
 		return false
 	}
-	name := p.typ.base().name()
+	name := p.typ.Base().Name()
 	if name == "point" {
 		return p.op != "neq"
 	}
-	return !p.typ.comparable() || slices.Contains(lackingOps[name], p.op)
+	return !p.typ.Comparable() || slices.Contains(lackingOps[name], p.op)
 }
 
 // lackingOps are the comparisons that types lack which have others.
@@ -375,12 +361,12 @@ func (p *predicate) in(have any) (holds, known bool, err error) {
 }
 
 func (p *predicate) order(a, b any) (int, error) {
-	n, ok := p.typ.compare(a, b)
-	if !ok && p.op == "neq" && p.typ.base().name() == "point" {
-		return compareBools(p.typ.text(a) != p.typ.text(b), false), nil
+	n, ok := p.typ.Compare(a, b)
+	if !ok && p.op == "neq" && p.typ.Base().Name() == "point" {
+		return pgtype.CompareBools(p.typ.Text(a) != p.typ.Text(b), false), nil
 	}
 	if !ok {
-		return 0, &errPoll{fmt.Errorf("type %s has no such operator", p.typ.sqlName)}
+		return 0, &errPoll{fmt.Errorf("type %s has no such operator", p.typ.SQLName)}
 	}
 	return n, nil
 }

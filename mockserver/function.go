@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // Function is a function of the database, in the schema public, which
@@ -56,7 +57,7 @@ func (f *FuncTx) Select(name string, columns ...string) (rows []Row, err error) 
 		for _, r := range found {
 			values := make(Row, len(named))
 			for _, i := range named {
-				values[t.columns[i].name] = t.columns[i].typ.goValue(r[i])
+				values[t.columns[i].Name] = t.columns[i].Type.GoValue(r[i])
 			}
 			rows = append(rows, values)
 		}
@@ -207,13 +208,13 @@ func (tx *Tx) updateAs(t *table, old entry, values map[int]any) (row, error) {
 // raised makes an error of a function PostgreSQL's: one that is not, is what
 // RAISE EXCEPTION makes of its text.
 func raised(err error) error {
-	var pg *Error
+	var pg *pgtype.Error
 	var rest *restError
 	var panicked *rescue.Error
 	if errors.As(err, &pg) || errors.As(err, &rest) || errors.As(err, &panicked) {
 		return err
 	}
-	return raise("%v", err)
+	return pgtype.Raise("%v", err)
 }
 
 // call answers a request to rpc/name.

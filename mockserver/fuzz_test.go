@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
 )
 
@@ -65,9 +66,9 @@ func FuzzJoin(f *testing.F) {
 	} {
 		f.Add([]byte(`{"config":{"postgres_changes":[{"schema":"public","table":"t","filter":"` + filter + `"}]}}`))
 	}
-	db, err := newDatabase([]Table{{Name: "t", PrimaryKey: []string{"id"}, Columns: []Column{
+	db, err := newDatabase([]Table{{Name: "t", PrimaryKey: []string{"id"}, Columns: []pgtype.Column{
 		{Name: "id", Type: "int8"}, {Name: "name", Type: "text"}, {Name: "a", Type: "int4[]"}, {Name: "c", Type: "char(3)"}, {Name: "j", Type: "jsonb"}, {Name: "p", Type: "point"},
-		{Name: "r", Type: "pair", Composite: []Column{{Name: "x", Type: "int4"}}}, {Name: "n", Type: "numeric"}, {Name: "raw", Type: "bytea"}, {Name: "ts", Type: "timestamptz"},
+		{Name: "r", Type: "pair", Composite: []pgtype.Column{{Name: "x", Type: "int4"}}}, {Name: "n", Type: "numeric"}, {Name: "raw", Type: "bytea"}, {Name: "ts", Type: "timestamptz"},
 	}}})
 	require.NoError(f, err)
 	row, err := db.tables[0].newRow(Row{"id": 1, "name": "x", "a": "{{1,2}}", "c": "ab", "j": `{"a":[1]}`, "p": "(1,2)", "r": "(1)", "n": "NaN", "raw": `\x00`, "ts": "infinity"})
@@ -100,11 +101,11 @@ func FuzzJoin(f *testing.F) {
 
 // Clients make up patterns: none takes long or panics.
 func TestHostilePatterns(t *testing.T) {
-	require.False(t, namePattern(strings.Repeat("%", 5000)+"x"+strings.Repeat("%_", 500)).matches(strings.Repeat("y", 200)))
-	require.True(t, namePattern(strings.Repeat("%", 5000)).matches("y"))
-	text, err := parseType(Column{Type: "text"})
+	require.False(t, namePattern(strings.Repeat("%", 5000)+"x"+strings.Repeat("%_", 500)).Matches(strings.Repeat("y", 200)))
+	require.True(t, namePattern(strings.Repeat("%", 5000)).Matches("y"))
+	text, err := pgtype.ParseType(pgtype.Column{Type: "text"})
 	require.NoError(t, err)
-	table := &table{columns: []tableColumn{{name: "t", typ: text}}, byName: map[string]int{"t": 0}}
+	table := &table{columns: []tableColumn{{Field: pgtype.Field{Name: "t", Type: text}}}, byName: map[string]int{"t": 0}}
 	may := func(int) bool { return true }
 	long, err := newPredicate(table, changeFilter{column: "t", op: "like", value: strings.Repeat("%_", 2_000_000)}, may)
 	require.NoError(t, err)

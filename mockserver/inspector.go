@@ -131,7 +131,7 @@ func (i *inspector) memoryRows(name string, offset int) (answer inspectedRows, e
 	set := i.s.db.rows(t)
 	answer = inspectedRows{Rows: [][]*string{}, Count: set.count}
 	for _, c := range t.columns {
-		answer.Columns = append(answer.Columns, c.name)
+		answer.Columns = append(answer.Columns, c.Name)
 	}
 	at := 0
 	for e := range set.all(t) {

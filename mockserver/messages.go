@@ -6,7 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // storedMessage is a row of realtime.messages, as the functions of the database
@@ -51,15 +54,15 @@ func (tx *Tx) RealtimeSend(payload any, event, topic string, private bool) error
 	return tx.step(func() error {
 		raw, err := json.Marshal(payload)
 		if err != nil {
-			return errf(codeBadParameter, "the payload is no JSON: %v", err)
+			return pgtype.Errorf(pgtype.CodeBadParameter, "the payload is no JSON: %v", err)
 		}
-		v, err := parseJSON(string(raw))
+		v, err := pgtype.ParseJSON(string(raw))
 		if err != nil {
 			return err
 		}
-		fields, ok := v.(jsonObject)
+		fields, ok := v.(pgtype.Object)
 		if !ok {
-			return errf(codeBadParameter, "cannot send a payload that is no object")
+			return pgtype.Errorf(pgtype.CodeBadParameter, "cannot send a payload that is no object")
 		}
 		tx.message(event, topic, private, fields)
 		return nil
@@ -70,7 +73,7 @@ func (tx *Tx) RealtimeSend(payload any, event, topic string, private bool) error
 func (tx *Tx) RealtimeSendBinary(payload []byte, event, topic string, private bool) error {
 	return tx.step(func() error {
 		tx.messages = append(tx.messages, storedMessage{
-			id: newUUID(), topic: topic, event: event, private: private, binary: true, payload: slices.Clone(payload), inserted: tx.began,
+			id: uuid.NewString(), topic: topic, event: event, private: private, binary: true, payload: slices.Clone(payload), inserted: tx.began,
 		})
 		return nil
 	})
@@ -80,7 +83,7 @@ func (tx *Tx) RealtimeSendBinary(payload []byte, event, topic string, private bo
 func (tx *Tx) BroadcastChanges(topic, event, operation, relation string, after, before Row) error {
 	return tx.statement(relation, func(t *table) error {
 		if !slices.Contains([]string{"INSERT", "UPDATE", "DELETE"}, operation) {
-			return errf(codeBadParameter, "there is no operation %q", operation)
+			return pgtype.Errorf(pgtype.CodeBadParameter, "there is no operation %q", operation)
 		}
 		record, err := t.toJSONB(after)
 		if err != nil {
@@ -90,8 +93,8 @@ func (tx *Tx) BroadcastChanges(topic, event, operation, relation string, after, 
 		if err != nil {
 			return err
 		}
-		tx.message(event, topic, true, jsonObject{
-			{"table", t.name}, {"record", record}, {"schema", t.schema}, {"operation", operation}, {"old_record", old},
+		tx.message(event, topic, true, pgtype.Object{
+			{Key: "table", Value: t.name}, {Key: "record", Value: record}, {Key: "schema", Value: t.schema}, {Key: "operation", Value: operation}, {Key: "old_record", Value: old},
 		})
 		return nil
 	})
@@ -110,14 +113,14 @@ func (f *FuncTx) BroadcastChanges(topic, event, operation, table string, after, 
 }
 
 // message adds a message to the transaction. Its payload gets an id.
-func (tx *Tx) message(event, topic string, private bool, payload jsonObject) {
-	id := newUUID()
-	if !slices.ContainsFunc(payload, func(m jsonMember) bool { return m.key == "id" }) {
-		payload = append(payload, jsonMember{"id", id})
-		payload.sort()
+func (tx *Tx) message(event, topic string, private bool, payload pgtype.Object) {
+	id := uuid.NewString()
+	if !slices.ContainsFunc(payload, func(m pgtype.Member) bool { return m.Key == "id" }) {
+		payload = append(payload, pgtype.Member{Key: "id", Value: id})
+		payload.Sort()
 	}
 	tx.messages = append(tx.messages, storedMessage{
-		id: id, topic: topic, event: event, private: private, payload: appendJSONB(nil, payload), inserted: tx.began,
+		id: id, topic: topic, event: event, private: private, payload: pgtype.AppendJSONB(nil, payload), inserted: tx.began,
 	})
 }
 
@@ -130,17 +133,17 @@ func (t *table) toJSONB(r Row) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fields jsonObject
+	var fields pgtype.Object
 	for i, c := range t.columns {
 		var value any
 		if v := values[i]; v != nil {
-			if value, err = parseJSON(string(c.typ.json(v))); err != nil {
+			if value, err = pgtype.ParseJSON(string(c.Type.JSON(v))); err != nil {
 				return nil, err
 			}
 		}
-		fields = append(fields, jsonMember{c.name, value})
+		fields = append(fields, pgtype.Member{Key: c.Name, Value: value})
 	}
-	fields.sort()
+	fields.Sort()
 	return fields, nil
 }
 

@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"encoding/json"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"maps"
 	"net/http"
 	"slices"
@@ -51,7 +52,7 @@ func (p apiProperties) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendJSONString(b, c.name), ':')
+		b = append(pgtype.AppendString(b, c.name), ':')
 		b = append(b, mustJSON(c)...)
 	}
 	return append(b, '}'), nil
@@ -118,7 +119,7 @@ func (r *restRequest) description() openAPI {
 func apiPath(tag string, methods ...string) map[string]any {
 	path := map[string]any{}
 	for _, method := range methods {
-		path[method] = json.RawMessage(`{"tags":` + string(appendJSONString(nil, tag)) + `,"responses":{"200":{"description":"OK"}}}`)
+		path[method] = json.RawMessage(`{"tags":` + string(pgtype.AppendString(nil, tag)) + `,"responses":{"200":{"description":"OK"}}}`)
 	}
 	return path
 }
@@ -137,10 +138,10 @@ func (t *table) describe() apiTable {
 	described := apiTable{Type: "object"}
 	for i, c := range t.columns {
 		if c.notNull {
-			described.Required = append(described.Required, c.name)
+			described.Required = append(described.Required, c.Name)
 		}
-		column := c.typ.describe()
-		column.name = c.name
+		column := describeType(c.Type)
+		column.name = c.Name
 		if slices.Contains(t.pk, i) {
 			column.Description = "Note:\nThis is a Primary Key.<pk/>"
 		}
@@ -149,37 +150,19 @@ func (t *table) describe() apiTable {
 	return described
 }
 
-// describe describes a type. A domain is described as what is under it.
-func (t pgType) describe() apiColumn {
-	t = t.base()
-	c := apiColumn{Format: t.format(), Enum: t.labels}
+// describeType describes a type. A domain is described as what is under it.
+func describeType(t pgtype.Type) apiColumn {
+	t = t.Base()
+	c := apiColumn{Format: t.FormatType(), Enum: t.Labels}
 	c.Type = jsonType(c.Format)
-	if element, isArray := t.elem(); isArray {
-		c.Items = map[string]string{"type": jsonType(element.format())}
+	if element, isArray := t.Elem(); isArray {
+		c.Items = map[string]string{"type": jsonType(element.FormatType())}
 		if c.Items["type"] == "" {
 			c.Items = map[string]string{}
 		}
 	}
-	switch t.ops {
-	case &varcharOps, &bpcharOps, &bitOps, &varbitOps:
-		c.MaxLength = max(t.mod, 0)
-	}
+	c.MaxLength = t.MaxLength()
 	return c
-}
-
-// format returns what format_type says of the type without its modifier. The
-// types that a column describes are in the schema public.
-func (t pgType) format() string {
-	if element, isArray := t.elem(); isArray {
-		return element.format() + "[]"
-	}
-	if len(t.labels) > 0 || len(t.fields) > 0 || t.domainOf != nil {
-		return "public." + t.typname
-	}
-	if b, ok := builtin[t.typname]; ok {
-		return b.sqlName
-	}
-	return t.sqlName
 }
 
 // jsonTypes are the types of OpenAPI for types of PostgreSQL. All others are

@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"cmp"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,12 +35,12 @@ func newChange(c walChange) (_ *change, err error) {
 	ch := &change{walChange: c, record: make(image, len(t.columns)), old: make(image, len(t.columns)), order: t.jsonbOrder()}
 	for i, column := range t.columns {
 		if c.op != "INSERT" && t.identifies(i) {
-			if ch.old[i], err = wireJSON(column.typ, c.old[i]); err != nil {
+			if ch.old[i], err = wireJSON(column.Type, c.old[i]); err != nil {
 				return nil, err
 			}
 		}
 		if c.op != "DELETE" && (c.unchangedToast == nil || !c.unchangedToast[i]) {
-			if ch.record[i], err = wireJSON(column.typ, c.new[i]); err != nil {
+			if ch.record[i], err = wireJSON(column.Type, c.new[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -69,7 +70,7 @@ func (t *table) jsonbOrder() []int {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int {
-		x, y := t.columns[a].name, t.columns[b].name
+		x, y := t.columns[a].Name, t.columns[b].Name
 		return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
 	})
 	return order
@@ -81,7 +82,7 @@ func (c *change) size() int {
 	for i, column := range c.table.columns {
 		for _, value := range [][]byte{c.record[i], c.old[i]} {
 			if value != nil {
-				n += len(`{"name": "", "type": "", "value": , "typeoid": 00000}, `) + len(column.name) + len(column.typ.sqlName) + len(value)
+				n += len(`{"name": "", "type": "", "value": , "typeoid": 00000}, `) + len(column.Name) + len(column.Type.SQLName) + len(value)
 			}
 		}
 	}
@@ -126,8 +127,8 @@ func (v view) refused() []byte {
 }
 
 func (v view) appendTable(b []byte) []byte {
-	b = appendJSONString(append(b, `,"schema":`...), v.table.schema)
-	b = appendJSONString(append(b, `,"table":`...), v.table.name)
+	b = pgtype.AppendString(append(b, `,"schema":`...), v.table.schema)
+	b = pgtype.AppendString(append(b, `,"table":`...), v.table.name)
 	return append(append(append(b, `,"type":"`...), v.op...), `"}`...)
 }
 
@@ -140,8 +141,8 @@ func (v view) columns() []byte {
 		if len(b) > 1 {
 			b = append(b, ", "...)
 		}
-		b = appendJSONString(append(b, `{"name": `...), column.name)
-		b = appendJSONString(append(b, `, "type": `...), column.typ.name())
+		b = pgtype.AppendString(append(b, `{"name": `...), column.Name)
+		b = pgtype.AppendString(append(b, `, "type": `...), column.Type.Name())
 		b = append(b, '}')
 	}
 	return append(b, ']')
@@ -191,7 +192,7 @@ func (v view) object(field func(column int) []byte) []byte {
 		if len(b) > 1 {
 			b = append(b, ", "...)
 		}
-		b = appendJSONString(b, v.table.columns[i].name)
+		b = pgtype.AppendString(b, v.table.columns[i].Name)
 		b = append(append(b, ": "...), value...)
 	}
 	return append(b, '}')
@@ -215,45 +216,45 @@ func appendPayload(data []byte, ids []int) []byte {
 // elements of arrays of them, are cut to one character, NaN and infinite numbers
 // become null, and bytea loses its \x. What is of a domain stays. The error is one
 // of the poll: json that jsonb cannot hold.
-func wireJSON(t pgType, v any) ([]byte, error) {
+func wireJSON(t pgtype.Type, v any) ([]byte, error) {
 	if v == nil {
 		return []byte("null"), nil
 	}
-	switch t.name() {
+	switch t.Name() {
 	case "int2", "int4", "int8":
-		return []byte(t.text(v)), nil
+		return []byte(t.Text(v)), nil
 	case "text", "varchar":
-		return appendJSONString(nil, t.text(v)), nil
+		return pgtype.AppendString(nil, t.Text(v)), nil
 	case "numeric", "float4", "float8":
-		return wireNumber(t.text(v))
+		return wireNumber(t.Text(v))
 	case "bytea":
-		return appendJSONString(nil, strings.TrimPrefix(t.text(v), `\x`)), nil
+		return pgtype.AppendString(nil, strings.TrimPrefix(t.Text(v), `\x`)), nil
 	}
 	if isCut(t) {
-		return appendJSONString(nil, cutToBare(t, t.text(v))), nil
+		return pgtype.AppendString(nil, cutToBare(t, t.Text(v))), nil
 	}
-	if t.item != nil && t.domainOf == nil && isCut(*t.item) {
-		v = cutElements(*t.item, v.(array))
+	if t.Item != nil && t.DomainOf == nil && isCut(*t.Item) {
+		v = cutElements(*t.Item, v.(pgtype.Array))
 	}
-	return jsonbText(t.json(v))
+	return jsonbText(t.JSON(v))
 }
 
 // hasJSON reports whether values of the type are or have a json, of which the poll
 // may fail.
-func hasJSON(t pgType) bool {
-	return t.ops == &jsonOps || t.item != nil && hasJSON(*t.item) || slices.ContainsFunc(t.fields, func(f tableColumn) bool { return hasJSON(f.typ) })
+func hasJSON(t pgtype.Type) bool {
+	return t.IsPlainJSON() || t.Item != nil && hasJSON(*t.Item) || slices.ContainsFunc(t.Fields, func(f pgtype.Field) bool { return hasJSON(f.Type) })
 }
 
 // isCut reports whether a cast to the type without its length cuts values
 // short: char and bit without a length mean a length of one.
-func isCut(t pgType) bool { return t.name() == "bpchar" || t.name() == "bit" }
+func isCut(t pgtype.Type) bool { return t.Name() == "bpchar" || t.Name() == "bit" }
 
 // cutToBare casts text to the type without its length, which pads an empty one.
-func cutToBare(t pgType, text string) string {
+func cutToBare(t pgtype.Type, text string) string {
 	if !isCut(t) {
 		return text
 	}
-	if text == "" && t.name() == "bpchar" {
+	if text == "" && t.Name() == "bpchar" {
 		return " "
 	}
 	_, size := utf8.DecodeRuneInString(text)
@@ -261,11 +262,11 @@ func cutToBare(t pgType, text string) string {
 }
 
 // cutElements is cutToBare of each element of an array.
-func cutElements(item pgType, a array) array {
-	cut := make(array, len(a))
+func cutElements(item pgtype.Type, a pgtype.Array) pgtype.Array {
+	cut := make(pgtype.Array, len(a))
 	for i, v := range a {
 		switch v := v.(type) {
-		case array:
+		case pgtype.Array:
 			cut[i] = cutElements(item, v)
 		case string:
 			cut[i] = cutToBare(item, v)
@@ -286,9 +287,9 @@ func wireNumber(s string) ([]byte, error) {
 // jsonbText writes JSON as jsonb does: with its order of keys and its spaces,
 // and numbers exact and without exponents.
 func jsonbText(raw []byte) ([]byte, error) {
-	v, err := parseJSON(string(raw))
+	v, err := pgtype.ParseJSON(string(raw))
 	if err != nil {
 		return nil, &errPoll{err}
 	}
-	return appendJSONB(nil, v), nil
+	return pgtype.AppendJSONB(nil, v), nil
 }

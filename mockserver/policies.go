@@ -42,8 +42,8 @@ func (s *Server) HideRows(table string, where Row) error {
 		return nil
 	}
 	for i, v := range values {
-		if v != nil && !t.columns[i].typ.comparable() {
-			return noEquality(t.columns[i].typ).at(t, t.columns[i].name)
+		if v != nil && !t.columns[i].Type.Comparable() {
+			return noEquality(t.columns[i].Type).At(t.fullName(), t.columns[i].Name)
 		}
 	}
 	if !t.rls.Load() {
@@ -73,7 +73,7 @@ func (t *table) hides(r Row) bool {
 	values := make(row, len(t.columns))
 	for i := range *where {
 		var err error
-		if values[i], err = t.columns[i].typ.datum(r[t.columns[i].name]); err != nil {
+		if values[i], err = t.columns[i].Type.Datum(r[t.columns[i].Name]); err != nil {
 			return false
 		}
 	}

@@ -110,7 +110,7 @@ func (rt *realtime) match(c walChange) (deliveries []delivery, err error) {
 			groups[s.role] = append(groups[s.role], s)
 		}
 	}
-	if len(groups) == 0 && !slices.ContainsFunc(c.table.columns, func(column tableColumn) bool { return hasJSON(column.typ) }) {
+	if len(groups) == 0 && !slices.ContainsFunc(c.table.columns, func(column tableColumn) bool { return hasJSON(column.Type) }) {
 		return nil, nil // nothing of which the poll could fail for everybody
 	}
 	change, err := newChange(c)
@@ -208,7 +208,7 @@ func groupBySelect(subs []*subscription) [][]*subscription {
 func (t *table) selection(names []string) []bool {
 	selected := make([]bool, len(t.columns))
 	for i, column := range t.columns {
-		selected[i] = names == nil || slices.Contains(names, column.name) || slices.Contains(t.pk, i)
+		selected[i] = names == nil || slices.Contains(names, column.Name) || slices.Contains(t.pk, i)
 	}
 	return selected
 }

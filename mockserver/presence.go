@@ -10,7 +10,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // presenceKey is the key of a join: what it gives as a string or a number,
@@ -22,7 +25,7 @@ func presenceKey(raw json.RawMessage) string {
 	if _, err := json.Number(raw).Float64(); err == nil {
 		return string(raw)
 	}
-	return newUUID()
+	return uuid.NewString()
 }
 
 // presences is who is present where. Its mutex orders what is told of them.
@@ -35,7 +38,7 @@ type presences struct {
 type presence struct {
 	ch        *channel
 	ref, prev string // phx_ref, and that of the payload before; empty: none
-	payload   []byte // as appendJSONB writes it, so that equal ones are equal
+	payload   []byte // as pgtype.AppendJSONB writes it, so that equal ones are equal
 }
 
 // meta writes the presence as clients see it: the payload and its refs.
@@ -172,12 +175,12 @@ func (ch *channel) track(ref phoenix.Ref, raw json.RawMessage) {
 		ch.refusePresence(ref, "{}")
 		return
 	}
-	v, err := parseJSON(string(raw))
-	if _, ok := v.(jsonObject); err != nil || !ok {
+	v, err := pgtype.ParseJSON(string(raw))
+	if _, ok := v.(pgtype.Object); err != nil || !ok {
 		ch.refusePresence(ref, `{"reason":"Presence track payload must be a map"}`)
 		return
 	}
-	payload := appendJSONB(nil, v)
+	payload := pgtype.AppendJSONB(nil, v)
 	switch {
 	case ch.present != nil && bytes.Equal(ch.present.payload, payload):
 		ch.ok(ref)

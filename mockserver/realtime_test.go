@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,7 +14,7 @@ import (
 // nothing of the poller when the server has.
 func TestNothingIsLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := Table{Name: "t", Columns: []Column{{Name: "p", Type: "point"}, {Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}}
+		table := Table{Name: "t", Columns: []pgtype.Column{{Name: "p", Type: "point"}, {Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}}
 		s := Start(t, Config{InMemory: true, Tables: []Table{table}})
 		ws, _, err := websocket.Dial(t.Context(), s.WebsocketURL()+"?vsn=2.0.0&apikey="+s.AnonKey(), &websocket.DialOptions{HTTPClient: s.HTTPClient()})
 		require.NoError(t, err)

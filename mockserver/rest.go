@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"errors"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"io"
 	"log/slog"
 	"net/http"
@@ -117,7 +118,7 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 		return nil, noConnection(out.rest)
 	}
 	if s.realtime.backend == nil && !isRole(*role) {
-		return nil, errf(codeBadParameter, "role %q does not exist", *role)
+		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "role %q does not exist", *role)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	req := &restRequest{Request: r, caller: caller{*role, claims}, server: s, stale: stale, prefer: parsePrefer(r.Header.Values("Prefer"))}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func notImplemented(what string) *restError {
 // somebody, so that a missing right is not answered with 401.
 func asRESTError(err error, role string) *restError {
 	var rest *restError
-	var pg *Error
+	var pg *pgtype.Error
 	switch {
 	case errors.As(err, &rest):
 		return rest
@@ -71,13 +72,13 @@ func asRESTError(err error, role string) *restError {
 }
 
 // sqlStatus is PostgREST's mapping of SQLSTATE to HTTP.
-func sqlStatus(e *Error, role string) int {
+func sqlStatus(e *pgtype.Error, role string) int {
 	switch {
-	case e.Code == codeNoRight && role == "anon":
+	case e.Code == pgtype.CodeNoRight && role == "anon":
 		return http.StatusUnauthorized
-	case e.Code == codeBadParameter && strings.HasPrefix(e.Message, "role "):
+	case e.Code == pgtype.CodeBadParameter && strings.HasPrefix(e.Message, "role "):
 		return http.StatusUnauthorized
-	case e.Code == codeCardinality && strings.HasSuffix(e.Message, "requires a WHERE clause"):
+	case e.Code == pgtype.CodeCardinality && strings.HasSuffix(e.Message, "requires a WHERE clause"):
 		return http.StatusBadRequest
 	}
 	if status, ok := raisedStatus(e.Code); ok {
@@ -103,8 +104,8 @@ func raisedStatus(code string) (int, bool) {
 // classes; all others are 400.
 var (
 	codeStatus = map[string]int{
-		codeUnique: http.StatusConflict, "23503": http.StatusConflict, codeNoRight: http.StatusForbidden,
-		codeUndefinedTable: http.StatusNotFound, codeUndefinedOp: http.StatusNotFound, codeCardinality: http.StatusInternalServerError,
+		pgtype.CodeUnique: http.StatusConflict, "23503": http.StatusConflict, pgtype.CodeNoRight: http.StatusForbidden,
+		pgtype.CodeUndefinedTable: http.StatusNotFound, pgtype.CodeUndefinedOp: http.StatusNotFound, pgtype.CodeCardinality: http.StatusInternalServerError,
 		"25006": http.StatusMethodNotAllowed, "42P17": http.StatusInternalServerError, "P0001": http.StatusBadRequest,
 		"53400": http.StatusInternalServerError, "57P01": http.StatusServiceUnavailable,
 	}

@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"context"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"io"
 	"regexp"
 	"slices"
@@ -26,12 +27,12 @@ type condition struct {
 	parts  []*condition // of and, or
 
 	column  int
-	typ     pgType
+	typ     pgtype.Type
 	want    any             // of the comparisons
 	wants   []any           // of in
 	is      string          // of is
 	pattern *regexp.Regexp  // of match and imatch
-	like    wildcards       // of like and ilike
+	like    pgtype.Pattern  // of like and ilike
 	ctx     context.Context // ends a match that takes long
 }
 
@@ -53,36 +54,36 @@ func (t *table) bind(n *restNode) (*condition, error) {
 	if !ok {
 		return nil, noColumn(t, n.column)
 	}
-	c.column, c.typ = i, t.columns[i].typ
+	c.column, c.typ = i, t.columns[i].Type
 	return c, c.bindValue(n)
 }
 
 // noColumn is the error of a column in a query; see table.column for that of
 // one in a write.
-func noColumn(t *table, column string) *Error {
-	return errf(codeUndefinedColumn, "column %s.%s does not exist", t.name, column).at(t, column)
+func noColumn(t *table, column string) *pgtype.Error {
+	return pgtype.Errorf(pgtype.CodeUndefinedColumn, "column %s.%s does not exist", t.name, column).At(t.fullName(), column)
 }
 
 func (c *condition) bindValue(n *restNode) (err error) {
 	switch c.op {
 	case "is":
 		c.is = n.value
-		if c.is != "null" && c.typ.ops != &boolOps {
-			return errf(codeDatatypeMismatch, "argument of IS %s must be type boolean, not type %s", strings.ToUpper(c.is), c.typ.sqlName)
+		if c.is != "null" && c.typ.Base().Name() != "bool" {
+			return pgtype.Errorf(pgtype.CodeDatatypeMismatch, "argument of IS %s must be type boolean, not type %s", strings.ToUpper(c.is), c.typ.SQLName)
 		}
 		return nil
 	case "like", "ilike", "match", "imatch":
 		return c.bindPattern(n.value)
 	}
-	if !c.typ.comparable() {
+	if !c.typ.Comparable() {
 		return noEquality(c.typ)
 	}
 	if c.op != "in" {
-		c.want, err = c.typ.unbounded().parse(n.value)
+		c.want, err = c.typ.Unbounded().Parse(n.value)
 		return err
 	}
 	for _, value := range n.list {
-		want, err := c.typ.unbounded().parse(value)
+		want, err := c.typ.Unbounded().Parse(value)
 		if err != nil {
 			return err
 		}
@@ -91,25 +92,17 @@ func (c *condition) bindValue(n *restNode) (err error) {
 	return nil
 }
 
-// unbounded returns the type without its length: a value to compare with may
-// be longer than any in the column.
-func (t pgType) unbounded() pgType {
-	t.mod = -1
-	return t
-}
-
 // bindPattern compiles a pattern. The regular expressions are Go's, which are
 // PostgreSQL's but for back references and lookaround.
 func (c *condition) bindPattern(value string) error {
-	isText := slices.Contains([]*typeOps{&textOps, &varcharOps, &bpcharOps, &nameOps, &textLikeOps}, c.typ.ops)
-	if !isText {
+	if !c.typ.IsText() {
 		operator := map[string]string{"like": "~~", "ilike": "~~*", "match": "~", "imatch": "~*"}[c.op]
-		e := errf(codeUndefinedOp, "operator does not exist: %s %s unknown", c.typ.sqlName, operator)
+		e := pgtype.Errorf(pgtype.CodeUndefinedOp, "operator does not exist: %s %s unknown", c.typ.SQLName, operator)
 		e.Hint = noEquality(c.typ).Hint
 		return e
 	}
 	if strings.HasSuffix(c.op, "like") {
-		c.like = newWildcards(c.fold(value), '\\')
+		c.like = pgtype.NewPattern(c.fold(value), '\\')
 		return nil
 	}
 	flags := "(?s)"
@@ -117,11 +110,11 @@ func (c *condition) bindPattern(value string) error {
 		flags = "(?is)"
 	}
 	if len(value) > maxRegexp {
-		return errf("2201B", "invalid regular expression: regular expression is too complex")
+		return pgtype.Errorf("2201B", "invalid regular expression: regular expression is too complex")
 	}
 	pattern, err := regexp.Compile(flags + value)
 	if err != nil {
-		return errf("2201B", "invalid regular expression: %v", err)
+		return pgtype.Errorf("2201B", "invalid regular expression: %v", err)
 	}
 	c.pattern = pattern
 	return nil
@@ -220,16 +213,16 @@ func (c *condition) compares(v any) truth {
 	case v == nil:
 		return 0
 	case c.like != nil:
-		return truthOf(c.like.matches(c.fold(c.typ.text(v))))
+		return truthOf(c.like.Matches(c.fold(c.typ.Text(v))))
 	case c.pattern != nil:
-		return truthOf(c.match(c.typ.text(v)))
+		return truthOf(c.match(c.typ.Text(v)))
 	case c.op == "in":
 		return truthOf(slices.ContainsFunc(c.wants, func(want any) bool {
-			n, _ := c.typ.compare(v, want)
+			n, _ := c.typ.Compare(v, want)
 			return n == 0
 		}))
 	}
-	n, _ := c.typ.compare(v, c.want)
+	n, _ := c.typ.Compare(v, c.want)
 	switch c.op {
 	case "eq":
 		return truthOf(n == 0)

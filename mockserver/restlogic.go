@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"strings"
 )
@@ -193,7 +194,7 @@ func (r *queryReader) list() ([]string, error) {
 // quotes or the braces of an array hide both.
 func (r *queryReader) element() string {
 	if strings.HasPrefix(r.rest, `"`) {
-		if value, n, ok := readQuoted(r.rest); ok && endsElement(r.rest[n:]) {
+		if value, n, ok := pgtype.ReadQuoted(r.rest); ok && endsElement(r.rest[n:]) {
 			r.rest = r.rest[n:]
 			return value
 		}
@@ -219,7 +220,7 @@ func endsElement(rest string) bool {
 // logic reads the parenthesis behind and or or.
 func (r *queryReader) logic(op string, depth int) (*restNode, error) {
 	if depth > maxLogicDepth {
-		return nil, errf("54001", "stack depth limit exceeded")
+		return nil, pgtype.Errorf("54001", "stack depth limit exceeded")
 	}
 	n := &restNode{op: op}
 	r.space()

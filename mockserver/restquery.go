@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -48,8 +49,8 @@ type jsonStep struct {
 // BY.
 const maxTargets = 1664
 
-func tooManyTargets() *Error {
-	return errf("54011", "target lists can have at most %d entries", maxTargets)
+func tooManyTargets() *pgtype.Error {
+	return pgtype.Errorf("54011", "target lists can have at most %d entries", maxTargets)
 }
 
 // parseRESTQuery reads a query string. Its error is a *restError or an *Error.
@@ -198,7 +199,7 @@ func (r *queryReader) path() (path []jsonStep, err error) {
 			return nil, err
 		}
 		if path = append(path, step); len(path) > maxPath {
-			return nil, errf("54001", "stack depth limit exceeded")
+			return nil, pgtype.Errorf("54001", "stack depth limit exceeded")
 		}
 	}
 	return path, nil
@@ -207,7 +208,7 @@ func (r *queryReader) path() (path []jsonStep, err error) {
 // quoted reads a string in double quotes, in which a backslash makes the next
 // character literal.
 func (r *queryReader) quoted() (string, error) {
-	value, n, ok := readQuoted(r.rest)
+	value, n, ok := pgtype.ReadQuoted(r.rest)
 	if !ok {
 		r.rest = ""
 		return "", r.fail(`"\""`)

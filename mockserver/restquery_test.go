@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
 )
 
@@ -91,7 +92,7 @@ func FuzzQuery(f *testing.F) {
 		s, err := planned(table, raw)
 		if err != nil {
 			var rest *restError
-			var pg *Error
+			var pg *pgtype.Error
 			require.True(t, errors.As(err, &rest) || errors.As(err, &pg), "%T", err)
 			require.NotZero(t, asRESTError(err, "anon").status)
 			return

@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"math"
 	"net/http"
 	"regexp"
@@ -17,7 +18,7 @@ type projection struct {
 type projected struct {
 	key    []byte // the key in JSON, with its colon
 	column int
-	cast   *pgType
+	cast   *pgtype.Type
 }
 
 func (t *table) newProjection(items []selectItem) (*projection, error) {
@@ -28,7 +29,7 @@ func (t *table) newProjection(items []selectItem) (*projection, error) {
 	for _, item := range items {
 		if item.column == "*" {
 			for i := range t.columns {
-				p.add(t.columns[i].name, i, nil)
+				p.add(t.columns[i].Name, i, nil)
 			}
 			continue
 		}
@@ -36,7 +37,7 @@ func (t *table) newProjection(items []selectItem) (*projection, error) {
 		if !ok {
 			return nil, noColumn(t, item.column)
 		}
-		cast, err := castType(item.cast)
+		cast, err := pgtype.CastType(item.cast)
 		if err != nil {
 			return nil, err
 		}
@@ -49,20 +50,8 @@ func (t *table) newProjection(items []selectItem) (*projection, error) {
 	return p, nil
 }
 
-func (p *projection) add(key string, column int, cast *pgType) {
-	p.items = append(p.items, projected{append(appendJSONString(nil, key), ':'), column, cast})
-}
-
-// castType reads the type behind ::.
-func castType(name string) (*pgType, error) {
-	if name == "" {
-		return nil, nil
-	}
-	t, err := parseType(Column{Type: name})
-	if _, known := builtin[t.name()]; err != nil || !known {
-		return nil, errf("42704", "type %q does not exist", name)
-	}
-	return &t, nil
+func (p *projection) add(key string, column int, cast *pgtype.Type) {
+	p.items = append(p.items, projected{append(pgtype.AppendString(nil, key), ':'), column, cast})
 }
 
 // json writes a row.
@@ -73,10 +62,10 @@ func (p *projection) json(r row) ([]byte, error) {
 			b = append(b, ',')
 		}
 		b = append(b, item.key...)
-		typ, v := p.table.columns[item.column].typ, r[item.column]
+		typ, v := p.table.columns[item.column].Type, r[item.column]
 		if item.cast != nil && v != nil {
 			var err error
-			if v, err = typ.castTo(*item.cast, v); err != nil {
+			if v, err = typ.CastTo(*item.cast, v); err != nil {
 				return nil, err
 			}
 			typ = *item.cast
@@ -84,19 +73,10 @@ func (p *projection) json(r row) ([]byte, error) {
 		if v == nil {
 			b = append(b, "null"...)
 		} else {
-			b = append(b, typ.json(v)...)
+			b = append(b, typ.JSON(v)...)
 		}
 	}
 	return append(b, '}'), nil
-}
-
-// castTo casts a datum by way of its text.
-func (t pgType) castTo(other pgType, v any) (any, error) {
-	text := t.text(v)
-	if b, ok := v.(bool); ok { // whose cast to text is not its output text
-		text = strconv.FormatBool(b)
-	}
-	return other.parse(text)
 }
 
 // all writes rows.
@@ -151,12 +131,12 @@ func (r *restRequest) plan(represent bool) (*plan, error) {
 
 // denied is the error of a role without a right to the table.
 func (t *table) denied() error {
-	return errf(codeNoRight, "permission denied for table %s", t.name).at(t, "")
+	return pgtype.Errorf(pgtype.CodeNoRight, "permission denied for table %s", t.name).At(t.fullName(), "")
 }
 
 // rlsViolation is the error of a row that a policy does not let be written.
 func (t *table) rlsViolation() error {
-	return errf(codeNoRight, "new row violates row-level security policy for table %q", t.name).at(t, "")
+	return pgtype.Errorf(pgtype.CodeNoRight, "new row violates row-level security policy for table %q", t.name).At(t.fullName(), "")
 }
 
 // allowed asks a policy of the table about a row.
@@ -195,7 +175,7 @@ func (r *restRequest) read() (*restAnswer, error) {
 // canceled returns the error of a request whose client has gone.
 func (r *restRequest) canceled() error {
 	if r.Context().Err() != nil {
-		return errf("57014", "canceling statement due to user request")
+		return pgtype.Errorf("57014", "canceling statement due to user request")
 	}
 	return nil
 }

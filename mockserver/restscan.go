@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"context"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"iter"
 	"slices"
 )
@@ -33,8 +34,8 @@ func (t *table) newScan(where *condition, order []orderTerm) (*scan, error) {
 		if !ok {
 			return nil, noColumn(t, term.column)
 		}
-		if c := t.columns[i]; !c.typ.comparable() {
-			return nil, errf(codeUndefinedOp, "could not identify an ordering operator for type %s", c.typ.sqlName)
+		if c := t.columns[i]; !c.Type.Comparable() {
+			return nil, pgtype.Errorf(pgtype.CodeUndefinedOp, "could not identify an ordering operator for type %s", c.Type.SQLName)
 		}
 		s.order = append(s.order, boundOrder{i, term.desc, term.nullsFirst})
 	}
@@ -98,13 +99,13 @@ func (s *scan) sort(rows []entry) {
 
 func (o boundOrder) compare(t *table, a, b any) int {
 	if a == nil || b == nil {
-		n := compareBools(a == nil, b == nil)
+		n := pgtype.CompareBools(a == nil, b == nil)
 		if o.nullsFirst {
 			return -n
 		}
 		return n
 	}
-	n, _ := t.columns[o.column].typ.compare(a, b)
+	n, _ := t.columns[o.column].Type.Compare(a, b)
 	if o.desc {
 		return -n
 	}
@@ -114,7 +115,7 @@ func (o boundOrder) compare(t *table, a, b any) int {
 // comparePositions orders two places between rows.
 func (t *table) comparePositions(p, q position) int {
 	for i := range min(len(p.prefix), len(q.prefix)) {
-		if n, _ := t.columns[t.pk[i]].typ.compare(p.prefix[i], q.prefix[i]); n != 0 {
+		if n, _ := t.columns[t.pk[i]].Type.Compare(p.prefix[i], q.prefix[i]); n != 0 {
 			return n
 		}
 	}
@@ -124,7 +125,7 @@ func (t *table) comparePositions(p, q position) int {
 	case len(p.prefix) > len(q.prefix):
 		return -int(truthOf(q.after))
 	}
-	return compareBools(p.after, q.after)
+	return pgtype.CompareBools(p.after, q.after)
 }
 
 // bound finds the end of the range of keys that a condition leaves: the upper
@@ -208,7 +209,7 @@ func (c *condition) isFilterOf(column int) bool {
 func (c *condition) extreme(greatest bool) any {
 	best := c.wants[0]
 	for _, want := range c.wants[1:] {
-		if n, _ := c.typ.compare(want, best); n > 0 == greatest {
+		if n, _ := c.typ.Compare(want, best); n > 0 == greatest {
 			best = want
 		}
 	}

@@ -3,6 +3,7 @@ package mockserver
 import (
 	"bytes"
 	"encoding/json"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"net/url"
 	"slices"
@@ -88,10 +89,10 @@ func (p *payload) keys() ([]string, error) {
 func (p *payload) datums(t *table, object map[string]json.RawMessage, missingDefault bool) (map[int]any, error) {
 	values := make(map[int]any, len(p.columns))
 	for _, i := range p.columns {
-		raw, given := object[t.columns[i].name]
+		raw, given := object[t.columns[i].Name]
 		switch {
 		case given:
-			v, err := t.columns[i].typ.fromJSON(raw)
+			v, err := t.columns[i].Type.FromJSON(raw)
 			if err != nil {
 				return nil, t.badValue(i, err)
 			}
@@ -195,7 +196,7 @@ func (r *restRequest) setContentRange(a *restAnswer, rows int) {
 func (t *table) location(r row) string {
 	key := url.Values{}
 	for _, c := range t.pk {
-		key.Set(t.columns[c].name, "eq."+t.columns[c].typ.text(r[c]))
+		key.Set(t.columns[c].Name, "eq."+t.columns[c].Type.Text(r[c]))
 	}
 	return "/" + t.name + "?" + key.Encode()
 }
@@ -250,7 +251,7 @@ func (r *restRequest) checkConflictTarget() error {
 	}
 	slices.Sort(named)
 	if !slices.Equal(named, slices.Sorted(slices.Values(r.table.pk))) {
-		return errf("42P10", "there is no unique or exclusion constraint matching the ON CONFLICT specification").at(r.table, "")
+		return pgtype.Errorf("42P10", "there is no unique or exclusion constraint matching the ON CONFLICT specification").At(r.table.fullName(), "")
 	}
 	return nil
 }
@@ -308,12 +309,12 @@ func (r *restRequest) insertOne(tx *Tx, values map[int]any, touched map[*any]boo
 	case r.prefer.resolution == "ignore-duplicates":
 		return nil, false, nil
 	case touched[&old.row[0]]:
-		e := errf(codeCardinality, "ON CONFLICT DO UPDATE command cannot affect row a second time")
+		e := pgtype.Errorf(pgtype.CodeCardinality, "ON CONFLICT DO UPDATE command cannot affect row a second time")
 		e.Hint = "Ensure that no rows proposed for insertion within the same command have duplicate constrained values."
 		return nil, false, e
 	}
 	if !r.allowed(t.selects, old.row) || !r.allowed(t.updates, old.row) {
-		return nil, false, errf(codeNoRight, "new row violates row-level security policy (USING expression) for table %q", t.name).at(t, "")
+		return nil, false, pgtype.Errorf(pgtype.CodeNoRight, "new row violates row-level security policy (USING expression) for table %q", t.name).At(t.fullName(), "")
 	}
 	fresh, err = tx.updateAs(t, old, values)
 	return fresh, false, err
@@ -326,7 +327,7 @@ func (r *restRequest) target() (*plan, error) {
 		return nil, r.table.denied()
 	case len(r.query.where) == 0: // what the extension safeupdate, which a project has, says
 		statement := map[string]string{http.MethodPatch: "UPDATE", http.MethodDelete: "DELETE"}[r.Method]
-		return nil, errf(codeCardinality, "%s requires a WHERE clause", statement)
+		return nil, pgtype.Errorf(pgtype.CodeCardinality, "%s requires a WHERE clause", statement)
 	case r.query.limit >= 0 || r.query.offset > 0:
 		return nil, notImplemented("limit and offset of a write")
 	}

@@ -47,7 +47,7 @@ func (t *table) order(e entry, prefix []any) int {
 	}
 	for i, v := range prefix {
 		c := t.pk[i]
-		if n, _ := t.columns[c].typ.compare(e.row[c], v); n != 0 {
+		if n, _ := t.columns[c].Type.Compare(e.row[c], v); n != 0 {
 			return n
 		}
 	}

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
 )
 
 // pairTable is a table with a primary key of two columns.
 func pairTable(t testing.TB) *table {
 	t.Helper()
-	spec := Table{Name: "pairs", Columns: []Column{{Name: "a", Type: "int8"}, {Name: "b", Type: "int8"}, {Name: "v", Type: "int8"}}, PrimaryKey: []string{"a", "b"}}
+	spec := Table{Name: "pairs", Columns: []pgtype.Column{{Name: "a", Type: "int8"}, {Name: "b", Type: "int8"}, {Name: "v", Type: "int8"}}, PrimaryKey: []string{"a", "b"}}
 	made, err := newTable(spec)
 	require.NoError(t, err)
 	return made

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/google/uuid"
 )
 
 // LoadSchema reads a Config from JSON: its Tables, Users, Messages and
@@ -88,7 +91,7 @@ func LoadSchema(r io.Reader) (Config, error) {
 	}
 	for _, u := range file.Users {
 		if u.ID == "" {
-			u.ID = newUUID()
+			u.ID = uuid.NewString()
 		}
 		cfg.Users = append(cfg.Users, User(u))
 	}
@@ -193,40 +196,40 @@ func schemaValue(value json.RawMessage) any {
 	return value
 }
 
-func schemaColumns(columns []schemaColumn) ([]Column, error) {
-	specs := make([]Column, len(columns))
+func schemaColumns(columns []schemaColumn) ([]pgtype.Column, error) {
+	specs := make([]pgtype.Column, len(columns))
 	for i, c := range columns {
-		specs[i] = Column{Name: c.Name, Type: c.Type, NotNull: c.NotNull, Toast: c.Toast, Enum: c.Enum, Domain: c.Domain}
+		specs[i] = pgtype.Column{Name: c.Name, Type: c.Type, NotNull: c.NotNull, Toast: c.Toast, Enum: c.Enum, Domain: c.Domain}
 		var err error
 		if len(c.Composite) > 0 {
 			if specs[i].Composite, err = schemaColumns(c.Composite); err != nil {
 				return nil, fmt.Errorf("column %s: %w", c.Name, err)
 			}
 		}
-		if err := specs[i].setDefault(c.Default); err != nil {
+		if err := setDefault(&specs[i], c.Default); err != nil {
 			return nil, fmt.Errorf("column %s: %w", c.Name, err)
 		}
 	}
 	return specs, nil
 }
 
-func (c *Column) setDefault(value json.RawMessage) error {
+func setDefault(c *pgtype.Column, value json.RawMessage) error {
 	switch string(value) {
 	case "":
 	case `"now()"`:
 		c.Default = func() any { return time.Now() }
 	case `"gen_random_uuid()"`:
-		c.Default = func() any { return newUUID() }
+		c.Default = func() any { return uuid.NewString() }
 	case `"identity"`:
 		serial := map[string]string{"int2": "smallserial", "int4": "serial", "int8": "bigserial"}
-		t, err := parseType(*c)
+		t, err := pgtype.ParseType(*c)
 		if err != nil {
 			return err
 		}
-		if serial[t.name()] == "" {
+		if serial[t.Name()] == "" {
 			return fmt.Errorf("a column of type %s does not count", c.Type)
 		}
-		c.Type = serial[t.name()]
+		c.Type = serial[t.Name()]
 	default:
 		c.Default = func() any { return schemaValue(value) }
 	}

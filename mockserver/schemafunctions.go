@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"regexp"
 	"strings"
 )
@@ -33,7 +34,7 @@ func schemaFunctions(names map[string]string) (map[string]Function, error) {
 		}
 		functions[name] = func(tx *FuncTx, args map[string]json.RawMessage) (any, error) {
 			if !bypassesRLS(tx.Role()) {
-				return nil, errf(codeNoRight, "permission denied for function %s", name)
+				return nil, pgtype.Errorf(pgtype.CodeNoRight, "permission denied for function %s", name)
 			}
 			a := sendArguments{}
 			b, err := json.Marshal(args)
@@ -41,7 +42,7 @@ func schemaFunctions(names map[string]string) (map[string]Function, error) {
 				err = json.Unmarshal(b, &a)
 			}
 			if err != nil {
-				return nil, errf(codeBadParameter, "the arguments of %s: %v", calls, err)
+				return nil, pgtype.Errorf(pgtype.CodeBadParameter, "the arguments of %s: %v", calls, err)
 			}
 			return void{}, send(tx, a)
 		}
@@ -63,11 +64,11 @@ func sendJSON(tx *FuncTx, a sendArguments) error {
 func sendBinary(tx *FuncTx, a sendArguments) error {
 	var text string
 	if err := json.Unmarshal(a.Payload, &text); err != nil {
-		return errf(codeBadParameter, "the payload is not bytea: %v", err)
+		return pgtype.Errorf(pgtype.CodeBadParameter, "the payload is not bytea: %v", err)
 	}
 	payload, err := hex.DecodeString(strings.TrimPrefix(text, `\x`))
 	if err != nil {
-		return errf(codeBadParameter, "the payload is not bytea: %v", err)
+		return pgtype.Errorf(pgtype.CodeBadParameter, "the payload is not bytea: %v", err)
 	}
 	return tx.tx.RealtimeSendBinary(payload, a.Event, a.Topic, a.private())
 }

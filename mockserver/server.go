@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // TB is what Start needs of a testing.TB. It is an interface of its own so that
@@ -110,7 +113,7 @@ func newServer(cfg Config, other backend.Database) (*Server, error) {
 		s.admin = &admin{s: s}
 	}
 	if cfg.Inspector {
-		s.inspector = &inspector{s: s, started: newUUID()}
+		s.inspector = &inspector{s: s, started: uuid.NewString()}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
 	if s.auth, err = newAuthAPI(s, cfg, other); err != nil {
@@ -312,5 +315,5 @@ func (db *database) lookup(name string) (*table, error) {
 			return t, nil
 		}
 	}
-	return nil, errf(codeUndefinedTable, "relation %q does not exist", name)
+	return nil, pgtype.Errorf(pgtype.CodeUndefinedTable, "relation %q does not exist", name)
 }

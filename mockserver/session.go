@@ -9,6 +9,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"github.com/google/uuid"
 )
 
 // maxSessions bounds what is remembered: the oldest session ends when there
@@ -57,7 +59,7 @@ func (s *sessionStore) open(u *account) sessionGrant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opened++
-	opened := &session{id: newUUID(), number: s.opened, user: u}
+	opened := &session{id: uuid.NewString(), number: s.opened, user: u}
 	s.sessions = append(s.sessions, opened)
 	if len(s.sessions) > maxSessions {
 		s.sessions = slices.Delete(s.sessions, 0, 1)

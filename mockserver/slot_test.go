@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
 )
 
@@ -14,7 +15,7 @@ func slotDatabase(t testing.TB) *database {
 	t.Helper()
 	db, err := newDatabase([]Table{{
 		Name:       "notes",
-		Columns:    []Column{{Name: "id", Type: "int8"}, {Name: "n", Type: "int4"}, {Name: "big", Type: "text", Toast: true}},
+		Columns:    []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "n", Type: "int4"}, {Name: "big", Type: "text", Toast: true}},
 		PrimaryKey: []string{"id"},
 		Rows:       []Row{{"id": 1, "big": ""}},
 	}})
@@ -139,9 +140,9 @@ func requireNote(t *testing.T, want any, r row) {
 func TestVisible(t *testing.T) {
 	owns := func(claims Claims, row Row) bool { return row["owner"] == claims["sub"] }
 	db, err := newDatabase([]Table{
-		{Name: "mine", Columns: []Column{{Name: "id", Type: "int8"}, {Name: "owner", Type: "text"}}, PrimaryKey: []string{"id"}, RLS: true, Select: owns, Rows: []Row{{"id": 1, "owner": "ann"}}},
-		{Name: "closed", Columns: []Column{{Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}, RLS: true, Rows: []Row{{"id": 1}}},
-		{Name: "open", Columns: []Column{{Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}},
+		{Name: "mine", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "owner", Type: "text"}}, PrimaryKey: []string{"id"}, RLS: true, Select: owns, Rows: []Row{{"id": 1, "owner": "ann"}}},
+		{Name: "closed", Columns: []pgtype.Column{{Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}, RLS: true, Rows: []Row{{"id": 1}}},
+		{Name: "open", Columns: []pgtype.Column{{Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}},
 	})
 	require.NoError(t, err)
 	ann, ben := Claims{"role": "authenticated", "sub": "ann"}, Claims{"role": "authenticated", "sub": "ben"}
@@ -163,7 +164,7 @@ func TestVisible(t *testing.T) {
 // What a table must have to be changed depends on the publication as it is
 // now.
 func TestPublicationChanges(t *testing.T) {
-	db, err := newDatabase([]Table{{Name: "keyless", Columns: []Column{{Name: "v", Type: "int8"}}, Rows: []Row{{"v": 1}}}})
+	db, err := newDatabase([]Table{{Name: "keyless", Columns: []pgtype.Column{{Name: "v", Type: "int8"}}, Rows: []Row{{"v": 1}}}})
 	require.NoError(t, err)
 	keyless, _ := db.table("public", "keyless")
 	remove := func() error {
@@ -180,9 +181,9 @@ func TestPublicationChanges(t *testing.T) {
 
 func TestColumnRights(t *testing.T) {
 	db, err := newDatabase([]Table{
-		{Name: "free", Columns: []Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}},
-		{Name: "granted", Columns: []Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}, Grants: map[string][]string{"authenticated": {"id"}}},
-		{Name: "nobody", Columns: []Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}, Grants: map[string][]string{"service_role": {}}},
+		{Name: "free", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}},
+		{Name: "granted", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}, Grants: map[string][]string{"authenticated": {"id"}}},
+		{Name: "nobody", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}, Grants: map[string][]string{"service_role": {}}},
 	})
 	require.NoError(t, err)
 	for _, c := range []struct {

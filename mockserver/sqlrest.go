@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // sqlRequest is a request to the REST API of a server whose database is a
@@ -147,7 +148,7 @@ func (r *sqlRequest) casts() (map[string]string, error) {
 			return nil, err
 		}
 		if rows[0][0] == nil {
-			return nil, errf("42704", "type %q does not exist", item.cast)
+			return nil, pgtype.Errorf("42704", "type %q does not exist", item.cast)
 		}
 		casts[item.cast] = string(rows[0][0])
 	}

@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"fmt"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"net/url"
 	"slices"
@@ -219,7 +220,7 @@ func (r *sqlRequest) onConflict(t *relation, columns []relationColumn) (string, 
 func (r *sqlRequest) checkTarget(statement string) error {
 	switch {
 	case len(r.query.where) == 0:
-		return errf(codeCardinality, "%s requires a WHERE clause", statement)
+		return pgtype.Errorf(pgtype.CodeCardinality, "%s requires a WHERE clause", statement)
 	case r.query.limit >= 0 || r.query.offset > 0:
 		return notImplemented("limit and offset of a write")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // subscription is a row of the server's table of subscriptions: one binding on
@@ -241,7 +242,7 @@ func (ch *channel) subscriptions() (all []*subscription, err error) {
 	}
 	for i, p := range params {
 		subs, err := ch.bind(i, p)
-		var refused *Error
+		var refused *pgtype.Error
 		if errors.As(err, &refused) {
 			return all, bindingError(bindingException(p, fmt.Sprintf("ERROR %s (%s) %s", refused.Code, conditionName(refused.Code), refused.Message)))
 		}
@@ -258,18 +259,18 @@ func (ch *channel) subscriptions() (all []*subscription, err error) {
 
 // conditions names the SQLSTATE codes that a subscription may fail with.
 var conditions = map[string]string{
-	codeBadText:          "invalid_text_representation",
-	codeOutOfRange:       "numeric_value_out_of_range",
-	codeTooLong:          "string_data_right_truncation",
-	codeBadTime:          "invalid_datetime_format",
-	codeTimeRange:        "datetime_field_overflow",
-	codeBadParameter:     "invalid_parameter_value",
-	codeDatatypeMismatch: "datatype_mismatch",
-	"22021":              "character_not_in_repertoire",
-	"22P05":              "untranslatable_character",
-	"42704":              "undefined_object",
-	"54000":              "program_limit_exceeded",
-	"P0001":              "raise_exception",
+	pgtype.CodeBadText:          "invalid_text_representation",
+	pgtype.CodeOutOfRange:       "numeric_value_out_of_range",
+	pgtype.CodeTooLong:          "string_data_right_truncation",
+	pgtype.CodeBadTime:          "invalid_datetime_format",
+	pgtype.CodeTimeRange:        "datetime_field_overflow",
+	pgtype.CodeBadParameter:     "invalid_parameter_value",
+	pgtype.CodeDatatypeMismatch: "datatype_mismatch",
+	"22021":                     "character_not_in_repertoire",
+	"22P05":                     "untranslatable_character",
+	"42704":                     "undefined_object",
+	"54000":                     "program_limit_exceeded",
+	"P0001":                     "raise_exception",
 }
 
 func conditionName(code string) string {
@@ -287,7 +288,7 @@ func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err e
 	}
 	schema, name := namePattern(p.schema), namePattern(p.table)
 	for _, t := range ch.conn.rt.db.all() {
-		if !t.published.Load() || !schema.matches(t.schema) || !name.matches(t.name) {
+		if !t.published.Load() || !schema.Matches(t.schema) || !name.Matches(t.name) {
 			continue
 		}
 		s := &subscription{
@@ -303,18 +304,18 @@ func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err e
 }
 
 // sqlError returns err as PostgreSQL's, which it is but for our own mistakes.
-func sqlError(err error) *Error {
-	var e *Error
+func sqlError(err error) *pgtype.Error {
+	var e *pgtype.Error
 	if errors.As(err, &e) {
 		return e
 	}
-	return raise("%v", err)
+	return pgtype.Raise("%v", err)
 }
 
 // check does what the trigger on the server's table of subscriptions does.
-func (s *subscription) check(db *database, p bindingParams) *Error {
+func (s *subscription) check(db *database, p bindingParams) *pgtype.Error {
 	if !db.roleExists(s.role) {
-		return errf("42704", "role %q does not exist", s.role)
+		return pgtype.Errorf("42704", "role %q does not exist", s.role)
 	}
 	selectable := func(column int) bool { return db.canSelect(s.role, s.table, column) }
 	for _, f := range p.filters {
@@ -326,7 +327,7 @@ func (s *subscription) check(db *database, p bindingParams) *Error {
 	}
 	for _, column := range p.columns {
 		if i, ok := s.table.byName[column]; !ok || !selectable(i) {
-			return raise("invalid column for select %s", column)
+			return pgtype.Raise("invalid column for select %s", column)
 		}
 	}
 	s.columns = slices.Sorted(slices.Values(p.columns))
@@ -335,11 +336,11 @@ func (s *subscription) check(db *database, p bindingParams) *Error {
 
 // namePattern is what a name in a binding means: a LIKE pattern without an
 // escape character, so that _ in a name is a wildcard, too; and * alone is all.
-func namePattern(name string) wildcards {
+func namePattern(name string) pgtype.Pattern {
 	if name == "*" {
 		name = "%"
 	}
-	return newWildcards(name, noEscape)
+	return pgtype.NewPattern(name, pgtype.NoEscape)
 }
 
 // replace puts subscriptions in the place of those that the channel has. The

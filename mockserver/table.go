@@ -3,6 +3,7 @@ package mockserver
 import (
 	"errors"
 	"fmt"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"slices"
 	"sync/atomic"
 )
@@ -56,7 +57,7 @@ func (i ReplicaIdentity) String() string {
 type Table struct {
 	Schema  string // empty: public
 	Name    string
-	Columns []Column
+	Columns []pgtype.Column
 
 	// PrimaryKey names columns, which are then NOT NULL and together unique. It
 	// may be empty: the rows then have no order but that of insertion, and
@@ -101,35 +102,9 @@ type Table struct {
 	Rows []Row
 }
 
-// Column is a column of a table or a field of a composite type.
-type Column struct {
-	Name string
-	// Type is a pg_type.typname ("int8", "_text") or SQL's spelling with a
-	// modifier ("bigint", "numeric(12,2)", "char(5)", "text[]",
-	// "timestamp with time zone", "bigserial"), or the name of the type that
-	// Enum, Domain or Composite describes, with "[]" behind it for an array of
-	// that. A type that the server does not know is kept and compared as text.
-	Type    string
-	NotNull bool
-	// Default makes the value of an INSERT that gives none; nil: NULL, or the
-	// next number for a serial type. It is called without any lock held and
-	// from several goroutines at once.
-	Default func() any
-	// Toast stores text of more than 2000 bytes out of line. An UPDATE that
-	// does not set the column then leaves it out of the log, and Realtime out
-	// of the record.
-	Toast bool
-
-	// At most one of these is set.
-	Enum      []string // the labels of an enum, in order
-	Domain    string   // the type under a domain
-	Composite []Column // the fields of a composite type
-}
-
 // tableColumn is a Column that has been checked.
 type tableColumn struct {
-	name    string
-	typ     pgType
+	pgtype.Field
 	notNull bool
 	def     func() any
 	toast   bool
@@ -184,8 +159,8 @@ func (t *table) fullName() string { return t.schema + "." + t.name }
 func (t *table) column(name string) (int, error) {
 	i, ok := t.byName[name]
 	if !ok {
-		e := errf(codeUndefinedColumn, "column %q of relation %q does not exist", name, t.name)
-		return 0, e.at(t, name)
+		e := pgtype.Errorf(pgtype.CodeUndefinedColumn, "column %q of relation %q does not exist", name, t.name)
+		return 0, e.At(t.fullName(), name)
 	}
 	return i, nil
 }
@@ -217,15 +192,15 @@ func (t *table) init(spec Table) (err error) {
 	}
 	t.byName = make(map[string]int, len(t.columns))
 	for i, c := range t.columns {
-		t.byName[c.name] = i
+		t.byName[c.Name] = i
 	}
 	if t.pk, err = t.columnSet("primary key", spec.PrimaryKey); err != nil {
 		return err
 	}
 	for _, i := range t.pk {
 		t.columns[i].notNull = true
-		if c := t.columns[i]; !c.typ.comparable() {
-			return fmt.Errorf("column %s: type %s has no order, so it cannot be in a primary key", c.name, c.typ.name())
+		if c := t.columns[i]; !c.Type.Comparable() {
+			return fmt.Errorf("column %s: type %s has no order, so it cannot be in a primary key", c.Name, c.Type.Name())
 		}
 	}
 	if err := t.initIdentity(spec); err != nil {
@@ -237,30 +212,16 @@ func (t *table) init(spec Table) (err error) {
 	return t.initGrants(spec.Grants)
 }
 
-func newColumns(specs []Column) ([]tableColumn, error) {
-	if len(specs) == 0 {
-		return nil, errors.New("it has no columns")
+func newColumns(specs []pgtype.Column) ([]tableColumn, error) {
+	fields, err := pgtype.NewFields(specs)
+	columns := make([]tableColumn, len(fields))
+	for i, f := range fields {
+		columns[i] = tableColumn{Field: f, notNull: specs[i].NotNull, def: specs[i].Default, toast: specs[i].Toast}
+		if pgtype.IsSerial(specs[i].Type) {
+			columns[i].notNull, columns[i].sequence = true, new(atomic.Int64)
+		}
 	}
-	columns := make([]tableColumn, 0, len(specs))
-	for i, c := range specs {
-		if c.Name == "" {
-			return nil, fmt.Errorf("column %d has no name", i+1)
-		}
-		if slices.ContainsFunc(columns, func(other tableColumn) bool { return other.name == c.Name }) {
-			return nil, fmt.Errorf("column %s: it is there twice", c.Name)
-		}
-		typ, err := parseType(c)
-		if err != nil {
-			return nil, fmt.Errorf("column %s: %w", c.Name, err)
-		}
-		column := tableColumn{name: c.Name, typ: typ, notNull: c.NotNull, def: c.Default, toast: c.Toast}
-		if isSerial(c.Type) {
-			column.notNull = true
-			column.sequence = new(atomic.Int64)
-		}
-		columns = append(columns, column)
-	}
-	return columns, nil
+	return columns, err
 }
 
 // columnSet resolves the names of distinct columns.
@@ -289,7 +250,7 @@ func (t *table) initIdentity(spec Table) (err error) {
 	t.identityColumns, err = t.columnSet("replica identity", spec.IdentityColumns)
 	for _, i := range t.identityColumns {
 		if !t.columns[i].notNull {
-			return fmt.Errorf("column %s: it is in the replica identity and must be NOT NULL", t.columns[i].name)
+			return fmt.Errorf("column %s: it is in the replica identity and must be NOT NULL", t.columns[i].Name)
 		}
 	}
 	return err

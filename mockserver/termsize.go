@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"encoding/json"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"strconv"
 	"strings"
 )
@@ -10,7 +11,7 @@ import (
 // JSON value, which is how the server measures payloads. What is no JSON is
 // measured as the bytes that it is.
 func termSize(raw []byte) int {
-	v, err := parseJSON(string(raw))
+	v, err := pgtype.ParseJSON(string(raw))
 	if err != nil {
 		return len(raw)
 	}
@@ -28,7 +29,7 @@ func termBody(v any) int {
 		return 2 + len(strconv.FormatBool(v))
 	case string:
 		return termHeader + len(v)
-	case decimal:
+	case pgtype.Decimal:
 		return termNumber(v.String())
 	case []any:
 		size := 1 // the empty list at the end
@@ -39,10 +40,10 @@ func termBody(v any) int {
 			size += termBody(item)
 		}
 		return size
-	case jsonObject:
+	case pgtype.Object:
 		size := termHeader
 		for _, m := range v {
-			size += termHeader + len(m.key) + termBody(m.value)
+			size += termHeader + len(m.Key) + termBody(m.Value)
 		}
 		return size
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // Tx is a transaction under way: it sees the content of the tables as it was
@@ -92,8 +93,8 @@ func (db *database) runStatement(f func(*Tx) error) error {
 
 // isConflict reports whether an error is a serialization failure.
 func isConflict(err error) bool {
-	var refused *Error
-	return errors.As(err, &refused) && refused.Code == codeConflict
+	var refused *pgtype.Error
+	return errors.As(err, &refused) && refused.Code == pgtype.CodeConflict
 }
 
 // Insert adds rows. A column that a row does not name gets its default. After
@@ -176,7 +177,7 @@ func (tx *Tx) step(f func() error) error {
 		return tx.err
 	}
 	if tx.err != nil {
-		return errf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+		return pgtype.Errorf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 	}
 	err := f()
 	if err == nil {
@@ -193,8 +194,8 @@ func (tx *Tx) find(t *table, where Row) ([]entry, error) {
 		return nil, err
 	}
 	for i, v := range values {
-		if v != nil && !t.columns[i].typ.comparable() {
-			return nil, noEquality(t.columns[i].typ).at(t, t.columns[i].name)
+		if v != nil && !t.columns[i].Type.Comparable() {
+			return nil, noEquality(t.columns[i].Type).At(t.fullName(), t.columns[i].Name)
 		}
 	}
 	from, to := position{}, position{after: true}
@@ -230,15 +231,15 @@ func (t *table) matches(r row, values map[int]any) bool {
 			}
 			continue
 		}
-		if n, _ := t.columns[i].typ.compare(r[i], v); n != 0 {
+		if n, _ := t.columns[i].Type.Compare(r[i], v); n != 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func noEquality(t pgType) *Error {
-	e := errf(codeUndefinedOp, "operator does not exist: %s = %s", t.sqlName, t.sqlName)
+func noEquality(t pgtype.Type) *pgtype.Error {
+	e := pgtype.Errorf(pgtype.CodeUndefinedOp, "operator does not exist: %s = %s", t.SQLName, t.SQLName)
 	e.Hint = "No operator matches the given name and argument types. You might need to add explicit type casts."
 	return e
 }
@@ -370,7 +371,7 @@ func (c txChange) apply(set *rowSet) (*rowSet, error) {
 		key := t.key(c.old)
 		now, ok := set.get(t, key)
 		if !ok || !now.same(c.old) {
-			return nil, errf(codeConflict, "could not serialize access due to concurrent update").at(t, "")
+			return nil, pgtype.Errorf(pgtype.CodeConflict, "could not serialize access due to concurrent update").At(t.fullName(), "")
 		}
 		if c.op == "UPDATE" && t.order(c.new, key) == 0 {
 			return set.with(t, c.new), nil
@@ -387,25 +388,25 @@ func (c txChange) apply(set *rowSet) (*rowSet, error) {
 }
 
 // duplicate is the error of a primary key that is taken.
-func (t *table) duplicate(e entry) *Error {
+func (t *table) duplicate(e entry) *pgtype.Error {
 	var names, values string
 	for i, c := range t.pk {
 		if i > 0 {
 			names, values = names+", ", values+", "
 		}
-		names += t.columns[c].name
-		values += t.columns[c].typ.text(e.row[c])
+		names += t.columns[c].Name
+		values += t.columns[c].Type.Text(e.row[c])
 	}
-	err := errf(codeUnique, "duplicate key value violates unique constraint %q", t.name+"_pkey")
+	err := pgtype.Errorf(pgtype.CodeUnique, "duplicate key value violates unique constraint %q", t.name+"_pkey")
 	err.Detail = fmt.Sprintf("Key (%s)=(%s) already exists.", names, values)
-	return err.at(t, "")
+	return err.At(t.fullName(), "")
 }
 
 func (t *table) checkNotNull(r row) error {
 	for i, c := range t.columns {
 		if c.notNull && r[i] == nil {
-			e := errf(codeNotNull, "null value in column %q of relation %q violates not-null constraint", c.name, t.name)
-			return e.at(t, c.name)
+			e := pgtype.Errorf(pgtype.CodeNotNull, "null value in column %q of relation %q violates not-null constraint", c.Name, t.name)
+			return e.At(t.fullName(), c.Name)
 		}
 	}
 	return nil
@@ -418,9 +419,9 @@ func (t *table) checkIdentity(verb, doing, kind string) error {
 	if !none || !t.published.Load() {
 		return nil
 	}
-	e := errf(codeNotReady, "cannot %s table %q because it does not have a replica identity and publishes %s", verb, t.name, kind)
+	e := pgtype.Errorf(pgtype.CodeNotReady, "cannot %s table %q because it does not have a replica identity and publishes %s", verb, t.name, kind)
 	e.Hint = "To enable " + doing + " the table, set REPLICA IDENTITY using ALTER TABLE."
-	return e.at(t, "")
+	return e.At(t.fullName(), "")
 }
 
 // set returns a copy of the row with other values in some columns.
@@ -439,7 +440,7 @@ const toastThreshold = 2000
 func (t *table) unchangedToast(old row, set map[int]any) []bool {
 	var unchanged []bool
 	for i, c := range t.columns {
-		if _, isSet := set[i]; isSet || !c.toast || old[i] == nil || len(c.typ.text(old[i])) <= toastThreshold {
+		if _, isSet := set[i]; isSet || !c.toast || old[i] == nil || len(c.Type.Text(old[i])) <= toastThreshold {
 			continue
 		}
 		if unchanged == nil {

@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"bytes"
@@ -7,27 +7,27 @@ import (
 	"strings"
 )
 
-// array is the datum of an array: its elements, or, in an array of several
+// Array is the datum of an array: its elements, or, in an array of several
 // dimensions, the arrays of the next one. Lower bounds are not kept.
-type array []any
+type Array []any
 
 // maxDimensions is PostgreSQL's limit.
 const maxDimensions = 6
 
-// arrayOf returns the type of arrays of t.
-func arrayOf(t pgType) pgType {
-	return pgType{typname: "_" + t.typname, sqlName: t.sqlName + "[]", mod: -1, ops: &arrayOps, item: &t}
+// ArrayOf returns the type of arrays of t.
+func ArrayOf(t Type) Type {
+	return Type{typname: "_" + t.typname, SQLName: t.SQLName + "[]", mod: -1, ops: &arrayOps, Item: &t}
 }
 
 var arrayOps = typeOps{
 	parse:   parseArray,
-	text:    func(t pgType, v any) string { return string(appendArray(nil, *t.item, v.(array))) },
-	compare: func(t pgType, a, b any) (int, bool) { return compareElements(*t.item, a.(array), b.(array)) },
-	json:    func(t pgType, v any) []byte { return appendJSONArray(nil, *t.item, v.(array)) },
+	text:    func(t Type, v any) string { return string(appendArray(nil, *t.Item, v.(Array))) },
+	compare: func(t Type, a, b any) (int, bool) { return compareElements(*t.Item, a.(Array), b.(Array)) },
+	json:    func(t Type, v any) []byte { return appendJSONArray(nil, *t.Item, v.(Array)) },
 }
 
 func malformedArray(s, detail string) *Error {
-	e := errf(codeBadText, "malformed array literal: \"%s\"", s)
+	e := Errorf(CodeBadText, "malformed array literal: \"%s\"", s)
 	e.Detail = detail
 	return e
 }
@@ -36,26 +36,26 @@ const unequalDimensions = "Multidimensional arrays must have sub-arrays with mat
 
 // checked returns the array if its sub-arrays are alike. An array of empty
 // arrays is empty.
-func (a array) checked() (any, error) {
+func (a Array) checked() (any, error) {
 	dims := a.dimensions()
 	if len(dims) > maxDimensions {
-		return nil, errf("54000", "number of array dimensions (%d) exceeds the maximum allowed (%d)", len(dims), maxDimensions)
+		return nil, Errorf("54000", "number of array dimensions (%d) exceeds the maximum allowed (%d)", len(dims), maxDimensions)
 	}
 	if !a.has(dims) {
-		e := errf("2202E", "multidimensional arrays must have array expressions with matching dimensions")
+		e := Errorf("2202E", "multidimensional arrays must have array expressions with matching dimensions")
 		return nil, e
 	}
 	if dims[len(dims)-1] == 0 {
-		return array{}, nil
+		return Array{}, nil
 	}
 	return a, nil
 }
 
 // dimensions returns the lengths along the first elements.
-func (a array) dimensions() []int {
+func (a Array) dimensions() []int {
 	dims := []int{len(a)}
 	for len(a) > 0 {
-		next, ok := a[0].(array)
+		next, ok := a[0].(Array)
 		if !ok {
 			break
 		}
@@ -66,12 +66,12 @@ func (a array) dimensions() []int {
 }
 
 // has reports whether every sub-array has these lengths.
-func (a array) has(dims []int) bool {
+func (a Array) has(dims []int) bool {
 	if len(a) != dims[0] {
 		return false
 	}
 	for _, v := range a {
-		nested, ok := v.(array)
+		nested, ok := v.(Array)
 		if ok != (len(dims) > 1) || ok && !nested.has(dims[1:]) {
 			return false
 		}
@@ -81,14 +81,14 @@ func (a array) has(dims []int) bool {
 
 // arrayReader reads an array literal.
 type arrayReader struct {
-	item  pgType
+	item  Type
 	whole string
 	rest  string
 	depth int
 }
 
-func parseArray(t pgType, s string) (any, error) {
-	r := &arrayReader{item: *t.item, whole: s, rest: trimSpace(s)}
+func parseArray(t Type, s string) (any, error) {
+	r := &arrayReader{item: *t.Item, whole: s, rest: trimSpace(s)}
 	if strings.HasPrefix(r.rest, "[") { // lower bounds: [2:3]={…}
 		_, literal, ok := strings.Cut(r.rest, "=")
 		if !ok {
@@ -116,13 +116,13 @@ func parseArray(t pgType, s string) (any, error) {
 func (r *arrayReader) fail(detail string) error { return malformedArray(r.whole, detail) }
 
 // array reads from an opening brace to behind the closing one.
-func (r *arrayReader) array() (array, error) {
+func (r *arrayReader) array() (Array, error) {
 	if r.depth++; r.depth > maxDimensions {
-		return nil, errf("54000", "number of array dimensions (%d) exceeds the maximum allowed (%d)", r.depth, maxDimensions)
+		return nil, Errorf("54000", "number of array dimensions (%d) exceeds the maximum allowed (%d)", r.depth, maxDimensions)
 	}
 	defer func() { r.depth-- }()
 	r.skip(1)
-	a := array{}
+	a := Array{}
 	if strings.HasPrefix(r.rest, "}") && r.depth == 1 {
 		r.skip(1)
 		return a, nil
@@ -166,12 +166,12 @@ func (r *arrayReader) element() (any, error) {
 	case r.rest[0] == ',' || r.rest[0] == '}':
 		return nil, r.fail("Unexpected \"" + r.rest[:1] + "\" character.")
 	case r.rest[0] == '"':
-		s, n, ok := readQuoted(r.rest)
+		s, n, ok := ReadQuoted(r.rest)
 		if !ok {
 			return nil, r.fail("Unexpected end of input.")
 		}
 		r.skip(n)
-		return r.item.parse(s)
+		return r.item.Parse(s)
 	}
 	var b strings.Builder
 	kept := 0 // the length up to the last byte that trimming space must keep
@@ -195,12 +195,12 @@ func (r *arrayReader) element() (any, error) {
 	if plain && strings.EqualFold(word, "null") {
 		return nil, nil
 	}
-	return r.item.parse(word)
+	return r.item.Parse(word)
 }
 
-// readQuoted reads a string in double quotes, in which a backslash makes the next
+// ReadQuoted reads a string in double quotes, in which a backslash makes the next
 // byte literal, and returns its length in s.
-func readQuoted(s string) (value string, length int, ok bool) {
+func ReadQuoted(s string) (value string, length int, ok bool) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -217,13 +217,13 @@ func readQuoted(s string) (value string, length int, ok bool) {
 }
 
 // appendArray writes an array literal.
-func appendArray(b []byte, item pgType, a array) []byte {
+func appendArray(b []byte, item Type, a Array) []byte {
 	b = append(b, '{')
 	for i, v := range a {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if nested, ok := v.(array); ok {
+		if nested, ok := v.(Array); ok {
 			b = appendArray(b, item, nested)
 			continue
 		}
@@ -231,7 +231,7 @@ func appendArray(b []byte, item pgType, a array) []byte {
 			b = append(b, "NULL"...)
 			continue
 		}
-		s := item.text(v)
+		s := item.Text(v)
 		if s == "" || strings.EqualFold(s, "null") || strings.ContainsAny(s, "{},\"\\ \t\n\v\f\r") {
 			b = append(b, '"')
 			b = append(b, quoteEscapes.Replace(s)...)
@@ -245,7 +245,7 @@ func appendArray(b []byte, item pgType, a array) []byte {
 
 var quoteEscapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
-func appendJSONArray(b []byte, item pgType, a array) []byte {
+func appendJSONArray(b []byte, item Type, a Array) []byte {
 	b = append(b, '[')
 	for i, v := range a {
 		if i > 0 {
@@ -254,10 +254,10 @@ func appendJSONArray(b []byte, item pgType, a array) []byte {
 		switch v := v.(type) {
 		case nil:
 			b = append(b, "null"...)
-		case array:
+		case Array:
 			b = appendJSONArray(b, item, v)
 		default:
-			b = append(b, item.json(v)...)
+			b = append(b, item.JSON(v)...)
 		}
 	}
 	return append(b, ']')
@@ -265,11 +265,11 @@ func appendJSONArray(b []byte, item pgType, a array) []byte {
 
 // compareElements orders two arrays by their elements, NULL being the greatest
 // and equal to itself, and then by their dimensions.
-func compareElements(item pgType, a, b array) (int, bool) {
-	if !item.comparable() {
+func compareElements(item Type, a, b Array) (int, bool) {
+	if !item.Comparable() {
 		return 0, false
 	}
-	left, right := a.flat(nil), b.flat(nil)
+	left, right := a.Flat(nil), b.Flat(nil)
 	for i := range min(len(left), len(right)) {
 		if n := compareNullsLast(item, left[i], right[i]); n != 0 {
 			return n, true
@@ -290,19 +290,19 @@ func compareElements(item pgType, a, b array) (int, bool) {
 	return 0, true
 }
 
-func compareNullsLast(t pgType, a, b any) int {
+func compareNullsLast(t Type, a, b any) int {
 	if a == nil || b == nil {
-		return compareBools(a == nil, b == nil)
+		return CompareBools(a == nil, b == nil)
 	}
-	n, _ := t.compare(a, b)
+	n, _ := t.Compare(a, b)
 	return n
 }
 
-// flat appends the elements of all dimensions.
-func (a array) flat(all []any) []any {
+// Flat appends the elements of all dimensions.
+func (a Array) Flat(all []any) []any {
 	for _, v := range a {
-		if nested, ok := v.(array); ok {
-			all = nested.flat(all)
+		if nested, ok := v.(Array); ok {
+			all = nested.Flat(all)
 		} else {
 			all = append(all, v)
 		}
@@ -312,7 +312,7 @@ func (a array) flat(all []any) []any {
 
 // arrayFromJSON makes an array of a JSON array. The first elements say how
 // many dimensions it has.
-func (t pgType) arrayFromJSON(raw json.RawMessage) (any, error) {
+func (t Type) arrayFromJSON(raw json.RawMessage) (any, error) {
 	depth := 0
 	for first := bytes.TrimSpace(raw); len(first) > 0 && first[0] == '['; {
 		var elements []json.RawMessage
@@ -320,7 +320,7 @@ func (t pgType) arrayFromJSON(raw json.RawMessage) (any, error) {
 			return nil, badJSON(err.Error())
 		}
 		if depth++; depth > maxDimensions {
-			return nil, errf("54000", "number of array dimensions (%d) exceeds the maximum allowed (%d)", depth, maxDimensions)
+			return nil, Errorf("54000", "number of array dimensions (%d) exceeds the maximum allowed (%d)", depth, maxDimensions)
 		}
 		if len(elements) == 0 {
 			break
@@ -334,20 +334,20 @@ func (t pgType) arrayFromJSON(raw json.RawMessage) (any, error) {
 	return a.checked()
 }
 
-func (t pgType) dimensionFromJSON(raw json.RawMessage, depth int) (array, error) {
+func (t Type) dimensionFromJSON(raw json.RawMessage, depth int) (Array, error) {
 	var elements []json.RawMessage
 	if err := json.Unmarshal(raw, &elements); err != nil {
-		e := errf(codeBadText, "malformed JSON array")
+		e := Errorf(CodeBadText, "malformed JSON array")
 		e.Detail = unequalDimensions
 		return nil, e
 	}
-	a := make(array, len(elements))
+	a := make(Array, len(elements))
 	for i, e := range elements {
 		var err error
 		if depth > 1 {
 			a[i], err = t.dimensionFromJSON(e, depth-1)
 		} else {
-			a[i], err = t.item.fromJSON(e)
+			a[i], err = t.Item.FromJSON(e)
 		}
 		if err != nil {
 			return nil, err

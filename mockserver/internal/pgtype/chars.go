@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"bytes"
@@ -12,18 +12,18 @@ import (
 
 // The datum of these types is a string, and of bytea a []byte.
 
-func sameText(_ pgType, v any) string { return v.(string) }
+func sameText(_ Type, v any) string { return v.(string) }
 
-func compareText(_ pgType, a, b any) (int, bool) {
+func compareText(_ Type, a, b any) (int, bool) {
 	return strings.Compare(a.(string), b.(string)), true
 }
 
-func keepText(_ pgType, s string) (any, error) { return s, nil }
+func keepText(_ Type, s string) (any, error) { return s, nil }
 
 var textOps = typeOps{parse: keepText, text: sameText, compare: compareText}
 
 // citextOps are those of citext, which regards no case.
-var citextOps = typeOps{parse: keepText, text: sameText, compare: func(_ pgType, a, b any) (int, bool) {
+var citextOps = typeOps{parse: keepText, text: sameText, compare: func(_ Type, a, b any) (int, bool) {
 	return strings.Compare(strings.ToLower(a.(string)), strings.ToLower(b.(string))), true
 }}
 
@@ -35,7 +35,7 @@ var textLikeOps = typeOps{parse: keepText, text: sameText, compare: compareText}
 var unorderedOps = typeOps{parse: keepText, text: sameText}
 
 var varcharOps = typeOps{
-	parse: func(t pgType, s string) (any, error) {
+	parse: func(t Type, s string) (any, error) {
 		if t.mod < 0 {
 			return s, nil
 		}
@@ -47,7 +47,7 @@ var varcharOps = typeOps{
 // bpcharOps are those of char(n): padded with spaces that do not count in
 // comparisons.
 var bpcharOps = typeOps{
-	parse: func(t pgType, s string) (any, error) {
+	parse: func(t Type, s string) (any, error) {
 		if t.mod < 0 {
 			return s, nil
 		}
@@ -58,13 +58,13 @@ var bpcharOps = typeOps{
 		return s + strings.Repeat(" ", t.mod-utf8.RuneCountInString(s)), nil
 	},
 	text: sameText,
-	compare: func(_ pgType, a, b any) (int, bool) {
+	compare: func(_ Type, a, b any) (int, bool) {
 		return strings.Compare(strings.TrimRight(a.(string), " "), strings.TrimRight(b.(string), " ")), true
 	},
 }
 
 // cutTo cuts a string to the length of its type. Only spaces may be lost.
-func cutTo(t pgType, s, sqlName string) (string, error) {
+func cutTo(t Type, s, sqlName string) (string, error) {
 	if utf8.RuneCountInString(s) <= t.mod {
 		return s, nil
 	}
@@ -74,14 +74,14 @@ func cutTo(t pgType, s, sqlName string) (string, error) {
 		end += size
 	}
 	if strings.Trim(s[end:], " ") != "" {
-		return "", errf(codeTooLong, "value too long for type %s(%d)", sqlName, t.mod)
+		return "", Errorf(CodeTooLong, "value too long for type %s(%d)", sqlName, t.mod)
 	}
 	return s[:end], nil
 }
 
 // nameOps are those of name, which is cut to 63 bytes.
 var nameOps = typeOps{
-	parse: func(_ pgType, s string) (any, error) {
+	parse: func(_ Type, s string) (any, error) {
 		for len(s) > 63 {
 			_, size := utf8.DecodeLastRuneInString(s)
 			s = s[:len(s)-size]
@@ -96,7 +96,7 @@ var octalChar = regexp.MustCompile(`^\\[23][0-7][0-7]$`)
 
 // charOps are those of "char", one byte.
 var charOps = typeOps{
-	parse: func(_ pgType, s string) (any, error) {
+	parse: func(_ Type, s string) (any, error) {
 		if s != "" && s[0] < utf8.RuneSelf && !octalChar.MatchString(s) {
 			s = s[:1]
 		}
@@ -106,15 +106,15 @@ var charOps = typeOps{
 }
 
 var enumOps = typeOps{
-	parse: func(t pgType, s string) (any, error) {
-		if !slices.Contains(t.labels, s) {
-			return nil, errf(codeBadText, "invalid input value for enum %s: \"%s\"", t.sqlName, s)
+	parse: func(t Type, s string) (any, error) {
+		if !slices.Contains(t.Labels, s) {
+			return nil, Errorf(CodeBadText, "invalid input value for enum %s: \"%s\"", t.SQLName, s)
 		}
 		return s, nil
 	},
 	text: sameText,
-	compare: func(t pgType, a, b any) (int, bool) {
-		return cmp.Compare(slices.Index(t.labels, a.(string)), slices.Index(t.labels, b.(string))), true
+	compare: func(t Type, a, b any) (int, bool) {
+		return cmp.Compare(slices.Index(t.Labels, a.(string)), slices.Index(t.Labels, b.(string))), true
 	},
 }
 
@@ -122,7 +122,7 @@ var uuidOps = typeOps{parse: parseUUID, text: sameText, compare: compareText}
 
 // parseUUID takes any case, braces around it, and hyphens or none behind each
 // four digits.
-func parseUUID(t pgType, s string) (any, error) {
+func parseUUID(t Type, s string) (any, error) {
 	inner := s
 	if unbraced, ok := strings.CutPrefix(s, "{"); ok {
 		if inner, ok = strings.CutSuffix(unbraced, "}"); !ok {
@@ -150,22 +150,22 @@ func formatUUID(b []byte) string {
 
 var byteaOps = typeOps{
 	parse:   parseBytea,
-	text:    func(_ pgType, v any) string { return `\x` + hex.EncodeToString(v.([]byte)) },
-	compare: func(_ pgType, a, b any) (int, bool) { return bytes.Compare(a.([]byte), b.([]byte)), true },
+	text:    func(_ Type, v any) string { return `\x` + hex.EncodeToString(v.([]byte)) },
+	compare: func(_ Type, a, b any) (int, bool) { return bytes.Compare(a.([]byte), b.([]byte)), true },
 }
 
 // parseBytea reads the hex form, and the older escape form.
-func parseBytea(_ pgType, s string) (any, error) {
+func parseBytea(_ Type, s string) (any, error) {
 	if digits, ok := strings.CutPrefix(s, `\x`); ok {
 		digits = strings.Join(strings.Fields(digits), "")
 		for i := range len(digits) {
 			if !strings.ContainsRune("0123456789abcdefABCDEF", rune(digits[i])) {
-				return nil, errf(codeBadParameter, "invalid hexadecimal digit: \"%c\"", digits[i])
+				return nil, Errorf(CodeBadParameter, "invalid hexadecimal digit: \"%c\"", digits[i])
 			}
 		}
 		b, err := hex.DecodeString(digits)
 		if err != nil {
-			return nil, errf(codeBadParameter, "invalid hexadecimal data: odd number of digits")
+			return nil, Errorf(CodeBadParameter, "invalid hexadecimal data: odd number of digits")
 		}
 		return b, nil
 	}
@@ -181,7 +181,7 @@ func parseBytea(_ pgType, s string) (any, error) {
 			b = append(b, byte(octal))
 			i += 3
 		default:
-			return nil, errf(codeBadText, "invalid input syntax for type bytea")
+			return nil, Errorf(CodeBadText, "invalid input syntax for type bytea")
 		}
 	}
 	return b, nil
@@ -196,12 +196,12 @@ func octalByte(s string) int {
 }
 
 var bitOps = typeOps{
-	parse: func(t pgType, s string) (any, error) {
+	parse: func(t Type, s string) (any, error) {
 		if err := checkBits(s); err != nil {
 			return nil, err
 		}
 		if t.mod >= 0 && len(s) != t.mod {
-			return nil, errf("22026", "bit string length %d does not match type bit(%d)", len(s), t.mod)
+			return nil, Errorf("22026", "bit string length %d does not match type bit(%d)", len(s), t.mod)
 		}
 		return s, nil
 	},
@@ -209,12 +209,12 @@ var bitOps = typeOps{
 }
 
 var varbitOps = typeOps{
-	parse: func(t pgType, s string) (any, error) {
+	parse: func(t Type, s string) (any, error) {
 		if err := checkBits(s); err != nil {
 			return nil, err
 		}
 		if t.mod >= 0 && len(s) > t.mod {
-			return nil, errf(codeTooLong, "bit string too long for type bit varying(%d)", t.mod)
+			return nil, Errorf(CodeTooLong, "bit string too long for type bit varying(%d)", t.mod)
 		}
 		return s, nil
 	},
@@ -224,7 +224,7 @@ var varbitOps = typeOps{
 func checkBits(s string) error {
 	for _, r := range s {
 		if r != '0' && r != '1' {
-			return errf(codeBadText, "\"%c\" is not a valid binary digit", r)
+			return Errorf(CodeBadText, "\"%c\" is not a valid binary digit", r)
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"cmp"
@@ -13,14 +13,14 @@ import (
 
 var boolOps = typeOps{
 	parse: parseBool,
-	text: func(_ pgType, v any) string {
+	text: func(_ Type, v any) string {
 		if v.(bool) {
 			return "t"
 		}
 		return "f"
 	},
-	compare: func(_ pgType, a, b any) (int, bool) { return compareBools(a.(bool), b.(bool)), true },
-	json:    func(_ pgType, v any) []byte { return strconv.AppendBool(nil, v.(bool)) },
+	compare: func(_ Type, a, b any) (int, bool) { return CompareBools(a.(bool), b.(bool)), true },
+	json:    func(_ Type, v any) []byte { return strconv.AppendBool(nil, v.(bool)) },
 }
 
 // boolWords are the words for booleans, which may be cut to so many letters.
@@ -33,7 +33,7 @@ var boolWords = []struct {
 	{"on", 2, true}, {"off", 2, false}, {"1", 1, true}, {"0", 1, false},
 }
 
-func parseBool(t pgType, s string) (any, error) {
+func parseBool(t Type, s string) (any, error) {
 	word := strings.ToLower(trimSpace(s))
 	for _, w := range boolWords {
 		if len(word) >= w.atLeast && strings.HasPrefix(w.word, word) {
@@ -43,7 +43,7 @@ func parseBool(t pgType, s string) (any, error) {
 	return nil, badSyntax(t, s)
 }
 
-func compareBools(a, b bool) int {
+func CompareBools(a, b bool) int {
 	switch {
 	case a == b:
 		return 0
@@ -55,14 +55,14 @@ func compareBools(a, b bool) int {
 
 var intOps = typeOps{
 	parse:   parseInt,
-	text:    func(_ pgType, v any) string { return strconv.FormatInt(v.(int64), 10) },
-	compare: func(_ pgType, a, b any) (int, bool) { return cmp.Compare(a.(int64), b.(int64)), true },
-	json:    func(_ pgType, v any) []byte { return strconv.AppendInt(nil, v.(int64), 10) },
+	text:    func(_ Type, v any) string { return strconv.FormatInt(v.(int64), 10) },
+	compare: func(_ Type, a, b any) (int, bool) { return cmp.Compare(a.(int64), b.(int64)), true },
+	json:    func(_ Type, v any) []byte { return strconv.AppendInt(nil, v.(int64), 10) },
 }
 
-func parseInt(t pgType, s string) (any, error) {
+func parseInt(t Type, s string) (any, error) {
 	bits := 64
-	switch t.base().typname {
+	switch t.Base().typname {
 	case "int2":
 		bits = 16
 	case "int4":
@@ -70,7 +70,7 @@ func parseInt(t pgType, s string) (any, error) {
 	}
 	n, err := strconv.ParseInt(trimSpace(s), 10, bits)
 	if errors.Is(err, strconv.ErrRange) {
-		return nil, errf(codeOutOfRange, "value \"%s\" is out of range for type %s", s, t.base().sqlName)
+		return nil, Errorf(CodeOutOfRange, "value \"%s\" is out of range for type %s", s, t.Base().SQLName)
 	}
 	if err != nil {
 		return nil, badSyntax(t, s)
@@ -80,10 +80,10 @@ func parseInt(t pgType, s string) (any, error) {
 
 // oidOps are those of oid, which JSON has as a string.
 var oidOps = typeOps{
-	parse: func(t pgType, s string) (any, error) {
+	parse: func(t Type, s string) (any, error) {
 		n, err := strconv.ParseUint(trimSpace(s), 10, 32)
 		if errors.Is(err, strconv.ErrRange) {
-			return nil, errf(codeOutOfRange, "value \"%s\" is out of range for type oid", s)
+			return nil, Errorf(CodeOutOfRange, "value \"%s\" is out of range for type oid", s)
 		}
 		if err != nil {
 			return nil, badSyntax(t, s)
@@ -96,26 +96,26 @@ var oidOps = typeOps{
 
 var floatOps = typeOps{
 	parse:   parseFloat,
-	text:    func(t pgType, v any) string { return formatFloat(v.(float64), floatBits(t)) },
-	compare: func(_ pgType, a, b any) (int, bool) { return compareFloats(a.(float64), b.(float64)), true },
-	json: func(t pgType, v any) []byte {
+	text:    func(t Type, v any) string { return formatFloat(v.(float64), floatBits(t)) },
+	compare: func(_ Type, a, b any) (int, bool) { return compareFloats(a.(float64), b.(float64)), true },
+	json: func(t Type, v any) []byte {
 		return jsonNumber(formatFloat(v.(float64), floatBits(t)))
 	},
 }
 
-func floatBits(t pgType) int {
-	if t.base().typname == "float4" {
+func floatBits(t Type) int {
+	if t.Base().typname == "float4" {
 		return 32
 	}
 	return 64
 }
 
-func parseFloat(t pgType, s string) (any, error) {
+func parseFloat(t Type, s string) (any, error) {
 	trimmed := trimSpace(s)
 	f, err := strconv.ParseFloat(trimmed, floatBits(t))
 	switch {
 	case errors.Is(err, strconv.ErrRange), err == nil && f == 0 && hasDigit(trimmed):
-		return nil, errf(codeOutOfRange, "\"%s\" is out of range for type %s", s, t.base().sqlName)
+		return nil, Errorf(CodeOutOfRange, "\"%s\" is out of range for type %s", s, t.Base().SQLName)
 	case err != nil, strings.Contains(trimmed, "_"):
 		return nil, badSyntax(t, s)
 	}
@@ -169,7 +169,7 @@ func formatFloat(f float64, bits int) string {
 // such number.
 func jsonNumber(s string) []byte {
 	if last := s[len(s)-1]; last < '0' || last > '9' { // NaN, Infinity
-		return appendJSONString(nil, s)
+		return AppendString(nil, s)
 	}
 	return []byte(s)
 }

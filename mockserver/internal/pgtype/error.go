@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"fmt"
@@ -38,32 +38,35 @@ func (e *Error) Error() string {
 
 // SQLSTATE codes that more than one file uses.
 const (
-	codeBadText          = "22P02" // invalid_text_representation
-	codeOutOfRange       = "22003" // numeric_value_out_of_range
-	codeTooLong          = "22001" // string_data_right_truncation
-	codeBadTime          = "22007" // invalid_datetime_format
-	codeTimeRange        = "22008" // datetime_field_overflow
-	codeBadParameter     = "22023" // invalid_parameter_value
-	codeNotNull          = "23502"
-	codeUnique           = "23505"
-	codeConflict         = "40001" // serialization_failure
-	codeCardinality      = "21000" // cardinality_violation
-	codeNoRight          = "42501" // insufficient_privilege
-	codeUndefinedColumn  = "42703"
-	codeUndefinedTable   = "42P01"
-	codeUndefinedOp      = "42883"
-	codeDatatypeMismatch = "42804"
-	codeNotReady         = "55000" // object_not_in_prerequisite_state
+	CodeBadText          = "22P02" // invalid_text_representation
+	CodeOutOfRange       = "22003" // numeric_value_out_of_range
+	CodeTooLong          = "22001" // string_data_right_truncation
+	CodeBadTime          = "22007" // invalid_datetime_format
+	CodeTimeRange        = "22008" // datetime_field_overflow
+	CodeBadParameter     = "22023" // invalid_parameter_value
+	CodeNotNull          = "23502"
+	CodeUnique           = "23505"
+	CodeConflict         = "40001" // serialization_failure
+	CodeCardinality      = "21000" // cardinality_violation
+	CodeNoRight          = "42501" // insufficient_privilege
+	CodeUndefinedColumn  = "42703"
+	CodeUndefinedTable   = "42P01"
+	CodeUndefinedOp      = "42883"
+	CodeDatatypeMismatch = "42804"
+	CodeNotReady         = "55000" // object_not_in_prerequisite_state
 )
 
-func errf(code, format string, args ...any) *Error {
+func Errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// at fills in the table and column that an error of a value is about, and
+// At fills in the table and column that an error of a value is about, and
 // leaves the original as it is: it may be shared.
-func (e *Error) at(t *table, column string) *Error {
+func (e *Error) At(table, column string) *Error {
 	located := *e
-	located.Table, located.Column = t.fullName(), column
+	located.Table, located.Column = table, column
 	return &located
 }
+
+// Raise is an exception that a trigger raises.
+func Raise(format string, args ...any) *Error { return Errorf("P0001", format, args...) }

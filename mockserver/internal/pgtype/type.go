@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"errors"
@@ -9,94 +9,122 @@ import (
 	"strings"
 )
 
-// pgType is the type of a column: how its values are read, written and
+// Type is the type of a column: how its values are read, written and
 // compared. A value of it is a datum, in the Go type that its ops choose; a
 // datum is never changed once made.
-type pgType struct {
+type Type struct {
 	typname string // pg_type.typname
-	sqlName string // as format_type and PostgreSQL's errors spell it
+	SQLName string // as format_type and PostgreSQL's errors spell it
 	mod     int    // n of varchar(n), char(n), bit(n), the precision of numeric(p,s) and of seconds; -1: none
 	scale   int    // s of numeric(p,s)
 	ops     *typeOps
 
-	domainOf *pgType       // the base, when this is a domain; ops are those of the base
-	item     *pgType       // the element, when this is an array
-	labels   []string      // of an enum, in order
-	fields   []tableColumn // of a composite
+	DomainOf *Type    // the base, when this is a domain; ops are those of the base
+	Item     *Type    // the element, when this is an array
+	Labels   []string // of an enum, in order
+	Fields   []Field  // of a composite
+}
+
+// Field is a column, or a field of a composite.
+type Field struct {
+	Name string
+	Type Type
+}
+
+// NewFields checks the columns of a table or the fields of a composite.
+func NewFields(specs []Column) ([]Field, error) {
+	if len(specs) == 0 {
+		return nil, errors.New("it has no columns")
+	}
+	fields := make([]Field, 0, len(specs))
+	for i, c := range specs {
+		if c.Name == "" {
+			return nil, fmt.Errorf("column %d has no name", i+1)
+		}
+		if slices.ContainsFunc(fields, func(other Field) bool { return other.Name == c.Name }) {
+			return nil, fmt.Errorf("column %s: it is there twice", c.Name)
+		}
+		typ, err := ParseType(c)
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", c.Name, err)
+		}
+		fields = append(fields, Field{c.Name, typ})
+	}
+	return fields, nil
 }
 
 // typeOps is what a family of types does with its datums.
 type typeOps struct {
-	parse   func(t pgType, s string) (any, error)
-	text    func(t pgType, v any) string
-	compare func(t pgType, a, b any) (int, bool) // nil: the type has no such operator
-	json    func(t pgType, v any) []byte         // nil: the text as a JSON string
+	parse   func(t Type, s string) (any, error)
+	text    func(t Type, v any) string
+	compare func(t Type, a, b any) (int, bool) // nil: the type has no such operator
+	json    func(t Type, v any) []byte         // nil: the text as a JSON string
 }
 
-// name returns pg_type.typname: "int8", "_text" for an array, the name of an
+// Name returns pg_type.typname: "int8", "_text" for an array, the name of an
 // enum or a domain.
-func (t pgType) name() string { return t.typname }
+func (t Type) Name() string { return t.typname }
 
-// elem returns the element type of an array.
-func (t pgType) elem() (pgType, bool) {
-	if t.item == nil {
-		return pgType{}, false
+// Elem returns the element type of an array.
+func (t Type) Elem() (Type, bool) {
+	if t.Item == nil {
+		return Type{}, false
 	}
-	return *t.item, true
+	return *t.Item, true
 }
 
-// base returns the type under a domain, and t itself where t is none.
-func (t pgType) base() pgType {
-	for t.domainOf != nil {
-		t = *t.domainOf
+// Base returns the type under a domain, and t itself where t is none.
+func (t Type) Base() Type {
+	for t.DomainOf != nil {
+		t = *t.DomainOf
 	}
 	return t
 }
 
-// parse reads PostgreSQL's input text. Its error is an *Error.
-func (t pgType) parse(text string) (any, error) {
+// Parse reads PostgreSQL's input text. Its error is an *Error.
+func (t Type) Parse(text string) (any, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
 	}
 	return t.ops.parse(t, text)
 }
 
-// text writes PostgreSQL's output text, which parse reads back as the same
+// Text writes PostgreSQL's output text, which parse reads back as the same
 // datum.
-func (t pgType) text(v any) string { return t.ops.text(t, v) }
+func (t Type) Text(v any) string { return t.ops.text(t, v) }
 
-// compare orders two datums that are not NULL, as the type's btree operators
+// Compare orders two datums that are not NULL, as the type's btree operators
 // do; false: it has none.
-func (t pgType) compare(a, b any) (int, bool) {
+func (t Type) Compare(a, b any) (int, bool) {
 	if t.ops.compare == nil {
 		return 0, false
 	}
 	return t.ops.compare(t, a, b)
 }
 
-// comparable reports whether the type has the operators that compare needs.
-func (t pgType) comparable() bool {
-	if t.item != nil {
-		return t.item.comparable()
+// Comparable reports whether the type has the operators that compare needs.
+func (t Type) Comparable() bool {
+	if t.Item != nil {
+		return t.Item.Comparable()
 	}
-	for _, f := range t.fields {
-		if !f.typ.comparable() {
+	for _, f := range t.Fields {
+		if !f.Type.Comparable() {
 			return false
 		}
 	}
 	return t.ops.compare != nil
 }
 
-// json writes to_json of the datum, which is how PostgREST sends it.
-func (t pgType) json(v any) []byte {
+// JSON writes to_json of the datum, which is how PostgREST sends it.
+func (t Type) JSON(v any) []byte {
 	if t.ops.json == nil {
-		return appendJSONString(nil, t.text(v))
+		return AppendString(nil, t.Text(v))
 	}
 	return t.ops.json(t, v)
 }
 
 // isJSON reports whether the type is json or jsonb.
-func (t pgType) isJSON() bool { return t.ops == &jsonOps || t.ops == &jsonbOps }
+func (t Type) isJSON() bool { return t.ops == &jsonOps || t.ops == &jsonbOps }
 
 type builtinType struct {
 	sqlName string
@@ -171,31 +199,31 @@ var typeAlias = map[string]string{
 // serialTypes are the spellings that bring a sequence as the default.
 var serialTypes = []string{"smallserial", "serial2", "serial", "serial4", "bigserial", "serial8"}
 
-func isSerial(spelled string) bool {
+func IsSerial(spelled string) bool {
 	return slices.Contains(serialTypes, strings.ToLower(strings.TrimSpace(spelled)))
 }
 
-// parseType reads Column.Type and what else the column says of its type.
-func parseType(c Column) (pgType, error) {
+// ParseType reads Column.Type and what else the column says of its type.
+func ParseType(c Column) (Type, error) {
 	spelled, isArray := cutArray(strings.TrimSpace(c.Type))
-	var t pgType
+	var t Type
 	var err error
 	switch {
 	case spelled == "":
-		return pgType{}, fmt.Errorf("type %q has no name", c.Type)
+		return Type{}, fmt.Errorf("type %q has no name", c.Type)
 	case len(c.Enum) > 0 || c.Domain != "" || len(c.Composite) > 0:
 		t, err = userType(spelled, c)
 	default:
 		t, err = builtinOrText(spelled)
 	}
 	if err != nil {
-		return pgType{}, err
+		return Type{}, err
 	}
-	if isArray && t.base().typname == "box" {
-		return pgType{}, errors.New("an array of box is not kept in memory: the mock server on PostgreSQL has it")
+	if isArray && t.Base().typname == "box" {
+		return Type{}, errors.New("an array of box is not kept in memory: the mock server on PostgreSQL has it")
 	}
 	if isArray {
-		return arrayOf(t), nil
+		return ArrayOf(t), nil
 	}
 	return t, nil
 }
@@ -216,30 +244,30 @@ var (
 )
 
 // userType makes the enum, domain or composite that the column describes.
-func userType(spelled string, c Column) (pgType, error) {
+func userType(spelled string, c Column) (Type, error) {
 	name := typeName(spelled)
-	t := pgType{typname: name, sqlName: name, mod: -1}
+	t := Type{typname: name, SQLName: name, mod: -1}
 	if _, known := builtin[name]; known {
 		return t, fmt.Errorf("type %s is built in: it is no enum, domain or composite", name)
 	}
 	switch {
 	case len(c.Enum) > 0 && c.Domain == "" && len(c.Composite) == 0:
-		t.ops, t.labels = &enumOps, c.Enum
+		t.ops, t.Labels = &enumOps, c.Enum
 		return t, checkLabels(name, c.Enum)
 	case c.Domain != "" && len(c.Enum) == 0 && len(c.Composite) == 0:
-		base, err := parseType(Column{Type: c.Domain})
+		base, err := ParseType(Column{Type: c.Domain})
 		if err != nil {
 			return t, fmt.Errorf("domain %s: %w", name, err)
 		}
 		t = base
-		t.typname, t.sqlName, t.domainOf = name, name, &base
+		t.typname, t.SQLName, t.DomainOf = name, name, &base
 		return t, nil
 	case len(c.Composite) > 0 && len(c.Enum) == 0 && c.Domain == "":
-		fields, err := newColumns(c.Composite)
+		fields, err := NewFields(c.Composite)
 		if err != nil {
 			return t, fmt.Errorf("composite %s: %w", name, err)
 		}
-		t.ops, t.fields = &compositeOps, fields
+		t.ops, t.Fields = &compositeOps, fields
 		return t, nil
 	}
 	return t, fmt.Errorf("type %s: only one of Enum, Domain and Composite may be set", name)
@@ -264,13 +292,13 @@ func typeName(spelled string) string {
 	return strings.ToLower(spelled[strings.LastIndexByte(spelled, '.')+1:])
 }
 
-func builtinOrText(spelled string) (pgType, error) {
+func builtinOrText(spelled string) (Type, error) {
 	if strings.HasSuffix(spelled, `"`) {
 		return namedType(typeName(spelled), "")
 	}
 	m := typeSpelling.FindStringSubmatch(spelled)
 	if m == nil {
-		return pgType{}, fmt.Errorf("type %q cannot be read", spelled)
+		return Type{}, fmt.Errorf("type %q cannot be read", spelled)
 	}
 	words := strings.ToLower(strings.Join(strings.Fields(m[1]+" "+m[3]), " "))
 	if strings.HasPrefix(words, "interval ") { // interval day to second
@@ -292,13 +320,13 @@ func builtinOrText(spelled string) (pgType, error) {
 var unsupported = []string{"hstore", "int2vector", "oidvector", "regproc", "regoper", "geometry", "geography"}
 
 // namedType makes the type of that typname with its modifier.
-func namedType(name, mod string) (pgType, error) {
+func namedType(name, mod string) (Type, error) {
 	if slices.Contains(unsupported, name) {
-		return pgType{}, fmt.Errorf("type %s is not kept in memory: the mock server on PostgreSQL has it", name)
+		return Type{}, fmt.Errorf("type %s is not kept in memory: the mock server on PostgreSQL has it", name)
 	}
-	t := pgType{typname: name, sqlName: name, mod: -1, ops: &textLikeOps}
+	t := Type{typname: name, SQLName: name, mod: -1, ops: &textLikeOps}
 	if b, ok := builtin[name]; ok {
-		t.sqlName, t.ops = b.sqlName, b.ops
+		t.SQLName, t.ops = b.sqlName, b.ops
 	}
 	if mod == "" {
 		return t, nil
@@ -307,7 +335,7 @@ func namedType(name, mod string) (pgType, error) {
 }
 
 // setModifier reads what stood in parentheses behind the type's name.
-func (t *pgType) setModifier(mod string) error {
+func (t *Type) setModifier(mod string) error {
 	first, second, two := strings.Cut(mod, ",")
 	n, err := strconv.Atoi(strings.TrimSpace(first))
 	bad := fmt.Errorf("type %s: bad modifier (%s)", t.typname, mod)
@@ -317,9 +345,9 @@ func (t *pgType) setModifier(mod string) error {
 	low, high := 1, 10485760
 	switch t.ops {
 	case &varcharOps, &bpcharOps:
-		t.sqlName += "(" + strconv.Itoa(n) + ")"
+		t.SQLName += "(" + strconv.Itoa(n) + ")"
 	case &bitOps, &varbitOps:
-		t.sqlName += "(" + strconv.Itoa(n) + ")"
+		t.SQLName += "(" + strconv.Itoa(n) + ")"
 	case &numericOps:
 		high = 1000
 		if two {
@@ -339,4 +367,98 @@ func (t *pgType) setModifier(mod string) error {
 	}
 	t.mod = n
 	return nil
+}
+
+// Column is a column of a table or a field of a composite type.
+type Column struct {
+	Name string
+	// Type is a pg_type.typname ("int8", "_text") or SQL's spelling with a
+	// modifier ("bigint", "numeric(12,2)", "char(5)", "text[]",
+	// "timestamp with time zone", "bigserial"), or the name of the type that
+	// Enum, Domain or Composite describes, with "[]" behind it for an array of
+	// that. A type that the server does not know is kept and compared as text.
+	Type    string
+	NotNull bool
+	// Default makes the value of an INSERT that gives none; nil: NULL, or the
+	// next number for a serial type. It is called without any lock held and
+	// from several goroutines at once.
+	Default func() any
+	// Toast stores text of more than 2000 bytes out of line. An UPDATE that
+	// does not set the column then leaves it out of the log, and Realtime out
+	// of the record.
+	Toast bool
+
+	// At most one of these is set.
+	Enum      []string // the labels of an enum, in order
+	Domain    string   // the type under a domain
+	Composite []Column // the fields of a composite type
+}
+
+// CastType reads the type behind ::.
+func CastType(name string) (*Type, error) {
+	if name == "" {
+		return nil, nil
+	}
+	t, err := ParseType(Column{Type: name})
+	if _, known := builtin[t.Name()]; err != nil || !known {
+		return nil, Errorf("42704", "type %q does not exist", name)
+	}
+	return &t, nil
+}
+
+// CastTo casts a datum by way of its text.
+func (t Type) CastTo(other Type, v any) (any, error) {
+	text := t.Text(v)
+	if b, ok := v.(bool); ok { // whose cast to text is not its output text
+		text = strconv.FormatBool(b)
+	}
+	return other.Parse(text)
+}
+
+// FormatType returns what format_type says of the type without its modifier. The
+// types that a column describes are in the schema public.
+func (t Type) FormatType() string {
+	if element, isArray := t.Elem(); isArray {
+		return element.FormatType() + "[]"
+	}
+	if len(t.Labels) > 0 || len(t.Fields) > 0 || t.DomainOf != nil {
+		return "public." + t.typname
+	}
+	if b, ok := builtin[t.typname]; ok {
+		return b.sqlName
+	}
+	return t.SQLName
+}
+
+// MaxLength returns the length of a type that has one, such as varchar(n); 0: it
+// has none.
+func (t Type) MaxLength() int {
+	if slices.Contains([]*typeOps{&varcharOps, &bpcharOps, &bitOps, &varbitOps}, t.ops) {
+		return max(t.mod, 0)
+	}
+	return 0
+}
+
+// IsText reports whether the type has the operators of text, such as LIKE.
+func (t Type) IsText() bool {
+	return slices.Contains([]*typeOps{&textOps, &varcharOps, &bpcharOps, &nameOps, &textLikeOps}, t.ops)
+}
+
+// IsPlainJSON reports whether the type is json, whose text may be what jsonb does
+// not take.
+func (t Type) IsPlainJSON() bool { return t.ops == &jsonOps }
+
+// Bare returns the type without its modifier.
+func (t Type) Bare() Type {
+	if b, ok := builtin[t.Name()]; ok {
+		return Type{typname: t.typname, SQLName: b.sqlName, mod: -1, ops: b.ops}
+	}
+	return t
+}
+
+// Unbounded returns the type without its length: a value to compare with may
+// be longer than any in the column.
+func (t Type) Unbounded() Type {
+	t.mod = -1
+	return t
 }

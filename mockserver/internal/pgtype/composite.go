@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"encoding/json"
@@ -11,30 +11,30 @@ type record []any
 var compositeOps = typeOps{parse: parseRecord, text: formatRecord, compare: compareRecords, json: recordJSON}
 
 func malformedRecord(s, detail string) *Error {
-	e := errf(codeBadText, "malformed record literal: \"%s\"", s)
+	e := Errorf(CodeBadText, "malformed record literal: \"%s\"", s)
 	e.Detail = detail
 	return e
 }
 
 // parseRecord reads "(1,two,)", in which nothing between commas is NULL.
-func parseRecord(t pgType, s string) (any, error) {
+func parseRecord(t Type, s string) (any, error) {
 	rest, ok := strings.CutPrefix(trimSpace(s), "(")
 	if !ok {
 		return nil, malformedRecord(s, "Missing left parenthesis.")
 	}
-	r := make(record, 0, len(t.fields))
+	r := make(record, 0, len(t.Fields))
 	for i := 0; ; i++ {
 		text, null, n, ok := recordField(rest)
 		if !ok {
 			return nil, malformedRecord(s, "Unexpected end of input.")
 		}
-		if i == len(t.fields) {
+		if i == len(t.Fields) {
 			return nil, malformedRecord(s, "Too many columns.")
 		}
 		var v any
 		if !null {
 			var err error
-			if v, err = t.fields[i].typ.parse(text); err != nil {
+			if v, err = t.Fields[i].Type.Parse(text); err != nil {
 				return nil, err
 			}
 		}
@@ -47,7 +47,7 @@ func parseRecord(t pgType, s string) (any, error) {
 		if rest != "" {
 			return nil, malformedRecord(s, "Junk after right parenthesis.")
 		}
-		if len(r) < len(t.fields) {
+		if len(r) < len(t.Fields) {
 			return nil, malformedRecord(s, "Too few columns.")
 		}
 		return r, nil
@@ -84,7 +84,7 @@ func recordField(s string) (text string, null bool, n int, ok bool) {
 	return "", false, 0, false
 }
 
-func formatRecord(t pgType, v any) string {
+func formatRecord(t Type, v any) string {
 	b := []byte{'('}
 	for i, field := range v.(record) {
 		if i > 0 {
@@ -93,7 +93,7 @@ func formatRecord(t pgType, v any) string {
 		if field == nil {
 			continue
 		}
-		s := t.fields[i].typ.text(field)
+		s := t.Fields[i].Type.Text(field)
 		if s == "" || strings.ContainsAny(s, "(),\"\\ \t\n\v\f\r") {
 			s = `"` + strings.NewReplacer(`"`, `""`, `\`, `\\`).Replace(s) + `"`
 		}
@@ -102,30 +102,30 @@ func formatRecord(t pgType, v any) string {
 	return string(append(b, ')'))
 }
 
-func compareRecords(t pgType, a, b any) (int, bool) {
-	if !t.comparable() {
+func compareRecords(t Type, a, b any) (int, bool) {
+	if !t.Comparable() {
 		return 0, false
 	}
 	left, right := a.(record), b.(record)
-	for i, f := range t.fields {
-		if n := compareNullsLast(f.typ, left[i], right[i]); n != 0 {
+	for i, f := range t.Fields {
+		if n := compareNullsLast(f.Type, left[i], right[i]); n != 0 {
 			return n, true
 		}
 	}
 	return 0, true
 }
 
-func recordJSON(t pgType, v any) []byte {
+func recordJSON(t Type, v any) []byte {
 	b := []byte{'{'}
 	for i, field := range v.(record) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendJSONString(b, t.fields[i].name), ':')
+		b = append(AppendString(b, t.Fields[i].Name), ':')
 		if field == nil {
 			b = append(b, "null"...)
 		} else {
-			b = append(b, t.fields[i].typ.json(field)...)
+			b = append(b, t.Fields[i].Type.JSON(field)...)
 		}
 	}
 	return append(b, '}')
@@ -133,19 +133,19 @@ func recordJSON(t pgType, v any) []byte {
 
 // recordFromJSON makes a composite of an object. Keys that are no fields count
 // for nothing.
-func (t pgType) recordFromJSON(raw json.RawMessage) (any, error) {
+func (t Type) recordFromJSON(raw json.RawMessage) (any, error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &object); err != nil {
 		return nil, badJSON(err.Error())
 	}
-	r := make(record, len(t.fields))
-	for i, f := range t.fields {
-		value, ok := object[f.name]
+	r := make(record, len(t.Fields))
+	for i, f := range t.Fields {
+		value, ok := object[f.Name]
 		if !ok {
 			continue
 		}
 		var err error
-		if r[i], err = f.typ.fromJSON(value); err != nil {
+		if r[i], err = f.Type.FromJSON(value); err != nil {
 			return nil, err
 		}
 	}

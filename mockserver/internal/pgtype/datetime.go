@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"cmp"
@@ -59,38 +59,38 @@ func dayOf(year, month, dayOfMonth int) day {
 var (
 	timestampOps = typeOps{
 		parse:   parseInstant,
-		text:    func(_ pgType, v any) string { return v.(instant).format(" ", "") },
+		text:    func(_ Type, v any) string { return v.(instant).format(" ", "") },
 		compare: compareOf[instant],
-		json:    func(_ pgType, v any) []byte { return appendJSONString(nil, v.(instant).format("T", "")) },
+		json:    func(_ Type, v any) []byte { return AppendString(nil, v.(instant).format("T", "")) },
 	}
 	timestamptzOps = typeOps{
 		parse:   parseInstant,
-		text:    func(_ pgType, v any) string { return v.(instant).format(" ", "+00") },
+		text:    func(_ Type, v any) string { return v.(instant).format(" ", "+00") },
 		compare: compareOf[instant],
-		json:    func(_ pgType, v any) []byte { return appendJSONString(nil, v.(instant).format("T", "+00:00")) },
+		json:    func(_ Type, v any) []byte { return AppendString(nil, v.(instant).format("T", "+00:00")) },
 	}
 	dateOps = typeOps{
 		parse:   parseDay,
-		text:    func(_ pgType, v any) string { return v.(day).format() },
+		text:    func(_ Type, v any) string { return v.(day).format() },
 		compare: compareOf[day],
 	}
 	timeOps = typeOps{
-		parse: func(t pgType, s string) (any, error) {
+		parse: func(t Type, s string) (any, error) {
 			c, err := parseClock(t, s)
 			return c.clock, err
 		},
-		text:    func(_ pgType, v any) string { return formatClock(int64(v.(clock))) },
+		text:    func(_ Type, v any) string { return formatClock(int64(v.(clock))) },
 		compare: compareOf[clock],
 	}
 	timetzOps = typeOps{
-		parse: func(t pgType, s string) (any, error) {
+		parse: func(t Type, s string) (any, error) {
 			c, err := parseClock(t, s)
 			return c, err
 		},
-		text: func(_ pgType, v any) string {
+		text: func(_ Type, v any) string {
 			return formatClock(int64(v.(zonedClock).clock)) + formatZone(v.(zonedClock).east)
 		},
-		compare: func(_ pgType, a, b any) (int, bool) {
+		compare: func(_ Type, a, b any) (int, bool) {
 			left, right := a.(zonedClock), b.(zonedClock)
 			if n := cmp.Compare(left.utc(), right.utc()); n != 0 {
 				return n, true
@@ -100,22 +100,22 @@ var (
 	}
 )
 
-func compareOf[T instant | day | clock](_ pgType, a, b any) (int, bool) {
+func compareOf[T instant | day | clock](_ Type, a, b any) (int, bool) {
 	return cmp.Compare(a.(T), b.(T)), true
 }
 
 func (c zonedClock) utc() int64 { return int64(c.clock) - int64(c.east)*microsPerSecond }
 
 // newInstant makes the datum of a time.
-func newInstant(t pgType, at time.Time) (instant, error) {
+func newInstant(t Type, at time.Time) (instant, error) {
 	at = at.UTC().Round(time.Microsecond)
 	if y := at.Year(); y < -4714 || y > 294277 { // before it overflows
-		return 0, errf(codeTimeRange, "timestamp out of range")
+		return 0, Errorf(CodeTimeRange, "timestamp out of range")
 	}
 	micros := (at.Unix()-epoch.Unix())*microsPerSecond + int64(at.Nanosecond()/1000)
 	i := instant(roundTo(micros, t.mod))
 	if i < firstInstant || i >= endInstant {
-		return 0, errf(codeTimeRange, "timestamp out of range")
+		return 0, Errorf(CodeTimeRange, "timestamp out of range")
 	}
 	return i, nil
 }
@@ -222,7 +222,7 @@ type timeParts struct {
 }
 
 // readTime takes a text apart and checks that there is such a date and time.
-func readTime(t pgType, s string) (p timeParts, err error) {
+func readTime(t Type, s string) (p timeParts, err error) {
 	m := timeText.FindStringSubmatch(trimSpace(s))
 	if m == nil {
 		return p, badTime(t, s)
@@ -236,9 +236,9 @@ func readTime(t pgType, s string) (p timeParts, err error) {
 	p.east = readZone(m[11])
 	switch {
 	case minute >= 60, second > 60, p.micros > microsPerDay, p.hasDate && !p.fixDate(m[12]):
-		return p, errf(codeTimeRange, "date/time field value out of range: \"%s\"", s)
+		return p, Errorf(CodeTimeRange, "date/time field value out of range: \"%s\"", s)
 	case p.east <= -16*3600, p.east >= 16*3600:
-		return p, errf("22009", "time zone displacement out of range: \"%s\"", s)
+		return p, Errorf("22009", "time zone displacement out of range: \"%s\"", s)
 	case !p.hasDate && m[12] != "":
 		return p, badTime(t, s)
 	}
@@ -278,8 +278,8 @@ func readZone(s string) int {
 	return east
 }
 
-func badTime(t pgType, s string) *Error {
-	return errf(codeBadTime, "invalid input syntax for type %s: \"%s\"", syntaxName(t), s)
+func badTime(t Type, s string) *Error {
+	return Errorf(CodeBadTime, "invalid input syntax for type %s: \"%s\"", syntaxName(t), s)
 }
 
 // infinities reads the special values that a date may be.
@@ -295,7 +295,7 @@ func infinities(s string) (int64, bool) {
 
 func isEpoch(s string) bool { return strings.EqualFold(trimSpace(s), "epoch") }
 
-func parseInstant(t pgType, s string) (any, error) {
+func parseInstant(t Type, s string) (any, error) {
 	if special, ok := infinities(s); ok {
 		return instant(special), nil
 	}
@@ -309,12 +309,12 @@ func parseInstant(t pgType, s string) (any, error) {
 	if !p.hasDate {
 		return nil, badTime(t, s)
 	}
-	tooFar := errf(codeTimeRange, "timestamp out of range: \"%s\"", s)
+	tooFar := Errorf(CodeTimeRange, "timestamp out of range: \"%s\"", s)
 	if p.year < -4714 || p.year > 294277 { // before it overflows
 		return nil, tooFar
 	}
 	i := instantOf(p.year, p.month, p.day, p.micros)
-	if t.base().typname == "timestamptz" {
+	if t.Base().typname == "timestamptz" {
 		i -= instant(p.east) * microsPerSecond
 	}
 	if i = instant(roundTo(int64(i), t.mod)); i < firstInstant || i >= endInstant {
@@ -323,7 +323,7 @@ func parseInstant(t pgType, s string) (any, error) {
 	return i, nil
 }
 
-func parseDay(t pgType, s string) (any, error) {
+func parseDay(t Type, s string) (any, error) {
 	if special, ok := infinities(s); ok {
 		return day(special), nil
 	}
@@ -339,13 +339,13 @@ func parseDay(t pgType, s string) (any, error) {
 	}
 	d := dayOf(p.year, p.month, p.day)
 	if d < firstDay || d >= endDay {
-		return nil, errf(codeTimeRange, "date out of range: \"%s\"", s)
+		return nil, Errorf(CodeTimeRange, "date out of range: \"%s\"", s)
 	}
 	return d, nil
 }
 
 // parseClock reads a time of day; a date before it is not looked at.
-func parseClock(t pgType, s string) (zonedClock, error) {
+func parseClock(t Type, s string) (zonedClock, error) {
 	p, err := readTime(t, s)
 	if err != nil {
 		return zonedClock{}, err

@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"slices"
@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// wildcards is a pattern of LIKE: what stands between the %, in order.
-type wildcards []segment
+// Pattern is a pattern of LIKE: what stands between the %, in order.
+type Pattern []segment
 
 // segment is a part of a pattern without %: runes, of which anyRune stands for
 // any one.
@@ -19,12 +19,12 @@ type segment struct {
 
 const (
 	anyRune  rune = -2 // _
-	noEscape rune = -3
+	NoEscape rune = -3
 )
 
-// newWildcards reads a LIKE pattern in which escape makes the next rune literal.
-func newWildcards(text string, escape rune) wildcards {
-	pattern, escaped := wildcards{{}}, false
+// NewPattern reads a LIKE pattern in which escape makes the next rune literal.
+func NewPattern(text string, escape rune) Pattern {
+	pattern, escaped := Pattern{{}}, false
 	for _, r := range text {
 		last := &pattern[len(pattern)-1]
 		switch {
@@ -47,10 +47,10 @@ func newWildcards(text string, escape rune) wildcards {
 	return pattern
 }
 
-// matches takes time that is linear in the text, for any number of %: clients
+// Matches takes time that is linear in the text, for any number of %: clients
 // make patterns up. A segment with _ takes the product of the lengths divided by
 // 64.
-func (pattern wildcards) matches(text string) bool {
+func (pattern Pattern) Matches(text string) bool {
 	first, last := pattern[0], pattern[len(pattern)-1]
 	n, ok := first.prefix(text)
 	if len(pattern) == 1 {

@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"cmp"
@@ -12,26 +12,26 @@ import (
 // The datum of a json is its text as given, of a jsonb its normalised text.
 
 var jsonOps = typeOps{
-	parse: func(_ pgType, s string) (any, error) {
+	parse: func(_ Type, s string) (any, error) {
 		return s, checkJSON(s)
 	},
 	text: sameText,
-	json: func(_ pgType, v any) []byte { return []byte(v.(string)) },
+	json: func(_ Type, v any) []byte { return []byte(v.(string)) },
 }
 
 var jsonbOps = typeOps{
-	parse: func(_ pgType, s string) (any, error) {
-		v, err := parseJSON(s)
-		return string(appendJSONB(nil, v)), err
+	parse: func(_ Type, s string) (any, error) {
+		v, err := ParseJSON(s)
+		return string(AppendJSONB(nil, v)), err
 	},
 	text: sameText,
-	compare: func(_ pgType, a, b any) (int, bool) {
+	compare: func(_ Type, a, b any) (int, bool) {
 		// A datum is JSON, so these cannot fail.
-		left, _ := parseJSON(a.(string))
-		right, _ := parseJSON(b.(string))
+		left, _ := ParseJSON(a.(string))
+		right, _ := ParseJSON(b.(string))
 		return cmp.Or(compareEmpty(left, right), compareJSON(left, right)), true
 	},
-	json: func(_ pgType, v any) []byte { return []byte(v.(string)) },
+	json: func(_ Type, v any) []byte { return []byte(v.(string)) },
 }
 
 // maxJSONDepth is how deep JSON may be nested: about as deep as PostgreSQL's stack
@@ -55,7 +55,7 @@ func checkDepth(s string) error {
 		case quoted:
 		case c == '[' || c == '{':
 			if depth++; depth > maxJSONDepth {
-				e := errf("54001", "stack depth limit exceeded")
+				e := Errorf("54001", "stack depth limit exceeded")
 				e.Hint = "Increase the configuration parameter \"max_stack_depth\" (currently 2048kB), after ensuring the platform's stack depth limit is adequate."
 				return e
 			}
@@ -105,19 +105,19 @@ func checkSurrogates(s string) error {
 	return nil
 }
 
-// jsonMember is a member of an object in jsonObject.
-type jsonMember struct {
-	key   string
-	value any
+// Member is a member of an object in Object.
+type Member struct {
+	Key   string
+	Value any
 }
 
-// jsonObject is a JSON object without duplicate keys, in the order in which
+// Object is a JSON object without duplicate keys, in the order in which
 // jsonb has them: shorter keys first, then by their bytes.
-type jsonObject []jsonMember
+type Object []Member
 
-// parseJSON reads JSON as jsonb does: it returns nil, a bool, a string, a
-// decimal, a []any or a jsonObject.
-func parseJSON(s string) (any, error) {
+// ParseJSON reads JSON as jsonb does: it returns nil, a bool, a string, a
+// decimal, a []any or a Object.
+func ParseJSON(s string) (any, error) {
 	if err := checkJSON(s); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (dec *jsonReader) number(text string) (any, error) {
 		return nil, err
 	}
 	if dec.spare -= max(d.length()-len(text), 0); dec.spare < 0 {
-		return nil, errf("54000", "the numbers of a jsonb value are more than %d bytes longer in full", maxExpanded)
+		return nil, Errorf("54000", "the numbers of a jsonb value are more than %d bytes longer in full", maxExpanded)
 	}
 	return d, nil
 }
@@ -169,7 +169,7 @@ func checkJSONString(s string) error {
 	if strings.IndexByte(s, 0) < 0 {
 		return nil
 	}
-	e := errf("22P05", "unsupported Unicode escape sequence")
+	e := Errorf("22P05", "unsupported Unicode escape sequence")
 	e.Detail = `\u0000 cannot be converted to text.`
 	return e
 }
@@ -198,29 +198,29 @@ func (dec *jsonReader) object() (any, error) {
 			return nil, err
 		}
 	}
-	o := make(jsonObject, 0, len(members))
+	o := make(Object, 0, len(members))
 	for key, value := range members {
-		o = append(o, jsonMember{key, value})
+		o = append(o, Member{key, value})
 	}
-	o.sort()
+	o.Sort()
 	_, err := dec.Token()
 	return o, err
 }
 
-func (o jsonObject) sort() {
-	slices.SortFunc(o, func(a, b jsonMember) int {
-		return cmp.Or(cmp.Compare(len(a.key), len(b.key)), strings.Compare(a.key, b.key))
+func (o Object) Sort() {
+	slices.SortFunc(o, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(len(a.Key), len(b.Key)), strings.Compare(a.Key, b.Key))
 	})
 }
 
-// appendJSONB writes a value as jsonb_out does.
-func appendJSONB(b []byte, v any) []byte {
+// AppendJSONB writes a value as jsonb_out does.
+func AppendJSONB(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case bool:
 		return strconv.AppendBool(b, v)
 	case string:
-		return appendJSONString(b, v)
-	case decimal:
+		return AppendString(b, v)
+	case Decimal:
 		return append(b, v.String()...)
 	case []any:
 		b = append(b, '[')
@@ -228,17 +228,17 @@ func appendJSONB(b []byte, v any) []byte {
 			if i > 0 {
 				b = append(b, ", "...)
 			}
-			b = appendJSONB(b, e)
+			b = AppendJSONB(b, e)
 		}
 		return append(b, ']')
-	case jsonObject:
+	case Object:
 		b = append(b, '{')
 		for i, m := range v {
 			if i > 0 {
 				b = append(b, ", "...)
 			}
-			b = append(appendJSONString(b, m.key), ": "...)
-			b = appendJSONB(b, m.value)
+			b = append(AppendString(b, m.Key), ": "...)
+			b = AppendJSONB(b, m.Value)
 		}
 		return append(b, '}')
 	}
@@ -268,11 +268,11 @@ func compareJSON(a, b any) int {
 	}
 	switch a := a.(type) {
 	case bool:
-		return compareBools(a, b.(bool))
+		return CompareBools(a, b.(bool))
 	case string:
 		return strings.Compare(a, b.(string))
-	case decimal:
-		return a.compare(b.(decimal))
+	case Decimal:
+		return a.compare(b.(Decimal))
 	case []any:
 		other := b.([]any)
 		n := cmp.Compare(len(a), len(other))
@@ -280,11 +280,11 @@ func compareJSON(a, b any) int {
 			n = compareJSON(a[i], other[i])
 		}
 		return n
-	case jsonObject:
-		other := b.(jsonObject)
+	case Object:
+		other := b.(Object)
 		n := cmp.Compare(len(a), len(other))
 		for i := 0; n == 0 && i < len(a); i++ {
-			n = cmp.Or(strings.Compare(a[i].key, other[i].key), compareJSON(a[i].value, other[i].value))
+			n = cmp.Or(strings.Compare(a[i].Key, other[i].Key), compareJSON(a[i].Value, other[i].Value))
 		}
 		return n
 	}
@@ -295,21 +295,21 @@ func jsonRank(v any) int {
 	switch v.(type) {
 	case string:
 		return 1
-	case decimal:
+	case Decimal:
 		return 2
 	case bool:
 		return 3
 	case []any:
 		return 4
-	case jsonObject:
+	case Object:
 		return 5
 	}
 	return 0
 }
 
-// appendJSONString writes a string as PostgreSQL does, which escapes no more
+// AppendString writes a string as PostgreSQL does, which escapes no more
 // than it must.
-func appendJSONString(b []byte, s string) []byte {
+func AppendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	plain := 0 // from here on nothing is escaped
 	for i := range len(s) {

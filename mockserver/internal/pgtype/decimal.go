@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"cmp"
@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// decimal is the datum of a numeric: exact, with its scale kept. It is
+// Decimal is the datum of a numeric: exact, with its scale kept. It is
 // ±digits / 10^scale unless special says otherwise. The digits are decimal ones
 // without leading zeros, empty for zero. A negative scale stands for zeros that
 // are not stored, so that a number takes as much memory as its text had bytes.
-type decimal struct {
+type Decimal struct {
 	special  decimalSpecial
 	negative bool
 	digits   string
@@ -34,10 +34,10 @@ const (
 )
 
 var numericOps = typeOps{
-	parse: func(t pgType, s string) (any, error) {
+	parse: func(t Type, s string) (any, error) {
 		d, err := parseDecimal(trimSpace(s))
 		if err != nil {
-			if err.Code == codeBadText {
+			if err.Code == CodeBadText {
 				return nil, badSyntax(t, s)
 			}
 			return nil, err
@@ -47,27 +47,27 @@ var numericOps = typeOps{
 		}
 		return d, nil
 	},
-	text:    func(_ pgType, v any) string { return v.(decimal).String() },
-	compare: func(_ pgType, a, b any) (int, bool) { return a.(decimal).compare(b.(decimal)), true },
-	json:    func(_ pgType, v any) []byte { return jsonNumber(v.(decimal).String()) },
+	text:    func(_ Type, v any) string { return v.(Decimal).String() },
+	compare: func(_ Type, a, b any) (int, bool) { return a.(Decimal).compare(b.(Decimal)), true },
+	json:    func(_ Type, v any) []byte { return jsonNumber(v.(Decimal).String()) },
 }
 
 // parseDecimal reads what numeric_in reads.
-func parseDecimal(s string) (decimal, *Error) {
+func parseDecimal(s string) (Decimal, *Error) {
 	unsigned := strings.TrimLeft(s, "+-")
 	negative := strings.HasPrefix(s, "-")
 	if len(s)-len(unsigned) > 1 {
-		return decimal{}, errf(codeBadText, "two signs")
+		return Decimal{}, Errorf(CodeBadText, "two signs")
 	}
 	switch strings.ToLower(unsigned) {
 	case "inf", "infinity":
 		if negative {
-			return decimal{special: negativeInfinity}, nil
+			return Decimal{special: negativeInfinity}, nil
 		}
-		return decimal{special: positiveInfinity}, nil
+		return Decimal{special: positiveInfinity}, nil
 	case "nan":
 		if unsigned == s {
-			return decimal{special: notANumber}, nil
+			return Decimal{special: notANumber}, nil
 		}
 	}
 	mantissa, exponent, hasExponent := strings.Cut(strings.ToLower(unsigned), "e")
@@ -75,28 +75,28 @@ func parseDecimal(s string) (decimal, *Error) {
 	if hasExponent {
 		var err error
 		if exp, err = strconv.Atoi(exponent); err != nil && !isDigits(strings.TrimLeft(exponent, "+-")) {
-			return decimal{}, errf(codeBadText, "bad exponent")
+			return Decimal{}, Errorf(CodeBadText, "bad exponent")
 		}
 	}
 	whole, fraction, _ := strings.Cut(mantissa, ".")
 	if !isDigits(whole + fraction) {
-		return decimal{}, errf(codeBadText, "no digits")
+		return Decimal{}, Errorf(CodeBadText, "no digits")
 	}
 	return newDecimal(negative, whole, fraction, exp)
 }
 
 // newDecimal makes whole.fraction * 10^exp, within numeric's limits.
-func newDecimal(negative bool, whole, fraction string, exp int) (decimal, *Error) {
+func newDecimal(negative bool, whole, fraction string, exp int) (Decimal, *Error) {
 	digits := strings.TrimLeft(whole+fraction, "0")
 	scale := len(fraction) - exp
 	zero := digits == ""
 	if exp > 1<<30 || exp < -1<<30 || !zero && len(digits)-scale > maxIntegerDigits || scale > maxFractionDigits {
-		return decimal{}, errf(codeOutOfRange, "value overflows numeric format")
+		return Decimal{}, Errorf(CodeOutOfRange, "value overflows numeric format")
 	}
 	if zero {
-		return decimal{scale: max(scale, 0)}, nil
+		return Decimal{scale: max(scale, 0)}, nil
 	}
-	return decimal{negative: negative, digits: digits, scale: scale}, nil
+	return Decimal{negative: negative, digits: digits, scale: scale}, nil
 }
 
 func isDigits(s string) bool {
@@ -109,7 +109,7 @@ func isDigits(s string) bool {
 }
 
 // String returns the number in full, never with an exponent.
-func (d decimal) String() string {
+func (d Decimal) String() string {
 	switch d.special {
 	case negativeInfinity:
 		return "-Infinity"
@@ -146,7 +146,7 @@ func appendZeros(b []byte, n int) []byte {
 }
 
 // length returns the length of the text of a finite number.
-func (d decimal) length() int {
+func (d Decimal) length() int {
 	n := max(d.magnitude(), 1)
 	if d.scale > 0 {
 		n += 1 + d.scale
@@ -159,9 +159,9 @@ func (d decimal) length() int {
 
 // magnitude returns how many digits stand before the point: less than one for a
 // number below 0.1.
-func (d decimal) magnitude() int { return len(d.digits) - d.scale }
+func (d Decimal) magnitude() int { return len(d.digits) - d.scale }
 
-func (d decimal) compare(other decimal) int {
+func (d Decimal) compare(other Decimal) int {
 	if d.special != finite || other.special != finite {
 		return cmp.Compare(d.special, other.special)
 	}
@@ -174,7 +174,7 @@ func (d decimal) compare(other decimal) int {
 	return d.compareAbs(other)
 }
 
-func (d decimal) sign() int {
+func (d Decimal) sign() int {
 	switch {
 	case d.digits == "":
 		return 0
@@ -185,7 +185,7 @@ func (d decimal) sign() int {
 }
 
 // compareAbs compares numbers of one sign, without it.
-func (d decimal) compareAbs(other decimal) int {
+func (d Decimal) compareAbs(other Decimal) int {
 	if n := cmp.Compare(d.magnitude(), other.magnitude()); n != 0 && d.digits != "" {
 		return n
 	}
@@ -194,7 +194,7 @@ func (d decimal) compareAbs(other decimal) int {
 
 // round returns the number rounded to a scale, halves away from zero. The
 // scale may be negative, as that of numeric(3,-2) is.
-func (d decimal) round(scale int) decimal {
+func (d Decimal) round(scale int) Decimal {
 	switch cut := d.scale - scale; {
 	case d.digits == "":
 	case cut <= 0:
@@ -231,8 +231,8 @@ func increment(digits string) string {
 }
 
 // fit rounds the number to numeric(precision,scale).
-func (d decimal) fit(precision, scale int) (any, error) {
-	e := errf(codeOutOfRange, "numeric field overflow")
+func (d Decimal) fit(precision, scale int) (any, error) {
+	e := Errorf(CodeOutOfRange, "numeric field overflow")
 	if d.special == notANumber {
 		return d, nil
 	}

@@ -1,4 +1,4 @@
-package mockserver
+package pgtype
 
 import (
 	"bufio"
@@ -30,9 +30,9 @@ func testColumn(typ string) Column {
 	return c
 }
 
-func mustType(t testing.TB, typ string) pgType {
+func mustType(t testing.TB, typ string) Type {
 	t.Helper()
-	parsed, err := parseType(testColumn(typ))
+	parsed, err := ParseType(testColumn(typ))
 	require.NoError(t, err)
 	return parsed
 }
@@ -62,7 +62,7 @@ func recordedValues(t testing.TB) []recordedValue {
 func TestValuesAreThoseOfPostgreSQL(t *testing.T) {
 	for _, v := range recordedValues(t) {
 		typ := mustType(t, v.Type)
-		datum, err := typ.parse(v.Input)
+		datum, err := typ.Parse(v.Input)
 		if v.Code != "" {
 			var refused *Error
 			if !errors.As(err, &refused) {
@@ -81,10 +81,10 @@ func TestValuesAreThoseOfPostgreSQL(t *testing.T) {
 			t.Errorf("%s\n  refused: %v", v.Line, err)
 			continue
 		}
-		if got := typ.text(datum); got != v.Text {
+		if got := typ.Text(datum); got != v.Text {
 			t.Errorf("%s\n  got text %q", v.Line, got)
 		}
-		if got := string(typ.json(datum)); got != v.JSON {
+		if got := string(typ.JSON(datum)); got != v.JSON {
 			t.Errorf("%s\n  got json %s", v.Line, got)
 		}
 	}
@@ -92,26 +92,26 @@ func TestValuesAreThoseOfPostgreSQL(t *testing.T) {
 
 // requireRoundTrip wants the output text of a datum to be read back as the
 // same datum, and so does its Go value.
-func requireRoundTrip(t testing.TB, typ pgType, v any) {
+func requireRoundTrip(t testing.TB, typ Type, v any) {
 	t.Helper()
-	text := typ.text(v)
-	again, err := typ.parse(text)
-	require.NoError(t, err, "%s %q", typ.name(), text)
-	require.Equal(t, text, typ.text(again))
+	text := typ.Text(v)
+	again, err := typ.Parse(text)
+	require.NoError(t, err, "%s %q", typ.Name(), text)
+	require.Equal(t, text, typ.Text(again))
 	require.IsType(t, v, again)
-	if n, ok := typ.compare(v, again); ok {
-		require.Zero(t, n, "%s %q", typ.name(), text)
+	if n, ok := typ.Compare(v, again); ok {
+		require.Zero(t, n, "%s %q", typ.Name(), text)
 	}
-	fromGo, err := typ.datum(typ.goValue(v))
-	require.NoError(t, err, "%s %q", typ.name(), text)
-	require.Equal(t, text, typ.text(fromGo), "from the Go value %#v", typ.goValue(v))
-	require.True(t, json.Valid(typ.json(v)), "%s", typ.json(v))
+	fromGo, err := typ.Datum(typ.GoValue(v))
+	require.NoError(t, err, "%s %q", typ.Name(), text)
+	require.Equal(t, text, typ.Text(fromGo), "from the Go value %#v", typ.GoValue(v))
+	require.True(t, json.Valid(typ.JSON(v)), "%s", typ.JSON(v))
 }
 
 func TestValuesRoundTrip(t *testing.T) {
 	for _, v := range recordedValues(t) {
 		typ := mustType(t, v.Type)
-		if datum, err := typ.parse(v.Input); err == nil {
+		if datum, err := typ.Parse(v.Input); err == nil {
 			requireRoundTrip(t, typ, datum)
 		}
 	}
@@ -134,13 +134,13 @@ func FuzzValue(f *testing.F) {
 	f.Add("\x00")
 	f.Add("\xff")
 	f.Add(`"\ud800\u0041"`)
-	var types []pgType
+	var types []Type
 	for _, name := range fuzzedTypes {
 		types = append(types, mustType(f, name))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, typ := range types {
-			v, err := typ.parse(text)
+			v, err := typ.Parse(text)
 			if err != nil {
 				var refused *Error
 				require.ErrorAs(t, err, &refused)
@@ -148,7 +148,7 @@ func FuzzValue(f *testing.F) {
 			}
 			requireRoundTrip(t, typ, v)
 		}
-		_, err := mustType(t, "pair[]").fromJSON(json.RawMessage(text)) // must not panic
+		_, err := mustType(t, "pair[]").FromJSON(json.RawMessage(text)) // must not panic
 		_ = err
 	})
 }
@@ -162,28 +162,28 @@ func TestColumnTypes(t *testing.T) {
 		"int4[][3]": "_int4", "varchar(5)[]": "_varchar", "pg_catalog.int8": "int8", "public.citext": "citext", `public."Odd Type"`: "Odd Type",
 		"vector(3)": "vector", "regclass": "regclass", "tstzrange": "tstzrange",
 	} {
-		typ, err := parseType(Column{Type: spelled})
+		typ, err := ParseType(Column{Type: spelled})
 		require.NoError(t, err, spelled)
-		require.Equal(t, want, typ.name(), spelled)
+		require.Equal(t, want, typ.Name(), spelled)
 	}
 	for spelled, want := range map[string]string{
 		"": "no name", "[]": "no name", "varchar(0)": "bad modifier", "varchar(x)": "bad modifier", "numeric(1001)": "bad modifier",
 		"numeric(5,2000)": "bad modifier", "timestamptz(7)": "bad modifier", "int8(5)": "bad modifier", "varchar(1,2)": "bad modifier", "numeric((1)": "cannot be read",
 	} {
-		_, err := parseType(Column{Type: spelled})
+		_, err := ParseType(Column{Type: spelled})
 		require.ErrorContains(t, err, want, spelled)
 	}
-	mood, err := parseType(Column{Type: "public.mood[]", Enum: []string{"sad", "ok"}})
+	mood, err := ParseType(Column{Type: "public.mood[]", Enum: []string{"sad", "ok"}})
 	require.NoError(t, err)
-	item, ok := mood.elem()
+	item, ok := mood.Elem()
 	require.True(t, ok)
-	require.Equal(t, "_mood", mood.name())
-	require.Equal(t, "mood", item.name())
+	require.Equal(t, "_mood", mood.Name())
+	require.Equal(t, "mood", item.Name())
 	posint := mustType(t, "posint")
-	base := posint.base()
-	require.Equal(t, "posint", posint.name())
-	require.Equal(t, "int4", base.name())
-	_, ok = posint.elem()
+	base := posint.Base()
+	require.Equal(t, "posint", posint.Name())
+	require.Equal(t, "int4", base.Name())
+	_, ok = posint.Elem()
 	require.False(t, ok)
 }
 
@@ -209,16 +209,16 @@ func TestOrderOfValues(t *testing.T) {
 		"numeric(9,1)": {"9.94", "9.95"},
 	} {
 		parsed := mustType(t, typ)
-		require.True(t, parsed.comparable(), typ)
+		require.True(t, parsed.Comparable(), typ)
 		var datums []any
 		for _, s := range ordered {
-			v, err := parsed.parse(s)
+			v, err := parsed.Parse(s)
 			require.NoError(t, err)
 			datums = append(datums, v)
 		}
 		for i, a := range datums {
 			for j, b := range datums {
-				n, ok := parsed.compare(a, b)
+				n, ok := parsed.Compare(a, b)
 				require.True(t, ok)
 				require.Equal(t, cmp.Compare(i, j), n, "%s: %s and %s", typ, ordered[i], ordered[j])
 			}
@@ -226,15 +226,15 @@ func TestOrderOfValues(t *testing.T) {
 	}
 	for _, equal := range [][3]string{{"jsonb", "1", "1.0"}, {"numeric", "1", "1.000"}, {"char(5)", "a", "a  "}, {"float8", "0", "-0"}} {
 		typ := mustType(t, equal[0])
-		a, _ := typ.parse(equal[1])
-		b, _ := typ.parse(equal[2])
-		n, _ := typ.compare(a, b)
+		a, _ := typ.Parse(equal[1])
+		b, _ := typ.Parse(equal[2])
+		n, _ := typ.Compare(a, b)
 		require.Zero(t, n, "%v", equal)
 	}
 	for _, unordered := range []string{"json", "point", "xml", "json[]"} {
 		typ := mustType(t, unordered)
-		require.False(t, typ.comparable(), unordered)
-		_, ok := typ.compare(array{}, array{})
+		require.False(t, typ.Comparable(), unordered)
+		_, ok := typ.Compare(Array{}, Array{})
 		require.False(t, ok, unordered)
 	}
 }
@@ -268,21 +268,21 @@ func TestGoValues(t *testing.T) {
 		{"text", at, "2024-02-29 10:34:56.789012+00"}, {"jsonb", at, `"2024-02-29T12:34:56.789012345+02:00"`}, {"timestamptz", time.Time{}, "0001-01-01 00:00:00+00"},
 		{"interval", 90 * time.Minute, "01:30:00"}, {"interval", -1500 * time.Millisecond, "-00:00:01.5"}, {"int8", time.Second, "1000000000"},
 		{"jsonb", map[string]any{"b": 1, "a": nil}, `{"a": null, "b": 1}`}, {"json", json.RawMessage(`{"b": 1}`), `{"b": 1}`}, {"jsonb", json.RawMessage("null"), "null"}, {"jsonb", `"text"`, `"text"`},
-		{"jsonb", []int{1, 2}, "[1, 2]"}, {"jsonb", struct{ A int }{1}, `{"A": 1}`}, {"jsonb", Row{"a": 1}, `{"a": 1}`}, {"int8", json.RawMessage("7"), "7"}, {"int8", json.RawMessage(`"7"`), "7"}, {"int8", json.RawMessage("null"), "NULL"},
+		{"jsonb", []int{1, 2}, "[1, 2]"}, {"jsonb", struct{ A int }{1}, `{"A": 1}`}, {"jsonb", map[string]any{"a": 1}, `{"a": 1}`}, {"int8", json.RawMessage("7"), "7"}, {"int8", json.RawMessage(`"7"`), "7"}, {"int8", json.RawMessage("null"), "NULL"},
 		{"int4[]", []int{1, 2}, "{1,2}"}, {"int4[]", []*int{&seven, nil}, "{7,NULL}"}, {"int4[]", [][]int{{1}, {2}}, "{{1},{2}}"}, {"int4[]", []int(nil), "NULL"}, {"int4[]", [2]int{1, 2}, "{1,2}"}, {"int4[]", [][]int{{}, {}}, "{}"},
 		{"text[]", []any{"a,b", nil, "NULL"}, `{"a,b",NULL,"NULL"}`}, {"bytea[]", [][]byte{{1}}, `{"\\x01"}`}, {"jsonb[]", []any{json.RawMessage("[1]"), json.RawMessage("null")}, `{[1],"null"}`}, {"uuid[]", []string{"6F1E3C56-4F0A-4A43-9A0D-6F6C3B1F2D11"}, "{6f1e3c56-4f0a-4a43-9a0d-6f6c3b1f2d11}"},
-		{"pair", map[string]any{"a": 1, "b": "x"}, "(1,x)"}, {"pair", Row{"a": 1}, "(1,)"}, {"pair", "(1,x)", "(1,x)"},
+		{"pair", map[string]any{"a": 1, "b": "x"}, "(1,x)"}, {"pair", map[string]any{"a": 1}, "(1,)"}, {"pair", "(1,x)", "(1,x)"},
 		{"int4[]", json.RawMessage("[[1],[null]]"), "{{1},{NULL}}"}, {"pair[]", json.RawMessage(`[{"a":1,"b":"x","c":true},null]`), `{"(1,x)",NULL}`}, {"text", json.RawMessage(`{"a": 1}`), `{"a": 1}`},
 	} {
 		typ := mustType(t, c.typ)
-		v, err := typ.datum(c.in)
+		v, err := typ.Datum(c.in)
 		require.NoError(t, err, "%s %v", c.typ, c.in)
 		if c.want == "NULL" {
 			require.Nil(t, v, "%s %v", c.typ, c.in)
 			continue
 		}
 		require.NotNil(t, v, "%s %v", c.typ, c.in)
-		require.Equal(t, c.want, typ.text(v), "%s %v", c.typ, c.in)
+		require.Equal(t, c.want, typ.Text(v), "%s %v", c.typ, c.in)
 	}
 	for _, c := range []struct {
 		typ, want string
@@ -293,7 +293,7 @@ func TestGoValues(t *testing.T) {
 		{"int4[]", "malformed JSON array", json.RawMessage("[[1],2]")}, {"timestamptz", "out of range", time.Date(300000, 1, 1, 0, 0, 0, 0, time.UTC)},
 		{"jsonb", "year outside of range", time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)}, {"int4[]", "exceeds the maximum", json.RawMessage("[[[[[[[1]]]]]]]")}, {"text", "low surrogate", json.RawMessage(`"\ud800"`)},
 	} {
-		_, err := mustType(t, c.typ).datum(c.in)
+		_, err := mustType(t, c.typ).Datum(c.in)
 		require.ErrorContains(t, err, c.want, "%s %v", c.typ, c.in)
 	}
 }
