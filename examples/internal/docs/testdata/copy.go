@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/gapless-go/gapless/cache"
+	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/realtime"
+)
+
+type Order struct {
+	ID int64 `json:"id"`
+}
+
+// String is called when the block prints a row that it was given.
+func (o Order) String() string {
+	seen[o.ID] = true
+	return fmt.Sprint(o.ID)
+}
+
+var seen = map[int64]bool{}
+
+func follow(ctx context.Context, client *realtime.Client) error {
+	// BLOCK
+	return nil
+}
+
+func main() {
+	server, err := mockserver.New(mockserver.Demo())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	client, err := realtime.New(realtime.Options{URL: server.URL(), Key: server.AnonKey()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	go func() {
+		time.Sleep(5 * time.Second) // the table has settled
+		if err := server.Insert("orders", mockserver.Row{"id": 1000, "customer_id": 1, "total": "1"}); err != nil {
+			log.Fatal(err)
+		}
+	}()
+	if err := follow(ctx, client); !errors.Is(err, context.DeadlineExceeded) {
+		log.Fatal(err)
+	}
+	if !seen[1] || !seen[1000] {
+		log.Fatal("a row was not shown: ", seen)
+	}
+}
