@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // authAPI is the part of the Auth API (GoTrue) that a client of Realtime
@@ -32,7 +32,7 @@ type account struct {
 	created  time.Time
 }
 
-func newAuthAPI(s *Server, cfg Config, db backend.Database) (*authAPI, error) {
+func newAuthAPI(s *Server, cfg Config, db project.Database) (*authAPI, error) {
 	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, store: &memoryAuth{sessions: newSessionStore()}, routes: http.NewServeMux()}
 	if db != nil {
 		a.store = backendAuth{db}
@@ -183,7 +183,7 @@ func (a *authAPI) refresh(w http.ResponseWriter, r *http.Request, req tokenReque
 // failed answers where the users cannot be asked for, or with a value that the
 // database does not take, such as a text with a NUL.
 func (a *authAPI) failed(w http.ResponseWriter, err error) {
-	var refused *backend.Error
+	var refused *project.Error
 	if errors.As(err, &refused) && strings.HasPrefix(refused.Code, "22") {
 		writeAuthError(w, http.StatusBadRequest, "validation_failed", refused.Message)
 		return

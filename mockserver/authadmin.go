@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // accounts are the users that there are. It is safe for concurrent use.
@@ -91,7 +91,7 @@ func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = a.store.create(r.Context(), u)
 	}
-	var broken *backend.Error
+	var broken *project.Error
 	switch {
 	case errors.As(err, &broken):
 		a.failed(w, err)

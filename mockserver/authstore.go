@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // authStore holds the users and their sessions. Users are passed around as they
@@ -117,13 +117,13 @@ func (m *memoryAuth) end(_ context.Context, u *account, session, scope string) e
 }
 
 // backendAuth is the authStore of a backend's database.
-type backendAuth struct{ db backend.Database }
+type backendAuth struct{ db project.Database }
 
 func (b backendAuth) create(ctx context.Context, u *account) error {
-	user := backend.User{ID: u.ID, Email: u.Email, Phone: u.Phone, Role: u.Role,
+	user := project.User{ID: u.ID, Email: u.Email, Phone: u.Phone, Role: u.Role,
 		AppMetadata: mustJSON(u.appMetadata()), UserMetadata: mustJSON(u.userMetadata())}
 	err := b.db.CreateUser(ctx, user, u.Password)
-	if errors.Is(err, backend.ErrTaken) {
+	if errors.Is(err, project.ErrTaken) {
 		return errTaken
 	}
 	return err
@@ -146,7 +146,7 @@ func (b backendAuth) signIn(ctx context.Context, email, phone, password string) 
 func (b backendAuth) refresh(ctx context.Context, token string) (*account, sessionGrant, error) {
 	u, session, err := b.db.Refresh(ctx, token)
 	switch {
-	case errors.Is(err, backend.ErrTokenUsed):
+	case errors.Is(err, project.ErrTokenUsed):
 		err = errTokenUsed
 	case err == nil && u == nil:
 		err = errTokenUnknown
@@ -164,7 +164,7 @@ func (b backendAuth) end(ctx context.Context, u *account, session, scope string)
 
 // accountOf returns a user of the backend's database as one of ours; nil of
 // none.
-func accountOf(u *backend.User) *account {
+func accountOf(u *project.User) *account {
 	if u == nil {
 		return nil
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // databasePatience is how long a question to the backend's database may take,
@@ -15,7 +15,7 @@ const databasePatience = 15 * time.Second
 
 // use has the server work on another database than its own, if there is one:
 // it reads that one's log as soon as it returns.
-func (rt *realtime) use(db backend.Database) error {
+func (rt *realtime) use(db project.Database) error {
 	if rt.backend = db; db == nil {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (rt *realtime) relayMessages(ready chan<- error) {
 		err := rt.backend.Messages(rt.ctx, func() {
 			pause = messageRetryMin
 			tell(ready, nil)
-		}, func(m backend.Message) { rt.relayStored(storedOf(m)) })
+		}, func(m project.Message) { rt.relayStored(storedOf(m)) })
 		tell(ready, err)
 		rt.log.Warn("messages of the database are not relayed", "error", err)
 		if !rt.pause(rt.ctx, pause) {
@@ -60,7 +60,7 @@ func tell(ready chan<- error, err error) {
 	}
 }
 
-func storedOf(m backend.Message) storedMessage {
+func storedOf(m project.Message) storedMessage {
 	return storedMessage{id: m.ID, topic: m.Topic, event: m.Event, private: m.Private, binary: m.Binary, payload: m.Payload}
 }
 
@@ -84,8 +84,8 @@ func (rt *realtime) storedSince(topic string, since time.Time, limit int) (found
 func (rt *realtime) backendPermits(topic, extension string, write bool, claims Claims) (bool, error) {
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
-	may, err := rt.backend.Permits(ctx, backend.Caller{Role: roleOf(claims), Claims: claims},
-		backend.Access{Topic: topic, Extension: extension, Write: write})
+	may, err := rt.backend.Permits(ctx, project.Caller{Role: roleOf(claims), Claims: claims},
+		project.Access{Topic: topic, Extension: extension, Write: write})
 	if err != nil {
 		rt.log.Warn("the policies on realtime.messages cannot be asked", "topic", topic, "error", err)
 	}
@@ -93,17 +93,17 @@ func (rt *realtime) backendPermits(topic, extension string, write bool, claims C
 }
 
 // bindBackend is bind with the backend's database. The error is PostgreSQL's, an
-// *Error, or backend.ErrUnavailable.
+// *Error, or project.ErrUnavailable.
 func (ch *channel) bindBackend(order int, p bindingParams) (subs []*subscription, err error) {
 	rt := ch.conn.rt
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
-	b := backend.Binding{Event: p.event, Schema: p.schema, Table: p.table, Columns: p.columns}
+	b := project.Binding{Event: p.event, Schema: p.schema, Table: p.table, Columns: p.columns}
 	for _, f := range p.filters {
-		b.Filters = append(b.Filters, backend.Filter{Column: f.column, Op: f.op, Value: f.value, Negate: f.negate})
+		b.Filters = append(b.Filters, project.Filter{Column: f.column, Op: f.op, Value: f.value, Negate: f.negate})
 	}
-	bound, err := rt.backend.Subscribe(ctx, backend.Caller{Role: roleOf(ch.who.claims), Claims: ch.who.claims}, b)
-	if errors.Is(err, backend.ErrUnavailable) {
+	bound, err := rt.backend.Subscribe(ctx, project.Caller{Role: roleOf(ch.who.claims), Claims: ch.who.claims}, b)
+	if errors.Is(err, project.ErrUnavailable) {
 		return nil, err
 	}
 	if err != nil {
@@ -122,7 +122,7 @@ func (rt *realtime) forget(subs []*subscription) {
 	if rt.backend == nil || len(subs) == 0 {
 		return
 	}
-	bound := make([]*backend.Subscription, len(subs))
+	bound := make([]*project.Subscription, len(subs))
 	for i, s := range subs {
 		bound[i] = s.bound
 	}
@@ -131,7 +131,7 @@ func (rt *realtime) forget(subs []*subscription) {
 
 // backendError returns the error of a backend as PostgreSQL's.
 func backendError(err error) *pgtype.Error {
-	var pg *backend.Error
+	var pg *project.Error
 	if errors.As(err, &pg) {
 		return &pgtype.Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}
 	}
@@ -194,7 +194,7 @@ type backendLog struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	opened chan struct{} // closed when log or err is set
-	log    backend.Log
+	log    project.Log
 	err    error
 }
 
@@ -268,16 +268,16 @@ func (l *backendLog) next(int) (taken int, all []found, err error) {
 	return len(changes), all, err
 }
 
-func (l *backendLog) subscribers(table uint32) []*backend.Subscription {
+func (l *backendLog) subscribers(table uint32) []*project.Subscription {
 	subs := l.rt.subscribed(table)
-	bound := make([]*backend.Subscription, len(subs))
+	bound := make([]*project.Subscription, len(subs))
 	for i, s := range subs {
 		bound[i] = s.bound
 	}
 	return bound
 }
 
-func deliveriesOf(c backend.Change) (deliveries []delivery) {
+func deliveriesOf(c project.Change) (deliveries []delivery) {
 	for _, d := range c.Deliveries {
 		own := delivery{data: d.Data, subs: make([]*subscription, len(d.Subs))}
 		for i, s := range d.Subs {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/internal/redact"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // The inspector over a backend's database. It sees what service_role sees.
@@ -51,11 +51,11 @@ const tablesQuery = `select coalesce(json_agg(t order by t.schema <> 'public', t
 	) t`
 
 // asService runs f in a transaction that only reads.
-func (i *inspector) asService(ctx context.Context, f func(context.Context, backend.Tx) error) error {
+func (i *inspector) asService(ctx context.Context, f func(context.Context, project.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, databasePatience)
 	defer cancel()
-	who := backend.Request{Caller: backend.Caller{Role: "service_role", Claims: Claims{"role": "service_role"}}, ReadOnly: true}
-	return i.s.realtime.backend.As(ctx, who, func(tx backend.Tx) error { return f(ctx, tx) })
+	who := project.Request{Caller: project.Caller{Role: "service_role", Claims: Claims{"role": "service_role"}}, ReadOnly: true}
+	return i.s.realtime.backend.As(ctx, who, func(tx project.Tx) error { return f(ctx, tx) })
 }
 
 // sqlTables returns what is known of the database, and looks at it if that is
@@ -66,7 +66,7 @@ func (i *inspector) sqlTables(ctx context.Context) sqlTables {
 	if time.Since(i.seen.at) < sqlLook {
 		return i.seen
 	}
-	err := i.asService(ctx, func(ctx context.Context, tx backend.Tx) error {
+	err := i.asService(ctx, func(ctx context.Context, tx project.Tx) error {
 		rows, _, err := tx.Query(ctx, tablesQuery)
 		if err != nil {
 			return err
@@ -94,7 +94,7 @@ func (i *inspector) sqlRows(ctx context.Context, name string, offset int) (answe
 		answer.Columns = append(answer.Columns, c.Name)
 	}
 	from := quoteName(t.Schema, t.Name)
-	err = i.asService(ctx, func(ctx context.Context, tx backend.Tx) error {
+	err = i.asService(ctx, func(ctx context.Context, tx project.Tx) error {
 		counted, _, err := tx.Query(ctx, fmt.Sprintf("select count(*) from (select from %s limit %d) t", from, maxCounted+1))
 		if err != nil {
 			return err

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // ChannelPolicy says whether somebody may use a private channel for
@@ -30,7 +30,7 @@ func defaultPolicy(_ string, claims Claims) bool {
 // them and waits.
 type realtime struct {
 	db       *database
-	backend  backend.Database // nil: db is the database
+	backend  project.Database // nil: db is the database
 	verifier *verifier
 	policy   ChannelPolicy
 	messages MessagePolicies

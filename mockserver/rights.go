@@ -3,8 +3,8 @@ package mockserver
 import (
 	"errors"
 
-	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // Extensions of realtime.messages, as its policies see them.
@@ -90,7 +90,7 @@ func (rt *realtime) readRights(name string, config joinConfig, claims Claims) ri
 	if config.presence {
 		r.presence, failed[1] = rt.mayRead(name, ExtensionPresence, claims)
 	}
-	r.unknown = errors.Is(errors.Join(failed[:]...), backend.ErrUnavailable)
+	r.unknown = errors.Is(errors.Join(failed[:]...), project.ErrUnavailable)
 	return r
 }
 

@@ -15,8 +15,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // TB is what Start needs of a testing.TB. It is an interface of its own so that
@@ -74,14 +74,14 @@ func New(cfg Config) (*Server, error) { return newServer(cfg, nil) }
 //
 // Package mockserver/postgres has such a database, and no other can be made
 // outside of this module.
-func NewOn(cfg Config, db backend.Database) (*Server, error) {
+func NewOn(cfg Config, db project.Database) (*Server, error) {
 	if cfg.Tables != nil || cfg.Functions != nil || cfg.Users != nil || cfg.Channels != nil || cfg.Messages.Read != nil || cfg.Messages.Write != nil {
 		return nil, errors.New("mockserver: the database has the tables, functions, users and policies, and Config has some, too")
 	}
 	return newServer(cfg, db)
 }
 
-func newServer(cfg Config, other backend.Database) (*Server, error) {
+func newServer(cfg Config, other project.Database) (*Server, error) {
 	if cfg.JWTSecret == "" {
 		cfg.JWTSecret = DefaultSecret
 	}

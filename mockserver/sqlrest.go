@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // sqlRequest is a request to the REST API of a server whose database is a
@@ -20,7 +20,7 @@ import (
 type sqlRequest struct {
 	*restRequest
 	ctx    context.Context
-	tx     backend.Tx
+	tx     project.Tx
 	schema string
 }
 
@@ -39,9 +39,9 @@ func (r *restRequest) answerBackend(path string) (answer *restAnswer, err error)
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	ctx, cancel := context.WithTimeout(r.Context(), databasePatience)
 	defer cancel()
-	err = r.server.realtime.backend.As(ctx, backend.Request{
-		Caller: backend.Caller{Role: r.role, Claims: r.claims}, ReadOnly: reads, Settings: r.settings(schema),
-	}, func(tx backend.Tx) error {
+	err = r.server.realtime.backend.As(ctx, project.Request{
+		Caller: project.Caller{Role: r.role, Claims: r.claims}, ReadOnly: reads, Settings: r.settings(schema),
+	}, func(tx project.Tx) error {
 		answer, err = (&sqlRequest{restRequest: r, ctx: ctx, tx: tx, schema: schema}).answerPath(path)
 		return err
 	})
@@ -64,10 +64,10 @@ func (r *restRequest) settings(schema string) map[string]string {
 
 // sqlFailure makes an error of the backend one that the REST API knows.
 func sqlFailure(err error) error {
-	if errors.Is(err, backend.ErrUnavailable) {
+	if errors.Is(err, project.ErrUnavailable) {
 		return noConnection("connection to server failed")
 	}
-	if pg, ok := err.(*backend.Error); ok {
+	if pg, ok := err.(*project.Error); ok {
 		return backendError(pg)
 	}
 	return err

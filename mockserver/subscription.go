@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // subscription is a row of the server's table of subscriptions: one binding on
@@ -27,7 +27,7 @@ type subscription struct {
 	columns []string  // selected, sorted; nil: all
 	from    time.Time // changes committed before are not delivered; zero: all that are polled are
 
-	bound *backend.Subscription // of a database that the server does not hold itself, or nil
+	bound *project.Subscription // of a database that the server does not hold itself, or nil
 }
 
 // on returns what the subscription is on: the key of realtime.subs.
@@ -154,7 +154,7 @@ func (ch *channel) subscribeNow() {
 		message = databaseTimeouts
 	case message == "":
 		var err error
-		if subs, err = ch.subscriptions(); errors.Is(err, backend.ErrUnavailable) {
+		if subs, err = ch.subscriptions(); errors.Is(err, project.ErrUnavailable) {
 			message = databaseTimeouts
 		} else if err != nil {
 			message = err.Error()
@@ -232,7 +232,7 @@ func isParameterError(message string) bool {
 
 // subscriptions makes the channel's subscriptions. The error is a bindingError:
 // of what cannot be read in any binding before what PostgreSQL refuses in one;
-// or backend.ErrUnavailable. With one, the subscriptions are those made before.
+// or project.ErrUnavailable. With one, the subscriptions are those made before.
 func (ch *channel) subscriptions() (all []*subscription, err error) {
 	params := make([]bindingParams, len(ch.config.bindings))
 	for i, b := range ch.config.bindings {

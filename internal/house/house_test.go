@@ -40,10 +40,10 @@ var layers = [][]string{
 // the client and nothing that decides what a message means: one mistake would
 // be made twice.
 var server = [][]string{
-	{"internal/text", "internal/phoenix", "internal/pghash", "internal/memhttp", "internal/backend", "internal/transcript"},
+	{"internal/text", "internal/phoenix", "internal/pghash", "internal/memhttp", "internal/transcript"},
 	{"internal/rescue", "internal/redact"},
 	{"internal/secret"},
-	{"mockserver/internal/pgtype"},
+	{"mockserver/internal/pgtype", "mockserver/internal/project"},
 	{"mockserver"},
 	{"mockserver/cmd/mockserver"},
 }

@@ -10,11 +10,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// As implements backend.Database.
-func (db *Database) As(ctx context.Context, r backend.Request, f func(backend.Tx) error) error {
+// As implements project.Database.
+func (db *Database) As(ctx context.Context, r project.Request, f func(project.Tx) error) error {
 	claims, err := json.Marshal(r.Claims)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (db *Database) As(ctx context.Context, r backend.Request, f func(backend.Tx
 		options = pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}
 	}
 	if r.Role == "none" { // which SET ROLE takes for no role
-		return &backend.Error{Code: "22023", Message: `role "none" does not exist`}
+		return &project.Error{Code: "22023", Message: `role "none" does not exist`}
 	}
 	err = pgx.BeginTxFunc(ctx, db.web, options, func(tx pgx.Tx) error {
 		t := transaction{tx.Conn()}
@@ -41,7 +41,7 @@ func (db *Database) As(ctx context.Context, r backend.Request, f func(backend.Tx
 	return asError(err)
 }
 
-// transaction implements backend.Tx.
+// transaction implements project.Tx.
 type transaction struct{ conn *pgx.Conn }
 
 // set sets settings for the transaction, those that the role has, and the role
@@ -62,7 +62,7 @@ func (t transaction) set(ctx context.Context, settings map[string]string, role s
 	return err
 }
 
-// Query implements backend.Tx. Without types of ours, parameters have those
+// Query implements project.Tx. Without types of ours, parameters have those
 // that PostgreSQL infers, as literals have.
 func (t transaction) Query(ctx context.Context, sql string, args ...string) ([][][]byte, int64, error) {
 	values := make([][]byte, len(args))

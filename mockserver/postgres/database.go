@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // publication is the one whose tables Realtime tells of.
@@ -98,7 +98,7 @@ func (db *Database) Close() {
 	db.pool.Close()
 }
 
-// Publication implements backend.Database.
+// Publication implements project.Database.
 func (db *Database) Publication(ctx context.Context) (tables string, err error) {
 	// By their OIDs, which a table that was dropped and made again has another one of.
 	err = db.pool.QueryRow(ctx, `select coalesce(string_agg(c.oid::text, ' ' order by c.oid), '')
@@ -107,15 +107,15 @@ func (db *Database) Publication(ctx context.Context) (tables string, err error) 
 	return tables, asError(err)
 }
 
-// asError makes what PostgreSQL says a *backend.Error, and that it says nothing
-// backend.ErrUnavailable.
+// asError makes what PostgreSQL says a *project.Error, and that it says nothing
+// project.ErrUnavailable.
 func asError(err error) error {
 	var pg *pgconn.PgError
 	switch isPg := errors.As(err, &pg); {
 	case unavailable(err), isPg && goesAway(pg.Code):
-		return fmt.Errorf("%w: %v", backend.ErrUnavailable, err) // pgx leaves the password out
+		return fmt.Errorf("%w: %v", project.ErrUnavailable, err) // pgx leaves the password out
 	case !isPg:
 		return err
 	}
-	return &backend.Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}
+	return &project.Error{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint}
 }

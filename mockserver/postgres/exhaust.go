@@ -16,7 +16,7 @@ const tooManyConnections = "53300"
 // a connection.
 const exhaustPause = 5 * time.Millisecond
 
-// Exhaust implements backend.Database.
+// Exhaust implements project.Database.
 func (db *Database) Exhaust(ctx context.Context) error {
 	cfg := db.pool.Config().ConnConfig.Copy()
 	cfg.RuntimeParams["application_name"] = "gapless exhausts connections"

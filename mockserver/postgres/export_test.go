@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
@@ -48,7 +48,7 @@ func (t *Trial) Filter(ctx context.Context, op, value string, wires []string) (p
 	var filters []*filter
 	err = pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
 		var err error
-		filters, err = checkFilters(ctx, tx, t.table, t.conn.Config().User, []backend.Filter{{Column: "v", Op: op, Value: value}})
+		filters, err = checkFilters(ctx, tx, t.table, t.conn.Config().User, []project.Filter{{Column: "v", Op: op, Value: value}})
 		return err
 	})
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // filter is a filter that was checked against a table.
 type filter struct {
-	backend.Filter
+	project.Filter
 	typ  string   // of the column, in SQL
 	want []string // of comparisons whose equality is that of PostgreSQL's text
 	null bool     // of in: there is a NULL among the values

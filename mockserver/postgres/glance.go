@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // glances are looks at tables with the eyes of subscribers: one for those who
@@ -29,7 +29,7 @@ type glance struct {
 	sees         map[string]bool
 }
 
-func (g *glances) of(t *table, s *backend.Subscription) *glance {
+func (g *glances) of(t *table, s *project.Subscription) *glance {
 	key := glanceKey{t.oid, stateOf(s).asWhom}
 	found := g.at[key]
 	if found == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // ledger keeps the table realtime.subscription, which tells who is subscribed,
@@ -39,7 +39,7 @@ func openLedger(ctx context.Context, pool *pgxpool.Pool) (*ledger, error) {
 }
 
 // enter inserts the rows of a binding.
-func (l *ledger) enter(ctx context.Context, tx pgx.Tx, id, claims string, b backend.Binding, tables []uint32) error {
+func (l *ledger) enter(ctx context.Context, tx pgx.Tx, id, claims string, b project.Binding, tables []uint32) error {
 	if !l.ours {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (l *ledger) enter(ctx context.Context, tx pgx.Tx, id, claims string, b back
 }
 
 // leave has rows deleted. It does not wait.
-func (l *ledger) leave(subs []*backend.Subscription) {
+func (l *ledger) leave(subs []*project.Subscription) {
 	if !l.ours {
 		return
 	}

@@ -13,11 +13,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
-// changeLog implements backend.Log. Next is of one goroutine at a time.
+// changeLog implements project.Log. Next is of one goroutine at a time.
 type changeLog struct {
 	db     *Database
 	stream *stream
@@ -26,8 +26,8 @@ type changeLog struct {
 	mu     sync.Mutex
 }
 
-// OpenLog implements backend.Database.
-func (db *Database) OpenLog(ctx context.Context, arrived func()) (backend.Log, error) {
+// OpenLog implements project.Database.
+func (db *Database) OpenLog(ctx context.Context, arrived func()) (project.Log, error) {
 	s, err := db.openStream(ctx, "supabase_realtime_replication_slot", publication, arrived)
 	if err != nil {
 		return nil, asError(err)
@@ -41,7 +41,7 @@ func (db *Database) OpenLog(ctx context.Context, arrived func()) (backend.Log, e
 	return &changeLog{db: db, stream: s, conn: conn}, nil
 }
 
-// Close implements backend.Log. It waits for a Next, which the end of its
+// Close implements project.Log. It waits for a Next, which the end of its
 // context ends.
 func (l *changeLog) Close() {
 	l.once.Do(func() {
@@ -57,19 +57,19 @@ func (l *changeLog) Close() {
 // closePatience bounds the farewell to a server that does not answer.
 const closePatience = time.Second
 
-// Next implements backend.Log. What the server asks of the database it asks for
+// Next implements project.Log. What the server asks of the database it asks for
 // all changes together: which columns there are and who may read them, then
 // values that only PostgreSQL can write, then filters, and then, as each of the
 // subscribers, which rows they see. Each is a message to PostgreSQL and back,
 // and mostly there is no more than the first.
-func (l *changeLog) Next(ctx context.Context, max int, subs backend.Subscribers, tooLarge func() bool) ([]backend.Change, error) {
+func (l *changeLog) Next(ctx context.Context, max int, subs project.Subscribers, tooLarge func() bool) ([]project.Change, error) {
 	taken, err := l.stream.take(max)
 	if err != nil || len(taken) == 0 {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make([]backend.Change, len(taken))
+	out := make([]project.Change, len(taken))
 	p := &poll{db: l.db, conn: l.conn, all: make([]*matching, len(taken)), tooLarge: tooLarge}
 	return out, asError(p.run(ctx, taken, subs, out))
 }
@@ -87,10 +87,10 @@ type poll struct {
 // matching is a change and those who may get it.
 type matching struct {
 	rowChange
-	roles map[string][]*backend.Subscription
+	roles map[string][]*project.Subscription
 }
 
-func (p *poll) run(ctx context.Context, taken []change, subs backend.Subscribers, out []backend.Change) error {
+func (p *poll) run(ctx context.Context, taken []change, subs project.Subscribers, out []project.Change) error {
 	if err := p.look(ctx, taken, subs); err != nil {
 		return err
 	}
@@ -124,8 +124,8 @@ func (p *poll) run(ctx context.Context, taken []change, subs backend.Subscribers
 }
 
 // look finds the subscribers of changes, and reads the catalogue.
-func (p *poll) look(ctx context.Context, taken []change, subs backend.Subscribers) error {
-	byTable := map[uint32][]*backend.Subscription{}
+func (p *poll) look(ctx context.Context, taken []change, subs project.Subscribers) error {
+	byTable := map[uint32][]*project.Subscription{}
 	roles := map[string]bool{}
 	names := map[uint32]*pgoutput.Relation{}
 	for i := range taken {
@@ -156,8 +156,8 @@ func (p *poll) look(ctx context.Context, taken []change, subs backend.Subscriber
 
 // match returns nil for a change that nobody subscribed to, unless the poll may
 // fail of it: the real server casts the values of every change.
-func match(c *change, t *table, subs []*backend.Subscription) *matching {
-	m := &matching{rowChange: rowChange{change: c, table: t}, roles: map[string][]*backend.Subscription{}}
+func match(c *change, t *table, subs []*project.Subscription) *matching {
+	m := &matching{rowChange: rowChange{change: c, table: t}, roles: map[string][]*project.Subscription{}}
 	for _, s := range subs {
 		if (s.Event == "*" || s.Event == c.op) && !c.commit.Before(s.From) {
 			m.roles[s.Caller.Role] = append(m.roles[s.Caller.Role], s)
@@ -184,14 +184,14 @@ func (c *rowChange) refused(role string) string {
 
 // keep drops subscriptions for which f is false. Those that get an error in
 // the place of the change are not asked about.
-func (p *poll) keep(f func(m *matching, s *backend.Subscription) bool) {
+func (p *poll) keep(f func(m *matching, s *project.Subscription) bool) {
 	for _, m := range p.all {
 		if m == nil {
 			continue
 		}
 		for role, subs := range m.roles {
 			if m.refused(role) == "" {
-				m.roles[role] = slices.DeleteFunc(subs, func(s *backend.Subscription) bool { return !f(m, s) })
+				m.roles[role] = slices.DeleteFunc(subs, func(s *project.Subscription) bool { return !f(m, s) })
 			}
 		}
 	}
@@ -201,7 +201,7 @@ func (p *poll) keep(f func(m *matching, s *backend.Subscription) bool) {
 // what is known of a deleted one.
 func (p *poll) filter(ctx context.Context) error {
 	v := verdicts{}
-	p.keep(func(m *matching, s *backend.Subscription) bool {
+	p.keep(func(m *matching, s *project.Subscription) bool {
 		passes := true
 		for _, f := range stateOf(s).filters { // all: any of them may fail, whatever the others say
 			value := m.value(f.Column)
@@ -219,7 +219,7 @@ func (p *poll) filter(ctx context.Context) error {
 	if err := v.ask(ctx, p.conn); err != nil {
 		return err
 	}
-	p.keep(func(m *matching, s *backend.Subscription) bool {
+	p.keep(func(m *matching, s *project.Subscription) bool {
 		return !slices.ContainsFunc(stateOf(s).filters, func(f *filter) bool { return !v.passes(f, m.value(f.Column)) })
 	})
 	return nil
@@ -243,7 +243,7 @@ func (c *rowChange) value(name string) []byte {
 // everybody.
 func (p *poll) see(ctx context.Context, wanted []*rowChange) error {
 	g := &glances{at: map[glanceKey]*glance{}}
-	p.keep(func(m *matching, s *backend.Subscription) bool {
+	p.keep(func(m *matching, s *project.Subscription) bool {
 		if m.op != "DELETE" && m.table.rls {
 			g.of(m.table, s).want(m.key())
 		}
@@ -258,7 +258,7 @@ func (p *poll) see(ctx context.Context, wanted []*rowChange) error {
 	if err := g.look(ctx, p.conn); err != nil {
 		return err
 	}
-	p.keep(func(m *matching, s *backend.Subscription) bool {
+	p.keep(func(m *matching, s *project.Subscription) bool {
 		return m.op == "DELETE" || !m.table.rls || g.of(m.table, s).sees[m.key()]
 	})
 	return nil

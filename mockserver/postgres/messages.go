@@ -13,15 +13,15 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
 // messagesPublication is the publication of realtime.messages.
 const messagesPublication = "supabase_realtime_messages_publication"
 
-// Messages implements backend.Database.
-func (db *Database) Messages(ctx context.Context, ready func(), deliver func(backend.Message)) error {
+// Messages implements project.Database.
+func (db *Database) Messages(ctx context.Context, ready func(), deliver func(project.Message)) error {
 	s, err := db.openStream(ctx, "supabase_realtime_messages_replication_slot", messagesPublication, func() {})
 	if err != nil {
 		return asError(err)
@@ -69,12 +69,12 @@ func (db *Database) sweep(ctx context.Context) {
 }
 
 // message reads a row of realtime.messages.
-func message(c change) (m backend.Message, ok bool) {
+func message(c change) (m project.Message, ok bool) {
 	field := map[string]pgoutput.Value{}
 	for i, column := range c.rel.Columns {
 		field[column.Name] = c.new[i]
 	}
-	m = backend.Message{
+	m = project.Message{
 		ID: string(field["id"].Text), Topic: string(field["topic"].Text), Event: string(field["event"].Text),
 		Private: string(field["private"].Text) == "t", Payload: field["payload"].Text,
 	}
@@ -87,8 +87,8 @@ func message(c change) (m backend.Message, ok bool) {
 	return m, m.Payload != nil
 }
 
-// Replay implements backend.Database.
-func (db *Database) Replay(ctx context.Context, topic string, since time.Time, limit int) ([]backend.Message, error) {
+// Replay implements project.Database.
+func (db *Database) Replay(ctx context.Context, topic string, since time.Time, limit int) ([]project.Message, error) {
 	found, err := db.pool.Query(ctx, `select id::text, topic, coalesce(event, ''), binary_payload is not null, coalesce(binary_payload, convert_to(payload::text, 'UTF8'))
 		from (
 			select * from realtime.messages
@@ -98,7 +98,7 @@ func (db *Database) Replay(ctx context.Context, topic string, since time.Time, l
 	if err != nil {
 		return nil, asError(err)
 	}
-	messages, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (m backend.Message, err error) {
+	messages, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (m project.Message, err error) {
 		m.Private = true
 		return m, row.Scan(&m.ID, &m.Topic, &m.Event, &m.Binary, &m.Payload)
 	})
@@ -108,10 +108,10 @@ func (db *Database) Replay(ctx context.Context, topic string, since time.Time, l
 // errProbe rolls the question back: what is written for it is not to stay.
 var errProbe = errors.New("postgres: only a question")
 
-// Permits implements backend.Database. As on the real server it is asked by a
+// Permits implements project.Database. As on the real server it is asked by a
 // row that is written, and read as whom it is about. A role that does not exist,
 // or has no right, may nothing.
-func (db *Database) Permits(ctx context.Context, who backend.Caller, a backend.Access) (may bool, err error) {
+func (db *Database) Permits(ctx context.Context, who project.Caller, a project.Access) (may bool, err error) {
 	claims, err := json.Marshal(who.Claims)
 	if err != nil {
 		return false, err
@@ -143,7 +143,7 @@ func refusedRight(err error) bool {
 	return errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "22023")
 }
 
-func maySelect(ctx context.Context, tx pgx.Tx, who backend.Caller, claims string, a backend.Access) (may bool, err error) {
+func maySelect(ctx context.Context, tx pgx.Tx, who project.Caller, claims string, a project.Access) (may bool, err error) {
 	var id string
 	err = tx.QueryRow(ctx, "insert into realtime.messages (topic, extension, private) values ($1, $2, true) returning id::text", a.Topic, a.Extension).Scan(&id)
 	if err != nil {
@@ -156,7 +156,7 @@ func maySelect(ctx context.Context, tx pgx.Tx, who backend.Caller, claims string
 	return may, err
 }
 
-func mayInsert(ctx context.Context, tx pgx.Tx, who backend.Caller, claims string, a backend.Access) (bool, error) {
+func mayInsert(ctx context.Context, tx pgx.Tx, who project.Caller, claims string, a project.Access) (bool, error) {
 	if err := act(ctx, tx, who, claims, a.Topic); err != nil {
 		return false, err
 	}
@@ -166,7 +166,7 @@ func mayInsert(ctx context.Context, tx pgx.Tx, who backend.Caller, claims string
 
 // act makes the rest of a transaction somebody's, with the settings that
 // policies read.
-func act(ctx context.Context, tx pgx.Tx, who backend.Caller, claims, topic string) error {
+func act(ctx context.Context, tx pgx.Tx, who project.Caller, claims, topic string) error {
 	if who.Role == "none" { // which SET ROLE takes for the superuser that the session is of
 		return &pgconn.PgError{Code: "22023", Message: `role "none" does not exist`}
 	}

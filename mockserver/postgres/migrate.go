@@ -14,8 +14,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gapless-go/gapless/internal/backend"
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // Migrate applies SQL files to the database: the one at the path, or those that
@@ -100,7 +100,7 @@ func (s *Server) AddUser(ctx context.Context, u mockserver.User) (id string, err
 	if err != nil {
 		return "", fmt.Errorf("postgres: user: %w", err)
 	}
-	err = s.db.CreateUser(ctx, backend.User{
+	err = s.db.CreateUser(ctx, project.User{
 		ID: u.ID, Email: u.Email, Phone: u.Phone, Role: u.Role, AppMetadata: app, UserMetadata: own,
 	}, u.Password)
 	if err != nil {

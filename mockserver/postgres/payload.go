@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // maxSmallField is how long the JSON of a field of a change that is too large
@@ -23,7 +23,7 @@ type view struct {
 
 // deliveries writes the change in the forms that there are subscribers for:
 // those of one role that select the same columns share one.
-func (m *matching) deliveries() (all []backend.Delivery) {
+func (m *matching) deliveries() (all []project.Delivery) {
 	for _, role := range slices.Sorted(maps.Keys(m.roles)) {
 		v := view{rowChange: &m.rowChange, may: m.table.may[role], errors: "null"}
 		form := view.data
@@ -34,7 +34,7 @@ func (m *matching) deliveries() (all []backend.Delivery) {
 		}
 		for _, group := range groupBySelect(m.roles[role]) {
 			v.columns = group[0].Columns
-			all = append(all, backend.Delivery{Data: form(v), Subs: group})
+			all = append(all, project.Delivery{Data: form(v), Subs: group})
 		}
 	}
 	return all
@@ -42,14 +42,14 @@ func (m *matching) deliveries() (all []backend.Delivery) {
 
 // groupBySelect groups subscriptions by the columns that they select, in the
 // real server's order: those that select all come first.
-func groupBySelect(subs []*backend.Subscription) [][]*backend.Subscription {
-	groups := map[string][]*backend.Subscription{}
+func groupBySelect(subs []*project.Subscription) [][]*project.Subscription {
+	groups := map[string][]*project.Subscription{}
 	for _, s := range subs {
 		key := strings.Join(s.Columns, "\x00")
 		groups[key] = append(groups[key], s)
 	}
 	sorted := slices.Collect(maps.Values(groups))
-	slices.SortFunc(sorted, func(a, b []*backend.Subscription) int { return slices.Compare(a[0].Columns, b[0].Columns) })
+	slices.SortFunc(sorted, func(a, b []*project.Subscription) int { return slices.Compare(a[0].Columns, b[0].Columns) })
 	return sorted
 }
 

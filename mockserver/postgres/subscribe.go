@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // subscribed is what the database keeps of a subscription.
@@ -20,10 +20,10 @@ type subscribed struct {
 	asWhom  string // equal for those who see the same rows
 }
 
-func stateOf(s *backend.Subscription) *subscribed { return s.State.(*subscribed) }
+func stateOf(s *project.Subscription) *subscribed { return s.State.(*subscribed) }
 
-// Subscribe implements backend.Database.
-func (db *Database) Subscribe(ctx context.Context, who backend.Caller, b backend.Binding) (subs []*backend.Subscription, err error) {
+// Subscribe implements project.Database.
+func (db *Database) Subscribe(ctx context.Context, who project.Caller, b project.Binding) (subs []*project.Subscription, err error) {
 	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		subs, err = db.subscribe(ctx, tx, who, b)
 		return err
@@ -31,15 +31,15 @@ func (db *Database) Subscribe(ctx context.Context, who backend.Caller, b backend
 	return subs, asError(err)
 }
 
-// Unsubscribe implements backend.Database.
-func (db *Database) Unsubscribe(subs []*backend.Subscription) { db.ledger.leave(subs) }
+// Unsubscribe implements project.Database.
+func (db *Database) Unsubscribe(subs []*project.Subscription) { db.ledger.leave(subs) }
 
 // raise is an exception that a trigger of the real server raises.
 func raise(format string, args ...any) error {
-	return &backend.Error{Code: "P0001", Message: fmt.Sprintf(format, args...)}
+	return &project.Error{Code: "P0001", Message: fmt.Sprintf(format, args...)}
 }
 
-func (db *Database) subscribe(ctx context.Context, tx pgx.Tx, who backend.Caller, b backend.Binding) (subs []*backend.Subscription, err error) {
+func (db *Database) subscribe(ctx context.Context, tx pgx.Tx, who project.Caller, b project.Binding) (subs []*project.Subscription, err error) {
 	oids, err := published(ctx, tx, b.Schema, b.Table)
 	if err != nil || len(oids) == 0 {
 		return nil, err
@@ -53,7 +53,7 @@ func (db *Database) subscribe(ctx context.Context, tx pgx.Tx, who backend.Caller
 		return nil, err
 	}
 	if !exists {
-		return nil, &backend.Error{Code: "42704", Message: fmt.Sprintf("role %q does not exist", who.Role)}
+		return nil, &project.Error{Code: "42704", Message: fmt.Sprintf("role %q does not exist", who.Role)}
 	}
 	tables, err := catalog(ctx, tx, oids, []string{who.Role})
 	if err != nil {
@@ -63,7 +63,7 @@ func (db *Database) subscribe(ctx context.Context, tx pgx.Tx, who backend.Caller
 	id := uuid.NewString()
 	for _, oid := range oids {
 		t := tables[oid]
-		s := &backend.Subscription{Table: oid, Event: b.Event, Caller: who}
+		s := &project.Subscription{Table: oid, Event: b.Event, Caller: who}
 		state := &subscribed{id: id, claims: string(claims), asWhom: who.Role + "\x00" + string(claims)}
 		if state.filters, err = checkFilters(ctx, tx, t, who.Role, b.Filters); err != nil {
 			return nil, err
@@ -105,7 +105,7 @@ func (t *table) selection(role string, names []string) ([]string, error) {
 	return slices.Sorted(slices.Values(names)), nil
 }
 
-func checkFilters(ctx context.Context, tx pgx.Tx, t *table, role string, filters []backend.Filter) (checked []*filter, err error) {
+func checkFilters(ctx context.Context, tx pgx.Tx, t *table, role string, filters []project.Filter) (checked []*filter, err error) {
 	for _, f := range filters {
 		i, ok := t.byName[f.Column]
 		if !ok || !t.may[role][i] {

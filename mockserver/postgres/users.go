@@ -10,19 +10,19 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/gapless-go/gapless/internal/backend"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // userColumns are read by scanUser.
 const userColumns = `u.id::text, coalesce(u.email, ''), coalesce(u.phone, ''), coalesce(u.role, ''),
 	u.raw_app_meta_data::text, u.raw_user_meta_data::text, u.created_at`
 
-func userFields(u *backend.User) []any {
+func userFields(u *project.User) []any {
 	return []any{&u.ID, &u.Email, &u.Phone, &u.Role, &u.AppMetadata, &u.UserMetadata, &u.Created}
 }
 
-// CreateUser implements backend.Users.
-func (db *Database) CreateUser(ctx context.Context, u backend.User, password string) error {
+// CreateUser implements project.Users.
+func (db *Database) CreateUser(ctx context.Context, u project.User, password string) error {
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	if err != nil {
 		return err // it is too long
@@ -31,23 +31,23 @@ func (db *Database) CreateUser(ctx context.Context, u backend.User, password str
 		values ($1::text::uuid, nullif($2, ''), nullif($3, ''), $4, $5, $6::text::jsonb, $7::text::jsonb)`,
 		u.ID, u.Email, u.Phone, u.Role, string(hash), string(u.AppMetadata), string(u.UserMetadata))
 	err = asError(err)
-	var pg *backend.Error
+	var pg *project.Error
 	if errors.As(err, &pg) && pg.Code == "23505" {
-		return backend.ErrTaken
+		return project.ErrTaken
 	}
 	return err
 }
 
-// User implements backend.Users.
-func (db *Database) User(ctx context.Context, id string) (*backend.User, error) {
-	var u backend.User
+// User implements project.Users.
+func (db *Database) User(ctx context.Context, id string) (*project.User, error) {
+	var u project.User
 	// The ID is compared as text: it may be none.
 	err := db.pool.QueryRow(ctx, "select "+userColumns+" from auth.users u where u.id::text = lower($1)", id).Scan(userFields(&u)...)
 	return found(&u, err)
 }
 
 // found returns nil where there is no row.
-func found(u *backend.User, err error) (*backend.User, error) {
+func found(u *project.User, err error) (*project.User, error) {
 	if err != nil {
 		u = nil
 	}
@@ -57,7 +57,7 @@ func found(u *backend.User, err error) (*backend.User, error) {
 	return u, asError(err)
 }
 
-// DeleteUser implements backend.Users.
+// DeleteUser implements project.Users.
 func (db *Database) DeleteUser(ctx context.Context, id string) (bool, error) {
 	tag, err := db.pool.Exec(ctx, "delete from auth.users where id::text = lower($1)", id)
 	return tag.RowsAffected() > 0, asError(err)
@@ -70,24 +70,24 @@ var nobody = sync.OnceValue(func() []byte {
 	return hash
 })
 
-// SignIn implements backend.Users.
-func (db *Database) SignIn(ctx context.Context, email, phone, password string) (*backend.User, backend.Session, error) {
-	var u backend.User
+// SignIn implements project.Users.
+func (db *Database) SignIn(ctx context.Context, email, phone, password string) (*project.User, project.Session, error) {
+	var u project.User
 	var hash *string
 	err := db.pool.QueryRow(ctx, "select "+userColumns+`, u.encrypted_password from auth.users u
 		where $1 <> '' and lower(u.email) = $1 or $2 <> '' and u.phone = $2 limit 1`, email, phone).Scan(append(userFields(&u), &hash)...)
 	signed, err := found(&u, err)
 	if err != nil {
-		return nil, backend.Session{}, err
+		return nil, project.Session{}, err
 	}
 	want := nobody()
 	if signed != nil && hash != nil {
 		want = []byte(*hash)
 	}
 	if bcrypt.CompareHashAndPassword(want, []byte(password)) != nil || signed == nil {
-		return nil, backend.Session{}, nil
+		return nil, project.Session{}, nil
 	}
-	var s backend.Session
+	var s project.Session
 	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "update auth.users set last_sign_in_at = now() where id = $1::text::uuid", u.ID); err != nil {
 			return err
@@ -113,9 +113,9 @@ func hashed(token string) []byte {
 	return h[:]
 }
 
-// Refresh implements backend.Users. A token is good once, whoever comes first.
-func (db *Database) Refresh(ctx context.Context, token string) (_ *backend.User, s backend.Session, err error) {
-	var u backend.User
+// Refresh implements project.Users. A token is good once, whoever comes first.
+func (db *Database) Refresh(ctx context.Context, token string) (_ *project.User, s project.Session, err error) {
+	var u project.User
 	var revoked bool
 	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, "select "+userColumns+`, s.id::text, t.revoked from auth.refresh_tokens t
@@ -125,7 +125,7 @@ func (db *Database) Refresh(ctx context.Context, token string) (_ *backend.User,
 		case err != nil:
 			return err
 		case revoked:
-			return backend.ErrTokenUsed
+			return project.ErrTokenUsed
 		}
 		if _, err := tx.Exec(ctx, "update auth.refresh_tokens set revoked = true where token = $1", hashed(token)); err != nil {
 			return err
@@ -137,13 +137,13 @@ func (db *Database) Refresh(ctx context.Context, token string) (_ *backend.User,
 	return signed, s, err
 }
 
-// HasSession implements backend.Users.
+// HasSession implements project.Users.
 func (db *Database) HasSession(ctx context.Context, session string) (has bool, err error) {
 	err = db.pool.QueryRow(ctx, "select exists (select from auth.sessions where id::text = $1)", session).Scan(&has)
 	return has, asError(err)
 }
 
-// EndSessions implements backend.Users.
+// EndSessions implements project.Users.
 func (db *Database) EndSessions(ctx context.Context, user, session, scope string) error {
 	_, err := db.pool.Exec(ctx, `delete from auth.sessions where user_id::text = $1
 		and case $3 when 'local' then id::text = $2 when 'others' then id::text <> $2 else true end`, user, session, scope)

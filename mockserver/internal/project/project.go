@@ -1,6 +1,6 @@
-// Package backend is what the mock server needs of a database that it does not
+// Package project is what the mock server needs of a database that it does not
 // hold itself. Package mockserver/postgres has one.
-package backend
+package project
 
 import (
 	"context"
