@@ -75,11 +75,11 @@ func TestChaosOnPostgreSQL(t *testing.T) {
 	// At once, as they wait for databases for most of the time.
 	t.Run("noticed", func(t *testing.T) {
 		t.Parallel()
-		newChaos(t, 1).run(noticed, false)
+		newChaos(t, 1, 2).run(noticed, false)
 	})
 	t.Run("silent", func(t *testing.T) {
 		t.Parallel()
-		newChaos(t, 2).run(silent, true)
+		newChaos(t, 2, 2).run(silent, true)
 	})
 }
 
@@ -92,36 +92,50 @@ type chaos struct {
 	own    *cache.Table[int64, ware]
 }
 
-func newChaos(t *testing.T, seed uint64) *chaos {
+func newChaos(t *testing.T, seed uint64, level int) *chaos {
 	pgtest.Need(t)
 	s := postgres.Start(t, postgres.Options{Schema: chaosSchema, Cluster: postgres.ClusterOptions{Settings: map[string]string{"max_connections": "30"}}, Config: mockserver.Config{Timing: mockserver.Fast(), Seed: seed}})
-	install, err := cachesql.Files.ReadFile("install.sql")
-	require.NoError(t, err)
-	require.NoError(t, s.Apply(t.Context(), string(install)))
+	installCacheSQL(t, s)
 	c := &chaos{T: t, s: s, random: rand.New(rand.NewPCG(seed, 0)), seed: seed}
-	c.all = c.cache(s.ServiceKey())
-	c.own = c.cache(s.UserToken(benchUser, time.Hour))
+	id := func(w ware) int64 { return w.ID }
+	settle := cache.WithSettle(100 * time.Millisecond) // a commit is visible before the server delivers it
+	// A database that is away for long is found by a mark that does not come.
+	canary := cache.WithCanary(time.Hour, 3*time.Second)
+	c.all = follow(t, s, "wares", s.ServiceKey(), id, level, settle, canary)
+	c.own = follow(t, s, "wares", s.UserToken(benchUser, time.Hour), id, 2, settle, canary)
 	return c
 }
 
-// cache runs a cache of the table for somebody until the test ends.
-func (c *chaos) cache(token string) *cache.Table[int64, ware] {
-	client, err := realtime.New(realtime.Options{URL: c.s.URL(), Key: c.s.AnonKey(), HTTPClient: c.s.HTTPClient(),
+func installCacheSQL(t *testing.T, s *postgres.Server) {
+	install, err := cachesql.Files.ReadFile("install.sql")
+	require.NoError(t, err)
+	require.NoError(t, s.Apply(t.Context(), string(install)))
+}
+
+// follow runs a cache of a table at one of the levels, where install.sql is
+// applied, for somebody until the test ends.
+func follow[T any](t *testing.T, s *postgres.Server, name, token string, key func(T) int64, level int, opts ...cache.Option) *cache.Table[int64, T] {
+	client, err := realtime.New(realtime.Options{URL: s.URL(), Key: s.AnonKey(), HTTPClient: s.HTTPClient(),
 		Token: func(context.Context) (string, time.Time, error) { return token, time.Time{}, nil }})
-	require.NoError(c, err)
-	// A commit is visible before the server delivers it.
-	table, err := cache.New(client, "wares", func(w ware) int64 { return w.ID },
-		cache.WithMarker(cache.NewMarker(client)), cache.WithSettle(100*time.Millisecond),
-		// A database that is away for long is found by a mark that does not come.
-		cache.WithCanary(time.Hour, 3*time.Second))
-	require.NoError(c, err)
+	require.NoError(t, err)
+	switch {
+	case level == 1:
+		opts = append(opts, cache.WithVerify(2*time.Second))
+	case level == 3:
+		opts = append(opts, cache.WithVersion("n"))
+	}
+	if level >= 2 {
+		opts = append(opts, cache.WithMarker(cache.NewMarker(client)))
+	}
+	table, err := cache.New(client, name, key, opts...)
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- table.Run(ctx) }()
-	c.Cleanup(func() {
+	t.Cleanup(func() {
 		cancel()
-		require.ErrorIs(c, <-ended, context.Canceled)
-		require.NoError(c, client.Close(context.Background()))
+		require.ErrorIs(t, <-ended, context.Canceled)
+		require.NoError(t, client.Close(context.Background()))
 	})
 	return table
 }
