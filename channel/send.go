@@ -32,6 +32,9 @@ var (
 	// ErrBinary is returned for a binary broadcast in version 1.0.0 of the
 	// protocol, which has none.
 	ErrBinary = errors.New("channel: version 1.0.0 of the protocol has no binary broadcasts")
+	// ErrNotPersisted is returned for a broadcast that was sent, but that the server
+	// has not stored: one from before late 2026 knows no such broadcasts.
+	ErrNotPersisted = errors.New("channel: the broadcast was sent, but the server has not stored it")
 
 	errNoReply = errors.New("channel: the server did not answer in time")
 	errEnded   = errors.New("channel: the join ended before the answer")
@@ -81,7 +84,42 @@ func (c *Channel) Send(ctx context.Context, event string, payload any) error {
 	if err != nil {
 		return fmt.Errorf("channel: payload of %q: %w", event, err)
 	}
-	return c.broadcastPayload(ctx, event, text, true)
+	_, err = c.broadcastPayload(ctx, event, outgoing{payload: text, isJSON: true})
+	return err
+}
+
+// maxTTL is for how long the server persists a broadcast at most.
+const maxTTL = 259_200 * time.Second
+
+// SendPersisted is Send of a message that the server stores as well, so that a
+// channel which joins later gets it by ReplayBroadcasts, for a time in whole
+// seconds, 72 hours at most; 0 is as long as the server keeps messages of the
+// database. It returns the id that the server gave the message, which is
+// Broadcast.ID of the replayed one: those who get it live get it without.
+//
+// It needs Private, AckBroadcasts, and version 2.0.0 of the protocol, and a policy
+// on realtime.messages that lets the role insert with the extension
+// 'persistence'. A server from before late 2026 sends the message as any other:
+// ErrNotPersisted.
+func (c *Channel) SendPersisted(ctx context.Context, event string, payload any, ttl time.Duration) (id string, err error) {
+	text, err := encode(payload)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("channel: payload of %q: %w", event, err)
+	case !c.cfg.private || !c.cfg.ack || c.link.Version() == phoenix.V1:
+		return "", errors.New("channel: a persisted broadcast needs Private, AckBroadcasts and version 2.0.0 of the protocol")
+	case ttl < 0 || ttl > maxTTL || ttl%time.Second != 0:
+		return "", fmt.Errorf("channel: a broadcast cannot be persisted for %v", ttl)
+	}
+	meta := []byte(`{"persist":true}`)
+	if ttl > 0 {
+		meta = fmt.Appendf(nil, `{"persist":{"ttl":%d}}`, ttl/time.Second)
+	}
+	id, err = c.broadcastPayload(ctx, event, outgoing{text, meta, true})
+	if err == nil && id == "" {
+		err = ErrNotPersisted
+	}
+	return id, err
 }
 
 // SendBinary is Send for bytes that are no JSON. It needs version 2.0.0 of the
@@ -90,24 +128,33 @@ func (c *Channel) SendBinary(ctx context.Context, event string, payload []byte) 
 	if c.link.Version() == phoenix.V1 {
 		return ErrBinary
 	}
-	return c.broadcastPayload(ctx, event, bytes.Clone(payload), false) // it may wait to be written
+	_, err := c.broadcastPayload(ctx, event, outgoing{payload: bytes.Clone(payload)}) // it may wait to be written
+	return err
 }
 
-func (c *Channel) broadcastPayload(ctx context.Context, event string, payload []byte, isJSON bool) error {
+// outgoing is what is sent with the event of a broadcast.
+type outgoing struct {
+	payload []byte
+	meta    []byte // what the server is asked to do with it
+	isJSON  bool
+}
+
+// broadcastPayload sends a broadcast, and returns its id if the server stored it.
+func (c *Channel) broadcastPayload(ctx context.Context, event string, o outgoing) (id string, err error) {
 	switch {
 	case event == "":
-		return errors.New("channel: broadcast without an event")
+		return "", errors.New("channel: broadcast without an event")
 	case !utf8.ValidString(event):
-		return fmt.Errorf("channel: event %q is not UTF-8", event)
+		return "", fmt.Errorf("channel: event %q is not UTF-8", event)
 	case len(event) > maxEvent:
-		return fmt.Errorf("channel: event of %d bytes, it may have %d", len(event), maxEvent)
+		return "", fmt.Errorf("channel: event of %d bytes, it may have %d", len(event), maxEvent)
 	}
-	m, err := c.broadcastMessage(event, payload, isJSON)
+	m, err := c.broadcastMessage(event, o)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if size := len(m.Payload) + maxEvent; size+len(c.wireTopic()) > maxFrame {
-		return &PayloadTooLargeError{Size: len(payload), Limit: maxFrame}
+		return "", &PayloadTooLargeError{Size: len(o.payload), Limit: maxFrame}
 	}
 	var answer chan reply
 	if c.cfg.ack {
@@ -123,23 +170,23 @@ func (c *Channel) broadcastPayload(ctx context.Context, event string, payload []
 		return true
 	})
 	if err != nil || sendErr != nil || answer == nil {
-		return cmp.Or(err, sendErr)
+		return "", cmp.Or(err, sendErr)
 	}
-	return c.outcome(ctx, ref, answer, len(payload))
+	return c.outcome(ctx, ref, answer, len(o.payload))
 }
 
 // broadcastMessage is the broadcast in the form of the protocol's version.
-func (c *Channel) broadcastMessage(event string, payload []byte, isJSON bool) (phoenix.Message, error) {
+func (c *Channel) broadcastMessage(event string, o outgoing) (phoenix.Message, error) {
 	m := phoenix.Message{Topic: c.wireTopic(), Event: phoenix.EventBroadcast}
 	if c.link.Version() == phoenix.V2 {
-		m.Kind, m.UserEvent, m.JSON, m.Payload = phoenix.UserPush, event, isJSON, payload
+		m.Kind, m.UserEvent, m.JSON, m.Payload, m.Meta = phoenix.UserPush, event, o.isJSON, o.payload, o.meta
 		return m, nil
 	}
 	text, err := json.Marshal(struct {
 		Type    string          `json:"type"`
 		Event   string          `json:"event"`
 		Payload json.RawMessage `json:"payload"`
-	}{"broadcast", event, payload})
+	}{"broadcast", event, o.payload})
 	m.Payload = text
 	return m, err
 }
@@ -158,8 +205,8 @@ func (c *Channel) sendBroadcast(m phoenix.Message, answer chan reply) (phoenix.R
 	return m.Ref, err
 }
 
-// outcome waits for the answer to a broadcast.
-func (c *Channel) outcome(ctx context.Context, ref phoenix.Ref, answer chan reply, size int) error {
+// outcome waits for the answer to a broadcast, and returns the id in it.
+func (c *Channel) outcome(ctx context.Context, ref phoenix.Ref, answer chan reply, size int) (id string, err error) {
 	timeout := time.NewTimer(c.cfg.ackTimeout)
 	defer timeout.Stop()
 	var r reply
@@ -175,11 +222,11 @@ func (c *Channel) outcome(ctx context.Context, ref phoenix.Ref, answer chan repl
 	c.mu.Unlock()
 	switch {
 	case r.err != nil:
-		return fmt.Errorf("%w: %w", ErrUnacknowledged, r.err)
+		return "", fmt.Errorf("%w: %w", ErrUnacknowledged, r.err)
 	case r.ok:
-		return nil
+		return r.id, nil
 	case r.reason == reasonTooLarge:
-		return &PayloadTooLargeError{Size: size}
+		return "", &PayloadTooLargeError{Size: size}
 	}
-	return &PushError{Topic: c.topic, Reason: r.reason}
+	return "", &PushError{Topic: c.topic, Reason: r.reason}
 }

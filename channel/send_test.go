@@ -50,6 +50,57 @@ func TestSendBinaryKeepsNothingOfTheCallersBytes(t *testing.T) {
 	})
 }
 
+// N8: what is to be persisted says so in the metadata, and its id comes with the
+// acknowledgement. N9: by a replay it comes again, and is told once.
+func TestSendPersisted(t *testing.T) {
+	for ttl, meta := range map[time.Duration]string{0: `{"persist":true}`, time.Hour: `{"persist":{"ttl":3600}}`, 72 * time.Hour: `{"persist":{"ttl":259200}}`} {
+		synctest.Test(t, func(t *testing.T) {
+			l, ch, _ := joinedRoom(t, channel.Private(), channel.AckBroadcasts(0), channel.ReplayBroadcasts(time.Now()))
+			l.sent = nil
+			type outcome struct {
+				id  string
+				err error
+			}
+			done := make(chan outcome, 1)
+			send := func() {
+				go func() {
+					id, err := ch.SendPersisted(t.Context(), "e", 1, ttl)
+					done <- outcome{id, err}
+				}()
+				synctest.Wait()
+			}
+			send()
+			require.Equal(t, meta, string(l.sent[0].Meta))
+			require.Equal(t, phoenix.UserPush, l.sent[0].Kind)
+			require.True(t, l.sent[0].JSON)
+			l.reply(l.sent[0], `{"status":"ok","response":{"id":"an id"}}`)
+			require.Equal(t, outcome{"an id", nil}, <-done)
+			send()
+			l.reply(l.sent[1], `{"status":"ok","response":{}}`)
+			require.Equal(t, outcome{"", channel.ErrNotPersisted}, <-done)
+			send()
+			l.reply(l.sent[2], `{"status":"error","response":{"error":"unauthorized"}}`)
+			got := <-done
+			var refused *channel.PushError
+			require.ErrorAs(t, got.err, &refused)
+			require.Equal(t, "unauthorized", refused.Reason)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, private, _ := joinedRoom(t, channel.Private(), channel.AckBroadcasts(0))
+		for _, ttl := range []time.Duration{-1, time.Millisecond, 1500 * time.Millisecond, 72*time.Hour + time.Second} {
+			_, err := private.SendPersisted(t.Context(), "e", 1, ttl)
+			require.ErrorContains(t, err, "persisted for")
+		}
+		_, unacknowledged, _ := joinedRoom(t, channel.Private())
+		_, public, _ := joinedRoom(t, channel.AckBroadcasts(0))
+		for _, ch := range []*channel.Channel{unacknowledged, public} {
+			_, err := ch.SendPersisted(t.Context(), "e", 1, 0)
+			require.ErrorContains(t, err, "needs Private, AckBroadcasts")
+		}
+	})
+}
+
 // A presence message for which there was no room is sent when there is.
 func TestTrackWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

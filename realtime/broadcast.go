@@ -9,7 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/secret"
@@ -32,6 +34,13 @@ type BroadcastMessage struct {
 	// ID, a UUID, is given to the receivers as channel.Broadcast.ID. Broadcast
 	// alone takes it.
 	ID string
+	// Persist has the server store a private message, so that channels which join
+	// later get it by channel.ReplayBroadcasts: for the time TTL, in whole seconds
+	// and 72 hours at most, or, if that is 0, for as long as messages of the
+	// database. BroadcastSingle alone takes it; a server from before late 2026
+	// sends the message and does not store it.
+	Persist bool
+	TTL     time.Duration
 }
 
 // BroadcastError is a broadcast over HTTP that the server did not accept. No
@@ -87,8 +96,8 @@ func (c *Client) Broadcast(ctx context.Context, messages ...BroadcastMessage) er
 		payload, err := m.json()
 		switch {
 		case err != nil:
-		case m.Binary != nil:
-			err = errors.New("a batch has no binary messages")
+		case m.Binary != nil || m.Persist:
+			err = errors.New("a batch has no binary and no persisted messages")
 		case !bytes.HasPrefix(payload, []byte("{")):
 			err = errors.New("the payload is no object")
 		}
@@ -120,15 +129,26 @@ func (c *Client) BroadcastSingle(ctx context.Context, m BroadcastMessage) error 
 	to := c.endpoint.api()
 	to.RawPath = to.EscapedPath() + "/broadcast/" + url.PathEscape(m.Topic) + "/events/" + url.PathEscape(m.Event)
 	to.Path += "/broadcast/" + m.Topic + "/events/" + m.Event
+	query := url.Values{}
 	if m.Private {
-		to.RawQuery = "private=true"
+		query.Set("private", "true")
 	}
+	switch {
+	case m.TTL > 0:
+		query.Set("persist[ttl]", strconv.FormatInt(int64(m.TTL/time.Second), 10))
+	case m.Persist:
+		query.Set("persist", "true")
+	}
+	to.RawQuery = query.Encode()
 	return c.postBroadcast(ctx, to, contentType, body)
 }
 
 // maxField is what the length of a topic or an event may be in the messages
 // that receivers get.
 const maxField = 255
+
+// maxTTL is for how long the server persists a message at most.
+const maxTTL = 259_200 * time.Second
 
 // json checks the message and returns its payload.
 func (m BroadcastMessage) json() ([]byte, error) {
@@ -141,6 +161,10 @@ func (m BroadcastMessage) json() ([]byte, error) {
 		return nil, fmt.Errorf("a topic with its prefix, and an event, have %d bytes at most", maxField)
 	case m.Binary != nil && m.Payload != nil:
 		return nil, errors.New("a message has one payload, not two")
+	case m.Persist && !m.Private:
+		return nil, errors.New("only a private message can be persisted")
+	case m.TTL < 0 || m.TTL > maxTTL || m.TTL%time.Second != 0 || m.TTL > 0 && !m.Persist:
+		return nil, fmt.Errorf("a message cannot be persisted for %v", m.TTL)
 	}
 	return json.Marshal(m.Payload)
 }

@@ -445,6 +445,30 @@ func TestC60WhereBroadcastsGo(t *testing.T) {
 	}
 }
 
+// N8: over HTTP the query says what is to be persisted.
+func TestN8PersistOverHTTP(t *testing.T) {
+	var got *http.Request
+	client := &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		got = r
+		return &http.Response{StatusCode: 202, Body: http.NoBody, Request: r}, nil
+	})}
+	c := open(t, realtime.Options{URL: "https://ref.supabase.co", Key: anonKey, HTTPClient: client})
+	m := realtime.BroadcastMessage{Topic: "t", Event: "e", Payload: struct{}{}, Private: true, Persist: true}
+	require.NoError(t, c.BroadcastSingle(t.Context(), m))
+	require.Equal(t, "persist=true&private=true", got.URL.RawQuery)
+	require.Error(t, c.Broadcast(t.Context(), m), "the batch endpoint refuses it")
+	m.TTL = time.Hour
+	require.NoError(t, c.BroadcastSingle(t.Context(), m))
+	require.Equal(t, "3600", got.URL.Query().Get("persist[ttl]"))
+	for _, bad := range []realtime.BroadcastMessage{
+		{Persist: true}, {Private: true, TTL: time.Second}, {Private: true, Persist: true, TTL: -time.Second},
+		{Private: true, Persist: true, TTL: time.Millisecond}, {Private: true, Persist: true, TTL: 73 * time.Hour},
+	} {
+		bad.Topic, bad.Event, bad.Payload = "t", "e", struct{}{}
+		require.ErrorContains(t, c.BroadcastSingle(t.Context(), bad), "persisted", "%+v", bad)
+	}
+}
+
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
