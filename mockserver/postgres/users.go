@@ -21,9 +21,14 @@ func userFields(u *project.User) []any {
 	return []any{&u.ID, &u.Email, &u.Phone, &u.Role, &u.AppMetadata, &u.UserMetadata, &u.Created}
 }
 
+// passwordCost is the least that bcrypt has: a test server guards no secrets, and
+// the cost of a project's hashes, 10, is a second for each sign-in with the race
+// detector. Hashes of any cost are taken.
+const passwordCost = bcrypt.MinCost
+
 // CreateUser implements project.Users.
 func (db *Database) CreateUser(ctx context.Context, u project.User, password string) error {
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), passwordCost)
 	if err != nil {
 		return err // it is too long
 	}
@@ -66,7 +71,7 @@ func (db *Database) DeleteUser(ctx context.Context, id string) (bool, error) {
 // nobody is the hash of no password. Comparing with it takes as long as with a
 // user's, so that who has an account does not show.
 var nobody = sync.OnceValue(func() []byte {
-	hash, _ := bcrypt.GenerateFromPassword([]byte(rand.Text()), bcrypt.DefaultCost) // it is not too long
+	hash, _ := bcrypt.GenerateFromPassword([]byte(rand.Text()), passwordCost) // it is not too long
 	return hash
 })
 
