@@ -44,8 +44,10 @@ var server = [][]string{
 	{"internal/rescue", "internal/redact"},
 	{"internal/secret"},
 	{"mockserver/internal/pgtype", "mockserver/internal/project"},
-	{"mockserver"},
-	{"mockserver/cmd/mockserver"},
+	{"mockserver", "mockserver/postgres/internal/pgoutput"},
+	{"mockserver/postgres"},
+	{"mockserver/internal/pgtest", "mockserver/internal/command"},
+	{"mockserver/cmd/mockserver", "mockserver/postgres/cmd/mockserver"},
 }
 
 func TestImports_RunDownward(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/cache/sql"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 )
 
 const roles = `

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 	"github.com/gapless-go/gapless/mockserver/postgres"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
 )
 
 const things = `

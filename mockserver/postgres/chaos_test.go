@@ -19,8 +19,8 @@ import (
 	"github.com/gapless-go/gapless/cache"
 	cachesql "github.com/gapless-go/gapless/cache/sql"
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 	"github.com/gapless-go/gapless/mockserver/postgres"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
 	"github.com/gapless-go/gapless/realtime"
 )
 

@@ -21,8 +21,8 @@ import (
 
 	"github.com/gapless-go/gapless/enrich"
 	"github.com/gapless-go/gapless/enrich/deliver"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 	"github.com/gapless-go/gapless/mockserver/postgres"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
 )
 
 // payment is a value whose effect is a row of the ledger.

@@ -20,8 +20,8 @@ import (
 
 	"github.com/gapless-go/gapless/cache"
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 	"github.com/gapless-go/gapless/mockserver/postgres"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
 )
 
 // soakTime is for how long each soak runs (GAPLESS_SOAK=60s). They are for the

@@ -14,8 +14,8 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 	"github.com/gapless-go/gapless/mockserver/postgres"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
 )
 
 // shared is a cluster for the tests that do not stop theirs.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/gapless-go/gapless/internal/transcript"
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 	"github.com/gapless-go/gapless/mockserver/postgres"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
 )
 
 // scenario says how a recorded conversation is played: without waiting for

@@ -1,6 +1,7 @@
 // Command mockserver serves the tables of a schema file as a Supabase project
 // would, on one address: the REST API, sign-in, and Realtime with
-// postgres_changes, broadcast and presence. It keeps everything in memory.
+// postgres_changes, broadcast and presence. It keeps everything in memory, or with
+// -postgres in a real PostgreSQL.
 //
 //	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -schema schema.json
 //
@@ -26,158 +27,18 @@
 // recorded one did. It ends with status 0 when that is done, or with status 1
 // and the first difference. -speed 1 takes the time that the recording took.
 //
-//	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -postgres
+//	go run github.com/gapless-go/gapless/mockserver/cmd/mockserver -postgres -schema schema.sql
 //
-// serves a real PostgreSQL in the place of tables in memory; -postgres -h has
-// the flags. That is another command, which is built when it is asked for: see
-// postgres.go.
+// starts a PostgreSQL of its own from the binaries on the machine, in a temporary
+// directory or, to keep what is in it, in that of -dir; or it works on the one of
+// -db, as a superuser, whose wal_level must be logical. It makes of the database
+// what a project has: the roles anon, authenticated and service_role, the schemas
+// auth and realtime, the publication supabase_realtime. Here -schema is a file of
+// SQL or a directory of them, each of which is applied once; without it a new
+// private database gets the tables of the demo. -user is somebody who may sign in,
+// with the password "password". -postgres -h has the other flags.
 package main
 
-import (
-	"cmp"
-	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"log/slog"
-	"maps"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"syscall"
-	"time"
+import "github.com/gapless-go/gapless/mockserver/internal/command"
 
-	"github.com/gapless-go/gapless/mockserver"
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
-
-// run serves until ctx ends, and returns the exit status.
-func run(ctx context.Context, args []string, out, errOut io.Writer) int {
-	if rest, ok := forPostgres(args); ok {
-		return servePostgres(ctx, rest, out, errOut)
-	}
-	flags := flag.NewFlagSet("mockserver", flag.ContinueOnError)
-	flags.SetOutput(errOut)
-	schema := flags.String("schema", "", "`file` with tables and users in JSON; none: a small demo")
-	addr := flags.String("addr", "127.0.0.1:54321", "TCP `address` to listen on")
-	secret := flags.String("secret", "", "the JWT `secret` of the project; none: that of $MOCKSERVER_SECRET, or Supabase's local one")
-	limits := flags.Bool("limits", false, "limit rates, sizes and numbers as a self-hosted project does")
-	proxy := flags.String("proxy", "", "`URL` of a project: pass everything on to it and record it")
-	record := flags.String("record", "", "`file` to record to, which must not exist")
-	recorded := flags.String("play", "", "recorded `file` to serve")
-	speed := flags.Float64("speed", 0, "with -play: 1 for the times of the recording, 2 for half of them; 0: no waits")
-	verbose := flags.Bool("v", false, "log requests and messages")
-	flags.Bool("postgres", false, "serve a real PostgreSQL; see -postgres -h")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
-	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(errOut, "mockserver: what is %q? There are only flags; see -h.\n", flags.Arg(0))
-		return 2
-	}
-	log := slog.New(slog.DiscardHandler)
-	if *verbose {
-		log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	var err error
-	switch {
-	case (*proxy == "") != (*record == ""):
-		err = errors.New("mockserver: -proxy and -record belong together")
-	case *recorded != "" && *proxy != "":
-		err = errors.New("mockserver: -play and -proxy do not go together")
-	case *recorded != "":
-		err = play(ctx, out, *recorded, mockserver.PlayerConfig{Name: filepath.Base(*recorded), Speed: *speed, Addr: *addr, Logger: log})
-	case *proxy != "":
-		err = passOn(ctx, out, *record, mockserver.RecorderConfig{Upstream: *proxy, Addr: *addr, Logger: log})
-	default:
-		err = serve(ctx, out, *schema, func(cfg *mockserver.Config) {
-			cfg.Addr, cfg.JWTSecret, cfg.Inspector, cfg.Logger = *addr, cmp.Or(*secret, os.Getenv("MOCKSERVER_SECRET")), true, log
-			if *limits {
-				cfg.Limits = mockserver.RealisticLimits()
-			}
-		})
-	}
-	if err != nil {
-		fmt.Fprintln(errOut, err)
-		return 1
-	}
-	return 0
-}
-
-// serve serves the tables of a schema file until ctx ends.
-func serve(ctx context.Context, out io.Writer, schema string, set func(*mockserver.Config)) error {
-	cfg, err := load(schema)
-	if err != nil {
-		return err
-	}
-	set(&cfg)
-	server, err := mockserver.New(cfg)
-	if err != nil {
-		return err
-	}
-	defer server.Close()
-	announce(out, server, cfg.Users)
-	<-ctx.Done()
-	return nil
-}
-
-// load reads the schema file, or the demo.
-func load(path string) (mockserver.Config, error) {
-	if path == "" {
-		return mockserver.Demo(), nil
-	}
-	if info, err := os.Stat(path); filepath.Ext(path) == ".sql" || err == nil && info.IsDir() {
-		return mockserver.Config{}, fmt.Errorf("mockserver: -schema %s: tables in memory are described in JSON; SQL needs -postgres", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return mockserver.Config{}, fmt.Errorf("mockserver: %w", err)
-	}
-	defer f.Close()
-	return mockserver.LoadSchema(f)
-}
-
-// tokenLifetime is how long the printed tokens are good for: a working day.
-const tokenLifetime = 12 * time.Hour
-
-func announce(out io.Writer, s *mockserver.Server, users []mockserver.User) {
-	fmt.Fprintf(out, "project URL:     %s\n", s.URL())
-	fmt.Fprintf(out, "websocket URL:   %s\n", s.WebsocketURL())
-	fmt.Fprintf(out, "inspector:       %s/inspect/\n", s.URL())
-	fmt.Fprintf(out, "publishable key: %s\n", s.PublishableKey())
-	fmt.Fprintf(out, "secret key:      %s\n", s.SecretKey())
-	fmt.Fprintf(out, "anon key:        %s\n", s.AnonKey())
-	fmt.Fprintf(out, "service key:     %s\n", s.ServiceKey())
-	for _, u := range users {
-		name := u.Email
-		if name == "" {
-			name = u.Phone
-		}
-		fmt.Fprintf(out, "token of %s: %s\n", name, token(s, u))
-	}
-}
-
-// token makes a token as signing in would.
-func token(s *mockserver.Server, u mockserver.User) string {
-	role := u.Role
-	if role == "" {
-		role = "authenticated"
-	}
-	now := time.Now()
-	claims := mockserver.Claims{}
-	maps.Copy(claims, u.Claims)
-	maps.Copy(claims, mockserver.Claims{
-		"sub": u.ID, "role": role, "aud": "authenticated", "email": u.Email, "phone": u.Phone,
-		"iat": now.Unix(), "exp": now.Add(tokenLifetime).Unix(),
-	})
-	return s.Sign(claims)
-}
+func main() { command.Main() }

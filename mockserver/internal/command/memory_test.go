@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -18,9 +18,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start runs the command until the returned function is called, which returns
+// startInMemory runs the command until the returned function is called, which returns
 // the exit status. The lines that it prints first are returned.
-func start(t *testing.T, lines int, args ...string) ([]string, func() int) {
+func startInMemory(t *testing.T, lines int, args ...string) ([]string, func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -46,8 +46,8 @@ func start(t *testing.T, lines int, args ...string) ([]string, func() int) {
 	}
 }
 
-// get reads a table with an API key and, if there is one, a token.
-func get(t *testing.T, url, key, token string) (int, string) {
+// getWith reads a table with an API key and, if there is one, a token.
+func getWith(t *testing.T, url, key, token string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest("GET", url, nil)
 	require.NoError(t, err)
@@ -64,8 +64,8 @@ func get(t *testing.T, url, key, token string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-func TestDemo(t *testing.T) {
-	lines, stop := start(t, 9)
+func TestInMemory_Demo(t *testing.T) {
+	lines, stop := startInMemory(t, 9)
 	require.Regexp(t, `^project URL:     http://127\.0\.0\.1:\d+$`, lines[0])
 	require.Regexp(t, `^websocket URL:   ws://127\.0\.0\.1:\d+/realtime/v1/websocket$`, lines[1])
 	require.Regexp(t, `^inspector:       http://127\.0\.0\.1:\d+/inspect/$`, lines[2])
@@ -76,24 +76,24 @@ func TestDemo(t *testing.T) {
 	require.Regexp(t, `^token of ann@example.com: eyJ`, lines[7])
 	require.Regexp(t, `^token of ben@example.com: eyJ`, lines[8])
 	last := func(line string) string { return regexp.MustCompile(`\S+$`).FindString(line) }
-	status, body := get(t, last(lines[0])+"/rest/v1/customers?select=name", last(lines[3]), last(lines[7]))
+	status, body := getWith(t, last(lines[0])+"/rest/v1/customers?select=name", last(lines[3]), last(lines[7]))
 	require.Equal(t, 200, status, body)
 	require.JSONEq(t, `[{"name":"Ann"},{"name":"Ben"}]`, body)
-	status, body = get(t, last(lines[0])+"/rest/v1/todos", last(lines[3]), "")
+	status, body = getWith(t, last(lines[0])+"/rest/v1/todos", last(lines[3]), "")
 	require.Equal(t, 200, status, body)
 	require.JSONEq(t, `[]`, body)
 	require.Zero(t, stop())
 }
 
-func TestSchemaFile(t *testing.T) {
+func TestInMemory_SchemaFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "schema.json")
 	require.NoError(t, os.WriteFile(path, []byte(`{"tables":[{"name":"t","columns":[{"name":"id","type":"int8"}],"rows":[{"id":1}]}],"users":[{"phone":"+4711","password":"p","role":"service_role"}]}`), 0o600))
-	lines, stop := start(t, 8, "-schema", path, "-secret", "a-secret-of-one's-own-that-is-long-enough")
+	lines, stop := startInMemory(t, 8, "-schema", path, "-secret", "a-secret-of-one's-own-that-is-long-enough")
 	require.Regexp(t, `^token of \+4711: eyJ`, lines[7])
 	require.Zero(t, stop())
 }
 
-func TestErrors(t *testing.T) {
+func TestInMemory_Errors(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.json")
 	require.NoError(t, os.WriteFile(bad, []byte(`{"tables":[{"name":"t","columns":[{"name":"id","type":"int8"}],"primary_key":["x"]}]}`), 0o600))
 	for _, c := range []struct {
@@ -128,11 +128,11 @@ func TestErrors(t *testing.T) {
 func TestRecordAndPlay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session.jsonl")
 	last := func(line string) string { return regexp.MustCompile(`\S+$`).FindString(line) }
-	server, stopServer := start(t, 9)
+	server, stopServer := startInMemory(t, 9)
 	key := last(server[3])
-	proxy, stopProxy := start(t, 3, "-proxy", last(server[0]), "-record", path)
+	proxy, stopProxy := startInMemory(t, 3, "-proxy", last(server[0]), "-record", path)
 	session := func(url string) string {
-		status, body := get(t, url+"/rest/v1/customers?select=name", key, last(server[7]))
+		status, body := getWith(t, url+"/rest/v1/customers?select=name", key, last(server[7]))
 		require.Equal(t, 200, status, body)
 		return body
 	}
@@ -144,12 +144,12 @@ func TestRecordAndPlay(t *testing.T) {
 	require.NotContains(t, string(file), "eyJ")
 	require.NotContains(t, string(file), key)
 
-	player, stopPlayer := start(t, 3, "-play", path)
+	player, stopPlayer := startInMemory(t, 3, "-play", path)
 	require.Equal(t, recorded, session(last(player[0])))
 	require.Zero(t, stopPlayer())
 
-	other, stopOther := start(t, 3, "-play", path)
-	status, body := get(t, last(other[0])+"/rest/v1/customers?select=city", key, "")
+	other, stopOther := startInMemory(t, 3, "-play", path)
+	status, body := getWith(t, last(other[0])+"/rest/v1/customers?select=city", key, "")
 	require.Equal(t, http.StatusNotImplemented, status)
 	require.Contains(t, body, "no answer to this request")
 	require.Equal(t, 1, stopOther())

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -12,12 +12,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgtest"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start runs the command, and returns what it prints first, by its labels, and
 // what stops it, which returns the exit status.
@@ -29,7 +26,7 @@ func start(t *testing.T, args ...string) (map[string]string, func() int) {
 	var errors bytes.Buffer
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, append([]string{"-addr", "127.0.0.1:0", "-pg-addr", "127.0.0.1:0"}, args...), in, &errors)
+		code <- run(ctx, append([]string{"-postgres", "-addr", "127.0.0.1:0", "-pg-addr", "127.0.0.1:0"}, args...), in, &errors)
 		_ = in.Close()
 	}()
 	printed := map[string]string{}
@@ -82,7 +79,7 @@ func execute(t *testing.T, url, sql string) {
 	require.NoError(t, err)
 }
 
-func TestDemo(t *testing.T) {
+func TestOnPostgres_Demo(t *testing.T) {
 	pgtest.Need(t)
 	printed, stop := start(t)
 	require.Equal(t, `[{"name":"Ann"},{"name":"Ben"}]`, get(t, printed, "/rest/v1/customers?select=name&order=id", ""))
@@ -93,7 +90,7 @@ func TestDemo(t *testing.T) {
 }
 
 // A named directory keeps what is in it, and migrations are applied once.
-func TestMigrations(t *testing.T) {
+func TestOnPostgres_Migrations(t *testing.T) {
 	pgtest.Need(t)
 	dir, err := os.MkdirTemp("", "gapless-test-")
 	require.NoError(t, err)
@@ -118,7 +115,7 @@ func TestMigrations(t *testing.T) {
 	var errors bytes.Buffer
 	fail := func() string {
 		errors.Reset()
-		require.Equal(t, 1, run(t.Context(), []string{"-addr", "127.0.0.1:0", "-pg-addr", "", "-dir", data, "-schema", sql}, io.Discard, &errors))
+		require.Equal(t, 1, run(t.Context(), []string{"-postgres", "-addr", "127.0.0.1:0", "-pg-addr", "", "-dir", data, "-schema", sql}, io.Discard, &errors))
 		return errors.String()
 	}
 	write("003.sql", "insert into a values (3);\n\ninsert into nope values (1)")
@@ -128,12 +125,13 @@ func TestMigrations(t *testing.T) {
 	require.Contains(t, fail(), "001.sql: it was applied before")
 }
 
-func TestWrongFlags(t *testing.T) {
+func TestOnPostgres_WrongFlags(t *testing.T) {
 	var errors bytes.Buffer
-	require.Equal(t, 2, run(t.Context(), []string{"-nope"}, io.Discard, &errors))
-	require.Equal(t, 2, run(t.Context(), []string{"nope"}, io.Discard, &errors))
-	require.Equal(t, 0, run(t.Context(), []string{"-h"}, io.Discard, &errors))
+	require.Equal(t, 2, run(t.Context(), []string{"-postgres", "-nope"}, io.Discard, &errors))
+	require.Equal(t, 2, run(t.Context(), []string{"nope", "-postgres"}, io.Discard, &errors))
+	require.Equal(t, 0, run(t.Context(), []string{"-h", "--postgres"}, io.Discard, &errors))
+	require.Contains(t, errors.String(), "-pg-bin")
 	errors.Reset()
-	require.Equal(t, 1, run(t.Context(), []string{"-pg-bin", t.TempDir()}, io.Discard, &errors))
+	require.Equal(t, 1, run(t.Context(), []string{"-postgres", "-pg-bin", t.TempDir()}, io.Discard, &errors))
 	require.Contains(t, errors.String(), "not installed")
 }
