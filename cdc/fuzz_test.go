@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/cputime"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -83,16 +84,16 @@ func checkDecoded(t testing.TB, payload []byte, c cdc.Change) {
 	require.Equal(t, row, m.New)
 }
 
-// withinBudget fails if f, which reads n bytes of text, takes more time or
-// memory than they may cost. Both have room for a machine under load and for
-// what other tests allocate meanwhile.
+// withinBudget fails if f, which reads n bytes of text, takes more of the
+// processors' time or memory than they may cost. Both have room for a slow machine
+// and for what other tests do meanwhile.
 func withinBudget(t testing.TB, n int, f func()) {
 	t.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	began := time.Now()
+	began := cputime.Used()
 	f()
-	took := time.Since(began)
+	took := cputime.Used() - began
 	runtime.ReadMemStats(&after)
 	require.Less(t, took, 2*time.Second+time.Duration(n)*10*time.Microsecond)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(n)*100+4<<20)

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/cputime"
 	"github.com/gapless-go/gapless/internal/memhttp"
 	"github.com/gapless-go/gapless/realtime"
 )
@@ -86,9 +87,9 @@ func withinBudget(t *testing.T, f func() (bytes int)) {
 	t.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	began := time.Now()
+	began := cputime.Used()
 	bytes := f()
-	took := time.Since(began)
+	took := cputime.Used() - began
 	runtime.ReadMemStats(&after)
 	require.Less(t, took, 5*time.Second+time.Duration(bytes)*20*time.Microsecond)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(32<<20+bytes*400))

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/cputime"
 	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
@@ -103,13 +104,13 @@ func TestHostile_Soak(t *testing.T) {
 				longest, all = max(longest, int64(len(r.text))), all+int64(len(r.text))
 			}
 			probing.peak.Store(0)
-			began := time.Now()
+			used := cputime.Used()
 			for _, r := range kinds[name] {
 				conn.sendFragments(t, r)
 			}
 			rounds++
 			h.passed(t, conn, fmt.Sprint("passed ", rounds))
-			took := time.Since(began)
+			took := cputime.Used() - used
 			if strings.Contains(string(kinds[name][0].text), "presence_") {
 				kept = max(kept, longest)
 			}
@@ -125,15 +126,15 @@ func TestHostile_Soak(t *testing.T) {
 		}
 	}
 	probing.end()
-	t.Logf("Status within %v, Presence.State within %v", probing.status, probing.state)
-	require.Less(t, probing.status, 2*time.Second)
-	require.Less(t, probing.state, 5*time.Second)
+	t.Logf("Status within %v, Presence.State within %v, and a timer %v late", probing.status, probing.state, probing.late)
+	require.Less(t, probing.status, 2*time.Second+4*probing.late)
+	require.Less(t, probing.state, 5*time.Second+4*probing.late)
 
 	conn.sendRaw(false, []byte(`["`+ref+`",null,"`+hostileTopic+`","presence_state",{}]`))
 	conn.crashChannel(join) // and it comes back
 	conn.joinLive()
 	require.NoError(t, h.ch.WaitLive(t.Context()))
-	closeWithin(t, c, 5*time.Second)
+	closeClient(t, c)
 	h.streams.Wait()
 	require.Less(t, heapLive()-base, int64(16<<20))
 	runtime.KeepAlive(kinds) // which base includes
@@ -182,6 +183,7 @@ func (c *conn) sendFragments(t *testing.T, r raw) {
 type prober struct {
 	peak          atomic.Int64
 	status, state time.Duration // the longest that a call took
+	late          time.Duration // the latest that a timer came, by which the machine is loaded
 	stop          chan struct{}
 	done          sync.WaitGroup
 }
@@ -199,10 +201,12 @@ func probe(h *everything) *prober {
 				w.state = max(w.state, time.Since(at))
 			}
 			w.peak.Store(max(w.peak.Load(), heapNow()))
+			at = time.Now()
 			select {
 			case <-w.stop:
 				return
 			case <-time.After(2 * time.Millisecond):
+				w.late = max(w.late, time.Since(at))
 			}
 		}
 	})

@@ -129,8 +129,8 @@ func execAll(t testing.TB, s *postgres.Server, sql string) {
 // until waits, in real time as a database lives in it, for a condition.
 func until(t testing.TB, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); {
-		require.True(t, time.Now().Before(deadline), "not so within 30 s")
+	for deadline := time.Now().Add(time.Minute); !f(); {
+		require.True(t, time.Now().Before(deadline), "not so within a minute")
 		time.Sleep(5 * time.Millisecond)
 	}
 }
@@ -150,9 +150,8 @@ func TestDatabaseThatFails(t *testing.T) {
 			require.NoError(t, s.Cluster().Start(t.Context()))
 		},
 		"a stop": func(t *testing.T, s *postgres.Server) {
-			began := time.Now()
 			s.Cluster().Stop()
-			require.Less(t, time.Since(began), 8*time.Second, "the stop waited for our replication")
+			require.True(t, s.Cluster().ShutDown(t), "the stop waited for our replication and became a crash")
 			require.NoError(t, s.Cluster().Start(t.Context()))
 		},
 	} {

@@ -325,7 +325,7 @@ func TestDeliver_AValuesOwnErrorHoldsUpNothing(t *testing.T) {
 				return errors.New(c.Do)
 			}}
 		for range 2 { // and again behind a restart
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			require.NoError(t, c.Run(ctx, enrich.Of(charge{1, "first", ""}, bad, charge{3, "third", ""}, charge{4, bad.Key + " behind", ""})))
 			require.Equal(t, 1, done[1])
@@ -380,7 +380,7 @@ func TestDeliver_AValuesOwnErrorHoldsUpNothing(t *testing.T) {
 		c := deliver.Consumer[charge, *sql.Tx]{Store: store, Key: func(c charge) string { return c.Key },
 			Retry:  deliver.Retry{Attempts: 2, Min: time.Millisecond, Max: time.Millisecond},
 			Handle: func(context.Context, *sql.Tx, charge) error { return nil }}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		require.NoError(t, c.Run(ctx, enrich.Of(charge{1, "цена", ""}, charge{2, "price", ""})))
 		letters, err := store.Letters(t.Context())

@@ -3,8 +3,13 @@ package postgres
 import (
 	"context"
 	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
@@ -67,4 +72,14 @@ func (t *Trial) Filter(ctx context.Context, op, value string, wires []string) (p
 		passes = append(passes, v.passes(filters[0], []byte(wire)))
 	}
 	return passes, nil
+}
+
+// ShutDown says whether a cluster that does not run has been shut down, rather
+// than cut.
+func (c *Cluster) ShutDown(t testing.TB) bool {
+	program, err := filepath.EvalSymlinks(c.bin.postgres)
+	require.NoError(t, err)
+	out, err := c.command(exec.Command(filepath.Join(filepath.Dir(program), "pg_controldata"), c.dir)).Output()
+	require.NoError(t, err)
+	return strings.Contains(string(out), "shut down\n")
 }

@@ -172,7 +172,7 @@ func (c *socket) join(ref, topic, config, token string) {
 // next returns the next message.
 func (c *socket) next() phoenix.Message {
 	c.t.Helper()
-	require.True(c.t, c.until(c.taken+1, 15*time.Second), "no frame")
+	require.True(c.t, c.until(c.taken+1, time.Minute), "no frame")
 	c.mu.Lock()
 	f := c.frames[c.taken]
 	c.taken++

@@ -112,7 +112,7 @@ func (p *player) paced(d time.Duration) time.Duration { return d / time.Duration
 
 // frameTimeout is for frames that do not come; what is missing is found at the
 // end.
-const frameTimeout = 30 * time.Second
+const frameTimeout = time.Minute
 
 func (p *player) await() {
 	for _, c := range p.sockets {
