@@ -201,7 +201,7 @@ func (t *Table[K, T]) saveNowAndThen(ctx context.Context, saved View[K, T]) {
 			locks, unlock = false, func() { _ = held.Close() }
 		}
 		if view := t.View(); view.phase == Synced || last && t.wasSynced.Load() { // else it may be half of a load
-			if view.rows.root != saved.rows.root {
+			if view.rows != saved.rows {
 				t.save(view)
 			}
 			saved = view

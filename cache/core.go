@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gapless-go/gapless/cache/internal/hamt"
 	"github.com/gapless-go/gapless/cdc"
 )
 
@@ -24,7 +25,7 @@ type core[K comparable, T any] struct {
 	// stream, before a reader of the table sees it.
 	quarantine time.Duration
 
-	rows    store[K, *entry[K, T]]
+	rows    hamt.Map[K, *entry[K, T]]
 	indexes []indexer[K, T]
 	history *history[K, T] // nil: none is kept
 	bound   bound[K]

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/gapless-go/gapless/cache/internal/hamt"
 	"github.com/gapless-go/gapless/cdc"
 )
 
@@ -52,7 +53,7 @@ type history[K comparable, T any] struct {
 	keep   int64 // ms
 	perKey int
 
-	past store[K, *past[T]]
+	past hamt.Map[K, *past[T]]
 	ages []aged[K] // a key for each version that came, in that order
 	// now is the latest time that was heard of, and from when on the history is
 	// whole, in Unix milliseconds.
@@ -187,10 +188,10 @@ func (t *Table[K, T]) AsOf(k K, at time.Time) Version[T] { return t.View().AsOf(
 // AsOf is as Table's, as known in this view.
 func (v View[K, T]) AsOf(k K, at time.Time) Version[T] {
 	ms := at.UnixMilli()
-	if p, ok := v.past.get(k); ok {
+	if p, ok := v.past.Get(k); ok {
 		return p.at(ms)
 	}
-	e, ok := v.rows.get(k)
+	e, ok := v.rows.Get(k)
 	switch {
 	case !ok && ms < v.since:
 		return Version[T]{Trust: Truncated}

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/gapless-go/gapless/cache/internal/hamt"
 	"github.com/gapless-go/gapless/cdc"
 )
 
@@ -20,7 +21,7 @@ type Index[I, K comparable, T any] struct {
 	table *Table[K, T]
 	nth   int // of the table's indexes
 	of    func(T) []I
-	live  store[I, *keys[K]]
+	live  hamt.Map[I, *keys[K]]
 	edit  uint64 // of the sets that were changed since the last publish
 }
 
@@ -63,8 +64,8 @@ func (x *Index[I, K, T]) Count(v View[K, T], value I) int { return x.keys(v, val
 // keys returns the keys of the rows that have the value. They are not nil.
 func (x *Index[I, K, T]) keys(v View[K, T], value I) *keys[K] {
 	if x.nth < len(v.indexes) { // else a view from before there was anything
-		state := v.indexes[x.nth].(snapshot[I, *keys[K]])
-		if set, ok := state.get(value); ok {
+		state := v.indexes[x.nth].(hamt.Snapshot[I, *keys[K]])
+		if set, ok := state.Get(value); ok {
 			return set
 		}
 	}
@@ -73,7 +74,7 @@ func (x *Index[I, K, T]) keys(v View[K, T], value I) *keys[K] {
 
 func (x *Index[I, K, T]) publish() any {
 	x.edit++
-	return x.live.publish()
+	return x.live.Publish()
 }
 
 // update moves a key from the values of the old row to those of the new one.
@@ -108,15 +109,16 @@ func (x *Index[I, K, T]) remove(value I, k K) {
 // them, else a copy, which costs as much as a change of it.
 func (x *Index[I, K, T]) own(value I) *keys[K] {
 	set, there := x.live.Peek(value)
-	if there && set.many.edit == x.edit {
+	if there && set.edit == x.edit {
 		return set
 	}
-	fresh := &keys[K]{many: store[K, struct{}]{edit: x.edit}}
+	fresh := &keys[K]{edit: x.edit}
 	if there {
 		if len(set.few) > 0 {
 			fresh.few = append(make([]K, 0, len(set.few)+1), set.few...)
 		}
-		fresh.many.root, fresh.many.size = set.many.root, set.many.size
+		fresh.many = set.many
+		fresh.many.Publish()
 	}
 	x.live.Set(value, fresh)
 	return fresh
@@ -126,7 +128,8 @@ func (x *Index[I, K, T]) own(value I) *keys[K] {
 // in which each value is there once or twice has as many sets as there are rows.
 type keys[K comparable] struct {
 	few  []K
-	many store[K, struct{}] // if there were ever more than maxFew
+	many hamt.Map[K, struct{}] // if there were ever more than maxFew
+	edit uint64                // of the Index, when it was made
 }
 
 const maxFew = 16

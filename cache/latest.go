@@ -3,6 +3,8 @@ package cache
 import (
 	"math/bits"
 	"sync/atomic"
+
+	"github.com/gapless-go/gapless/cache/internal/hamt"
 )
 
 // latest finds the rows of the last view faster than the view does. A view is a
@@ -45,7 +47,7 @@ const (
 func (l *latest[K, T]) get(k K) (e *entry[K, T], known bool) {
 	began := l.changes.Load()
 	if table := l.table.Load(); table != nil {
-		if g, i := findIn(*table, k, hash(k)); g != nil {
+		if g, i := findIn(*table, k, hamt.Hash(k)); g != nil {
 			e = g.slots[i].Load()
 		}
 	}
@@ -58,24 +60,16 @@ func findIn[K comparable, T any](table []group[K, T], k K, h uint64) (*group[K, 
 	for at := h; ; at++ {
 		g := &table[at&uint64(len(table)-1)]
 		tags := g.tags.Load()
-		for m := equalBytes(tags, tag); m != 0; m &= m - 1 {
+		for m := hamt.EqualBytes(tags, tag); m != 0; m &= m - 1 {
 			i := bits.TrailingZeros64(m) / 8
 			if e := g.slots[i].Load(); e != nil && e.key == k {
 				return g, i
 			}
 		}
-		if equalBytes(tags, emptyTag) != 0 { // there is always one: see add
+		if hamt.EqualBytes(tags, emptyTag) != 0 { // there is always one: see add
 			return nil, 0
 		}
 	}
-}
-
-// equalBytes has the highest bit of each byte of x that is b, and perhaps of one
-// above such a byte.
-func equalBytes(x uint64, b uint8) uint64 {
-	const ones = 0x0101010101010101
-	x ^= ones * uint64(b)
-	return (x - ones) &^ x & (ones << 7)
 }
 
 // change makes puts visible, together with what do makes so.
@@ -89,7 +83,7 @@ func (l *latest[K, T]) change(puts []put[K, T], do func()) {
 }
 
 func (l *latest[K, T]) set(k K, e *entry[K, T]) {
-	h := hash(k)
+	h := hamt.Hash(k)
 	if table := l.table.Load(); table != nil {
 		if g, i := findIn(*table, k, h); g != nil {
 			if g.slots[i].Store(e); e == nil {
@@ -108,7 +102,7 @@ func (l *latest[K, T]) set(k K, e *entry[K, T]) {
 // would end in this group anyway.
 func (l *latest[K, T]) removed(g *group[K, T], i int) {
 	l.rows--
-	if equalBytes(g.tags.Load(), emptyTag) == 0 {
+	if hamt.EqualBytes(g.tags.Load(), emptyTag) == 0 {
 		g.tag(i, removedTag)
 		return
 	}
@@ -135,7 +129,7 @@ func (l *latest[K, T]) grow() {
 	for i := range old {
 		for j := range old[i].slots {
 			if e := old[i].slots[j].Load(); e != nil {
-				l.add(table, hash(e.key), e)
+				l.add(table, hamt.Hash(e.key), e)
 			}
 		}
 	}

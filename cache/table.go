@@ -265,12 +265,12 @@ func (t *Table[K, T]) tell(net []Change[K, T], moved bool) {
 
 // publish returns the present content.
 func (c *core[K, T]) publish(p Phase) *View[K, T] {
-	v := &View[K, T]{rows: c.rows.publish(), pos: c.pos, phase: p, marks: c.bound.evicts()}
+	v := &View[K, T]{rows: c.rows.Publish(), pos: c.pos, phase: p, marks: c.bound.evicts()}
 	for _, x := range c.indexes {
 		v.indexes = append(v.indexes, x.publish())
 	}
 	if c.history != nil {
-		v.past, v.since = c.history.past.publish(), c.history.since()
+		v.past, v.since = c.history.past.Publish(), c.history.since()
 	} else {
 		v.since = math.MaxInt64
 	}

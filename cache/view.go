@@ -1,14 +1,18 @@
 package cache
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/gapless-go/gapless/cache/internal/hamt"
+)
 
 // View is the content of a Table at one position. It never changes and costs
 // nothing to keep but the memory of the rows that are not in the Table any
 // more. The zero View is empty.
 type View[K comparable, T any] struct {
-	rows    snapshot[K, *entry[K, T]]
+	rows    hamt.Snapshot[K, *entry[K, T]]
 	indexes []any // a snapshot of each
-	past    snapshot[K, *past[T]]
+	past    hamt.Snapshot[K, *past[T]]
 	since   int64 // from when on the past is whole, in Unix milliseconds
 	pos     Position
 	phase   Phase
@@ -19,7 +23,7 @@ type View[K comparable, T any] struct {
 func (v View[K, T]) Get(k K) (row T, ok bool) { return v.get(k) }
 
 func (v *View[K, T]) get(k K) (row T, ok bool) {
-	e, ok := v.rows.get(k)
+	e, ok := v.rows.Get(k)
 	if !ok {
 		return row, false
 	}
@@ -30,7 +34,7 @@ func (v *View[K, T]) get(k K) (row T, ok bool) {
 }
 
 // Len returns how many rows there are.
-func (v View[K, T]) Len() int { return v.rows.size }
+func (v View[K, T]) Len() int { return v.rows.Len() }
 
 // Pos returns the position.
 func (v View[K, T]) Pos() Position { return v.pos }
@@ -42,7 +46,7 @@ func (v View[K, T]) Phase() Phase { return v.phase }
 // All returns the rows, in no particular order.
 func (v View[K, T]) All() iter.Seq2[K, T] {
 	return func(yield func(K, T) bool) {
-		for k, e := range v.rows.all() {
+		for k, e := range v.rows.All() {
 			if !yield(k, e.value) {
 				return
 			}

@@ -29,7 +29,7 @@ var layers = [][]string{
 	{"cdc"},
 	{"internal/link"},
 	{"channel"},
-	{"realtime", "internal/postgrest", "cache/sql"},
+	{"realtime", "internal/postgrest", "cache/sql", "cache/internal/hamt"},
 	{"realtime/signin"},
 	{"cache"},
 	{"enrich"},

@@ -1,4 +1,6 @@
-package cache
+// Package hamt is a map whose states can be kept, as a table cache publishes
+// them: a hash array mapped trie.
+package hamt
 
 import (
 	"encoding/binary"
@@ -8,10 +10,10 @@ import (
 	"unsafe"
 )
 
-// store is a map whose states can be kept: a tree by the hashes of its keys, of
+// Map is a map whose states can be kept: a tree by the hashes of its keys, of
 // which a change copies the nodes on its way. Those that were made since the
-// last publish nobody else has, so they are changed in place. One goroutine
-// changes it; a snapshot may be read by any.
+// last Publish nobody else has, so they are changed in place. One goroutine
+// changes it; a Snapshot may be read by any. The zero Map is empty.
 //
 //	root ─► fork of 16 ways ─► … ─► bucket of up to 16 keys
 //
@@ -20,14 +22,14 @@ import (
 // extendible hashing: a bucket that is full becomes two, of which each has half of
 // the ways, and only one that has a single way becomes a fork. That keeps buckets
 // two thirds full on average, and a change copies small things only.
-type store[K comparable, V any] struct {
+type Map[K comparable, V any] struct {
 	root *node
 	size int
-	edit uint64 // of the nodes made since the last publish
+	edit uint64 // of the nodes made since the last Publish
 }
 
-// snapshot is a state of a store. It never changes.
-type snapshot[K comparable, V any] struct {
+// Snapshot is a state of a Map. It never changes.
+type Snapshot[K comparable, V any] struct {
 	root *node
 	size int
 }
@@ -69,10 +71,11 @@ const (
 // them go on with the hash of the next seed.
 var levels = 56 / wayBits
 
-// seeds are for all stores, so that a hash can be made without one.
+// seeds are for all maps, so that a hash can be made without one.
 var seeds = [4]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed(), maphash.MakeSeed(), maphash.MakeSeed()}
 
-func hash[K comparable](k K) uint64 { return maphash.Comparable(seeds[0], k) }
+// Hash returns the hash of a key, the same in all maps of the process.
+func Hash[K comparable](k K) uint64 { return maphash.Comparable(seeds[0], k) }
 
 // way is which way a key with a hash goes at a level.
 func way[K comparable](k K, hash uint64, level int) int {
@@ -88,12 +91,13 @@ func (n *node) fork() *fork { return (*fork)(unsafe.Pointer(n)) }
 
 func bucketOf[K comparable, V any](n *node) *bucket[K, V] { return (*bucket[K, V])(unsafe.Pointer(n)) }
 
-func (s *snapshot[K, V]) get(k K) (v V, ok bool) {
+// Get returns the value of a key.
+func (s *Snapshot[K, V]) Get(k K) (v V, ok bool) {
 	n := s.root
 	if n == nil {
 		return v, false
 	}
-	h := hash(k)
+	h := Hash(k)
 	for level := 0; !n.leaf; level++ {
 		n = n.fork().to[way(k, h, level)]
 	}
@@ -104,11 +108,19 @@ func (s *snapshot[K, V]) get(k K) (v V, ok bool) {
 	return v, false
 }
 
+// EqualBytes has the highest bit of each byte of x that is b, and perhaps of one
+// above such a byte.
+func EqualBytes(x uint64, b uint8) uint64 {
+	const ones = 0x0101010101010101
+	x ^= ones * uint64(b)
+	return (x - ones) &^ x & (ones << 7)
+}
+
 // find returns where in the bucket a key is, or -1.
 func (b *bucket[K, V]) find(k K, tag uint8) int {
 	for from := 0; from < int(b.n); from += 8 {
 		tags := binary.LittleEndian.Uint64(b.tags[from:])
-		for m := equalBytes(tags, tag); m != 0; m &= m - 1 {
+		for m := EqualBytes(tags, tag); m != 0; m &= m - 1 {
 			if i := from + bits.TrailingZeros64(m)/8; i < int(b.n) && b.slots[i].key == k {
 				return i
 			}
@@ -117,7 +129,11 @@ func (b *bucket[K, V]) find(k K, tag uint8) int {
 	return -1
 }
 
-func (s *snapshot[K, V]) all() iter.Seq2[K, V] {
+// Len returns how many keys there are.
+func (s *Snapshot[K, V]) Len() int { return s.size }
+
+// All returns everything, in no particular order.
+func (s *Snapshot[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		if s.root != nil {
 			walk(s.root, yield)
@@ -147,23 +163,25 @@ func walk[K comparable, V any](n *node, yield func(K, V) bool) bool {
 }
 
 // Peek returns a value as it is, published or not.
-func (s *store[K, V]) Peek(k K) (V, bool) {
-	now := snapshot[K, V]{s.root, s.size}
-	return now.get(k)
+func (s *Map[K, V]) Peek(k K) (V, bool) {
+	now := Snapshot[K, V]{s.root, s.size}
+	return now.Get(k)
 }
 
-// All returns everything as it is. The store must not be changed meanwhile.
-func (s *store[K, V]) All() iter.Seq2[K, V] {
-	now := snapshot[K, V]{s.root, s.size}
-	return now.all()
+// All returns everything as it is. The Map must not be changed meanwhile.
+func (s *Map[K, V]) All() iter.Seq2[K, V] {
+	now := Snapshot[K, V]{s.root, s.size}
+	return now.All()
 }
 
-func (s *store[K, V]) Len() int { return s.size }
+// Len returns how many keys there are.
+func (s *Map[K, V]) Len() int { return s.size }
 
-// publish returns the present state.
-func (s *store[K, V]) publish() snapshot[K, V] {
+// Publish returns the present state. After it, a copy of the Map that is changed
+// instead of it changes nothing that it has.
+func (s *Map[K, V]) Publish() Snapshot[K, V] {
 	s.edit++
-	return snapshot[K, V]{s.root, s.size}
+	return Snapshot[K, V]{s.root, s.size}
 }
 
 // place is where a node hangs: at a way of a fork, or, without one, at the root.
@@ -172,7 +190,7 @@ type place struct {
 	way int
 }
 
-func (s *store[K, V]) at(p place) *node {
+func (s *Map[K, V]) at(p place) *node {
 	if p.in == nil {
 		return s.root
 	}
@@ -180,7 +198,7 @@ func (s *store[K, V]) at(p place) *node {
 }
 
 // put hangs a node there, and a bucket at all the ways that are its own.
-func (s *store[K, V]) put(p place, n *node) {
+func (s *Map[K, V]) put(p place, n *node) {
 	if p.in == nil {
 		s.root = n
 		return
@@ -196,7 +214,7 @@ func (s *store[K, V]) put(p place, n *node) {
 
 // own has the node at a place to be changed: itself if nobody else has it, else
 // a copy that takes its place.
-func (s *store[K, V]) own(p place) *node {
+func (s *Map[K, V]) own(p place) *node {
 	n := s.at(p)
 	switch {
 	case n.edit == s.edit:
@@ -214,11 +232,11 @@ func (s *store[K, V]) own(p place) *node {
 }
 
 // Set sets a value and returns the one before.
-func (s *store[K, V]) Set(k K, v V) (old V, had bool) {
+func (s *Map[K, V]) Set(k K, v V) (old V, had bool) {
 	if s.root == nil {
 		s.root = &s.newBucket(0).node
 	}
-	h := hash(k)
+	h := Hash(k)
 	for p, level := (place{}), 0; ; {
 		n := s.at(p)
 		if !n.leaf {
@@ -242,7 +260,7 @@ func (s *store[K, V]) Set(k K, v V) (old V, had bool) {
 	}
 }
 
-func (s *store[K, V]) newBucket(depth uint8) *bucket[K, V] {
+func (s *Map[K, V]) newBucket(depth uint8) *bucket[K, V] {
 	return &bucket[K, V]{node: node{edit: s.edit, leaf: true, depth: depth}}
 }
 
@@ -260,7 +278,7 @@ func (b *bucket[K, V]) remove(i int) {
 // split makes two buckets of one that is full, by the next bit of their ways,
 // or, if there is none, a fork with all of its ways to it. The level is that
 // below its fork.
-func (s *store[K, V]) split(p place, level int) {
+func (s *Map[K, V]) split(p place, level int) {
 	zero := bucketOf[K, V](s.own(p))
 	if p.in == nil || zero.depth == wayBits {
 		f := &fork{node: node{edit: s.edit}}
@@ -274,7 +292,7 @@ func (s *store[K, V]) split(p place, level int) {
 	one := s.newBucket(zero.depth)
 	for i := 0; i < int(zero.n); {
 		x := zero.slots[i]
-		if way(x.key, hash(x.key), level-1)&bit == 0 {
+		if way(x.key, Hash(x.key), level-1)&bit == 0 {
 			i++
 			continue
 		}
@@ -285,13 +303,13 @@ func (s *store[K, V]) split(p place, level int) {
 }
 
 // Delete removes a key and returns its value.
-func (s *store[K, V]) Delete(k K) (old V, had bool) {
+func (s *Map[K, V]) Delete(k K) (old V, had bool) {
 	old, had = s.Peek(k)
 	if !had {
 		return old, false
 	}
 	s.size--
-	s.delete(place{}, k, hash(k), 0)
+	s.delete(place{}, k, Hash(k), 0)
 	if s.size == 0 {
 		s.root = nil
 	}
@@ -300,7 +318,7 @@ func (s *store[K, V]) Delete(k K) (old V, had bool) {
 
 // delete removes a key that is there. Where a fork is left with one bucket,
 // that takes its place.
-func (s *store[K, V]) delete(p place, k K, h uint64, level int) {
+func (s *Map[K, V]) delete(p place, k K, h uint64, level int) {
 	n := s.own(p)
 	if n.leaf {
 		b := bucketOf[K, V](n)
@@ -321,7 +339,7 @@ func (s *store[K, V]) delete(p place, k K, h uint64, level int) {
 // the two of them would be half full at most, so that a key that comes and goes
 // does not split and merge with it. It returns the bucket if it is the only one
 // of its fork then.
-func (s *store[K, V]) merge(p place) *bucket[K, V] {
+func (s *Map[K, V]) merge(p place) *bucket[K, V] {
 	if !s.at(p).leaf {
 		return nil
 	}
