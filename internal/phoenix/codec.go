@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/gapless-go/gapless/internal/rowjson"
 )
 
 // MalformedError is a frame that could not be decoded. Topic and Event are
@@ -21,39 +23,33 @@ func (e *MalformedError) Error() string { return "phoenix: malformed frame: " + 
 func (e *MalformedError) Unwrap() error { return e.Err }
 
 // Decoder decodes the frames of one side of a connection. It remembers the last
-// topic, so that the frames of one topic do not allocate it each time. It is
-// not safe for concurrent use.
+// topic and event, so that frames of the same do not allocate them each time. It
+// is not safe for concurrent use.
 type Decoder struct {
 	Version Version
 	From    Side
 
-	topic string // the last
+	topic, event text
 }
+
+// text is a JSON string and what it means.
+type text struct{ raw, means string }
 
 // Decode decodes one frame. binary says which of the two types of websocket
 // message held it. The message's byte slices point into frame. The error is a
 // *MalformedError, or ErrUnknownKind for a binary frame of another kind.
 //
 // The payload is valid JSON, with one exception: that of EventPostgresChanges
-// from a server begins with { and ends with }, and what is between has not been
-// read, since whoever decodes the change reads it anyway.
+// from a server, in serializer 2.0.0, begins with { and ends with }, and what is
+// between has not been read, since whoever decodes the change reads it anyway.
 func (d *Decoder) Decode(binary bool, frame []byte) (Message, error) {
 	switch {
-	case binary && d.Version == V2:
-		return decodeBinary(d.From, frame)
-	case binary:
-		return Message{}, &MalformedError{Err: errors.New("binary frame in serializer 1.0.0")}
+	case !binary:
+		return d.decodeText(frame)
 	case d.Version == V2:
-		if m, ok := d.cutArray(frame); ok {
-			return m, nil
-		}
-		return decodeArray(frame)
-	default:
-		if m, ok := d.cutChange(frame); ok {
-			return m, nil
-		}
-		return decodeObject(frame)
+		return decodeBinary(d.From, frame)
 	}
+	return Message{}, &MalformedError{Err: errors.New("binary frame in serializer 1.0.0")}
 }
 
 // Decode decodes one frame, as Decoder.Decode does.
@@ -129,61 +125,107 @@ func appendPayload(dst, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-func decodeArray(frame []byte) (m Message, err error) {
-	var parts [5]json.RawMessage // further elements are ignored (1.4)
-	if err := json.Unmarshal(frame, &parts); err != nil {
-		return Message{}, malformed(frame, err)
-	}
-	if parts[4] == nil {
-		return Message{}, &MalformedError{Err: errors.New("fewer than five elements")}
-	}
-	return fromParts(parts[0], parts[1], parts[2], parts[3], parts[4])
+// envelope is a text frame, split, in the order of an array. Absent parts are nil.
+type envelope struct {
+	joinRef, ref, topic, event, payload []byte
 }
 
-func decodeObject(frame []byte) (Message, error) {
-	var o struct {
-		Topic   json.RawMessage `json:"topic"`
-		Event   json.RawMessage `json:"event"`
-		Payload json.RawMessage `json:"payload"`
-		Ref     json.RawMessage `json:"ref"`
-		JoinRef json.RawMessage `json:"join_ref"`
+func (d *Decoder) decodeText(frame []byte) (m Message, err error) {
+	var e envelope
+	c := rowjson.Cursor{Text: frame}
+	form := c.Next()
+	switch form {
+	case '[':
+		d.readArray(&c, &e)
+	case '{':
+		readObject(&c, &e)
 	}
-	if err := json.Unmarshal(frame, &o); err != nil {
-		return Message{}, malformed(frame, err)
-	}
-	for _, f := range []struct {
-		name  string
-		value json.RawMessage
-	}{{"topic", o.Topic}, {"event", o.Event}, {"payload", o.Payload}, {"ref", o.Ref}} {
-		if f.value == nil {
-			return Message{}, &MalformedError{Err: fmt.Errorf("no %s", f.name)}
-		}
-	}
-	return fromParts(o.JoinRef, o.Ref, o.Topic, o.Event, o.Payload)
-}
-
-func fromParts(joinRef, ref, topic, event, payload json.RawMessage) (m Message, err error) {
+	err = c.End()
 	var errs [4]error
-	m.Topic, errs[0] = stringOf("topic", topic)
-	m.Event, errs[1] = stringOf("event", event)
-	m.JoinRef, errs[2] = refOf("join_ref", joinRef)
-	m.Ref, errs[3] = refOf("ref", ref)
-	m.Payload = payload
-	if err := errors.Join(errs[:]...); err != nil {
+	m.Topic, errs[0] = d.topic.of("topic", e.topic)
+	m.Event, errs[1] = d.event.of("event", e.event)
+	m.JoinRef, errs[2] = refOf("join_ref", e.joinRef)
+	m.Ref, errs[3] = refOf("ref", e.ref)
+	m.Payload = e.payload
+	switch {
+	case err != nil:
+	case form != d.Version.form():
+		err = errors.New("not a frame of serializer " + d.Version.String())
+	case e.payload == nil:
+		err = errors.New("no payload")
+	case e.ref == nil:
+		err = errors.New("no ref")
+	default:
+		err = errors.Join(errs[:]...)
+	}
+	if err != nil { // what was in it is of use to know, even if it is no JSON (1.4)
 		return Message{}, &MalformedError{Topic: m.Topic, Event: m.Event, Err: err}
 	}
 	return m, nil
 }
 
-func stringOf(name string, raw json.RawMessage) (string, error) {
-	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
-		return "", fmt.Errorf("%s is not a string", name)
+// readArray takes a frame of serializer 2.0.0. Further elements are ignored (1.4).
+func (d *Decoder) readArray(c *rowjson.Cursor, e *envelope) {
+	parts := [...]*[]byte{&e.joinRef, &e.ref, &e.topic, &e.event, &e.payload}
+	c.Open('[')
+	for i := 0; c.More(']'); i++ {
+		switch {
+		case i >= len(parts):
+			c.Value()
+		case i == 4 && d.From == FromServer && string(e.event) == `"`+EventPostgresChanges+`"` && unread(c, e):
+			return
+		default:
+			*parts[i] = c.Value()
+		}
 	}
-	return *s, nil
 }
 
-func refOf(name string, raw json.RawMessage) (Ref, error) {
+// unread takes the rest of a frame as its payload, without reading it, if it
+// begins and ends as an object does.
+func unread(c *rowjson.Cursor, e *envelope) bool {
+	rest := bytes.TrimRight(c.Text[c.Pos:], " \t\r\n")
+	body, closed := bytes.CutSuffix(rest, []byte("]"))
+	if body = bytes.TrimRight(body, " \t\r\n"); !closed || len(body) < 2 || body[0] != '{' || body[len(body)-1] != '}' {
+		return false
+	}
+	e.payload = body
+	c.Pos += len(rest)
+	return true
+}
+
+// readObject takes a frame of serializer 1.0.0.
+func readObject(c *rowjson.Cursor, e *envelope) {
+	for c.Open('{'); c.More('}'); {
+		switch string(c.Key()) {
+		case "topic":
+			e.topic = c.Value()
+		case "event":
+			e.event = c.Value()
+		case "payload":
+			e.payload = c.Value()
+		case "ref":
+			e.ref = c.Value()
+		case "join_ref":
+			e.joinRef = c.Value()
+		default:
+			c.Value()
+		}
+	}
+}
+
+// of returns what a JSON string means.
+func (t *text) of(name string, raw []byte) (string, error) {
+	if t.raw != string(raw) || t.raw == "" {
+		s, ok := rowjson.Unquote(raw)
+		if !ok {
+			return "", fmt.Errorf("%s is not a string", name)
+		}
+		*t = text{string(raw), s}
+	}
+	return t.means, nil
+}
+
+func refOf(name string, raw []byte) (Ref, error) {
 	switch {
 	case len(raw) == 0, string(raw) == "null":
 		return "", nil
@@ -191,42 +233,4 @@ func refOf(name string, raw json.RawMessage) (Ref, error) {
 		return Ref(raw), nil
 	}
 	return "", fmt.Errorf("%s is neither a string nor a number", name)
-}
-
-// malformed reads what it can of a frame that is not JSON. The server relays a
-// user broadcast to serializer 1.0.0 without checking that it is JSON, so one
-// client can make others receive such frames; whoever reads them wants to know
-// that no change was in it.
-func malformed(frame []byte, cause error) error {
-	e := &MalformedError{Err: cause}
-	dec := json.NewDecoder(bytes.NewReader(frame))
-	open, err := dec.Token()
-	if err != nil {
-		return e
-	}
-	switch open {
-	case json.Delim('['):
-		var joinRef, ref json.RawMessage
-		if dec.Decode(&joinRef) == nil && dec.Decode(&ref) == nil && dec.Decode(&e.Topic) == nil {
-			_ = dec.Decode(&e.Event)
-		}
-	case json.Delim('{'):
-		for {
-			key, err := dec.Token()
-			if err != nil {
-				return e
-			}
-			var value json.RawMessage
-			if dec.Decode(&value) != nil {
-				return e
-			}
-			switch key {
-			case "topic":
-				_ = json.Unmarshal(value, &e.Topic)
-			case "event":
-				_ = json.Unmarshal(value, &e.Event)
-			}
-		}
-	}
-	return e
 }

@@ -20,6 +20,14 @@ const (
 // String returns the value of the vsn query parameter.
 func (v Version) String() string { return strconv.Itoa(int(v)) + ".0.0" }
 
+// form is what a text frame begins with.
+func (v Version) form() byte {
+	if v == V2 {
+		return '['
+	}
+	return '{'
+}
+
 // Events and topics that Phoenix and Realtime define.
 const (
 	TopicPhoenix = "phoenix"   // the topic of heartbeats
