@@ -78,23 +78,25 @@ func readerLoop(url string, m *meter) error {
 // reconnecting and no columns. The end of a frame tells of which table it is.
 func goccyLoop(url string, m *meter) error {
 	m.decodes = true
-	return eachFrame(url, m, func(text []byte) error {
-		i := bytes.LastIndexByte(text, '[')
-		binding, err := strconv.Atoi(string(bytes.TrimSuffix(text[i+1:], []byte("]}]"))))
-		switch {
-		case err != nil:
-			return err
-		case binding == payments.binding:
-			r, err := goccyRow[Payment](text)
-			return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
-		case binding == orders.binding:
-			r, err := goccyRow[Order](text)
-			return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
-		default:
-			r, err := goccyRow[Product](text)
-			return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
-		}
-	})
+	return eachFrame(url, m, m.goccy)
+}
+
+func (m *meter) goccy(text []byte) error {
+	i := bytes.LastIndexByte(text, '[')
+	binding, err := strconv.Atoi(string(bytes.TrimSuffix(text[i+1:], []byte("]}]"))))
+	switch {
+	case err != nil:
+		return err
+	case binding == payments.binding:
+		r, err := goccyRow[Payment](text)
+		return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
+	case binding == orders.binding:
+		r, err := goccyRow[Order](text)
+		return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
+	default:
+		r, err := goccyRow[Product](text)
+		return errors.Join(err, m.event(r.ID, r.SentAt, r.Total))
+	}
 }
 
 // goccyRow returns the row of a change: the new one, or that which is gone.

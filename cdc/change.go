@@ -45,7 +45,10 @@ type Column struct {
 // if Gap is set, a place where changes may be missing.
 //
 // The byte slices and slices of a Change are read only: they may be shared
-// with other changes.
+// with other changes. A field may be set to another slice.
+//
+// Changes are not to be compared whole, by reflect.DeepEqual and what rests on it:
+// one that was decoded has more in it than one of the same fields made by hand.
 type Change struct {
 	// Gap, when not nil, makes this value a gap in the stream and no row
 	// change: every other field is zero.
@@ -86,7 +89,14 @@ type Change struct {
 	// Binding is the index, in the subscription that delivered the change, of
 	// the binding that it is for.
 	Binding int
+
+	places *rowjson.Places // in Record and OldRecord, as Decode found them
 }
+
+const (
+	newRow = iota // Record
+	oldRow        // OldRecord
+)
 
 // Incomplete is the reason why a change does not carry its row.
 type Incomplete uint8
@@ -143,9 +153,9 @@ func (c Change) OldMissing() []string {
 	if c.OldRecord == nil {
 		return nil
 	}
-	text := rowjson.Cursor{Text: c.OldRecord}
-	_, missing := text.Row(namesOf(c.Columns))
-	return missing
+	names, text := namesOf(c.Columns), rowjson.Cursor{Text: c.OldRecord}
+	row, _ := text.Row(names, nil)
+	return names.Missing(row)
 }
 
 // String returns the reason in words.

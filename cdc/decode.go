@@ -1,10 +1,11 @@
 package cdc
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/rowjson"
@@ -20,23 +21,27 @@ import (
 // Keys that Decode does not know are ignored; of a key that comes twice, the
 // last counts. The error is a *PayloadError.
 //
-// Decode takes time linear in the length of payload and allocates at most 12
-// bytes for each byte of it (a list of one-digit ids). Values may be nested
-// 9,990 deep.
+// Decode takes time linear in the length of payload and allocates at most 16
+// bytes for each byte of it (a row of one-letter keys). Values may be nested
+// 9,990 deep. Of a row the change keeps its text and 12 bytes for each value: where
+// it is, so that As does not look for it again.
 //
 // Decode is safe for concurrent use. Changes of the same columns share one
 // slice of them.
 func Decode(payload []byte) (c Change, ids []int64, err error) {
-	m := message{errData: errNoObject}
+	m := messages.Get().(*message)
+	defer m.free()
+	m.errData = errNoObject
 	var rawIDs []byte
 	text := rowjson.Cursor{Text: payload}
+	at := -1
 	for in := text.Enter('{'); in && text.More('}'); {
-		switch string(text.Key()) {
-		case "ids":
+		switch at = text.KeyOf(payloadKeys, at); at {
+		case 0:
+			*m = message{room: m.room[:0]}
+			m.read(&text, changeKeys)
+		case 1:
 			rawIDs = text.Value()
-		case "data":
-			m = message{}
-			m.read(&text, "type")
 		default:
 			text.Value()
 		}
@@ -71,9 +76,10 @@ func Decode(payload []byte) (c Change, ids []int64, err error) {
 // The change keeps nothing of payload. The error is a *PayloadError. The cost is
 // that of Decode. DecodeBroadcast is safe for concurrent use.
 func DecodeBroadcast(payload []byte) (Change, error) {
-	var m message
+	m := messages.Get().(*message)
+	defer m.free()
 	text := rowjson.Cursor{Text: payload}
-	m.read(&text, "operation")
+	m.read(&text, broadcastKeys)
 	err := text.End()
 	if err == nil {
 		err = m.errData
@@ -90,44 +96,67 @@ func DecodeBroadcast(payload []byte) (Change, error) {
 
 var errNoObject = errors.New("not an object")
 
-// message is the object that holds a change, split. Absent keys are nil.
-type message struct {
-	op, schema, table, committed, columns, record, oldRecord, errors []byte
+// The keys in the order in which they are sent, see rowjson.Cursor.KeyOf. The key
+// of the operation differs by source.
+var (
+	payloadKeys   = []string{`"data":`, `"ids":`}
+	changeKeys    = []string{`"columns":`, `"commit_timestamp":`, `"errors":`, `"old_record":`, `"record":`, `"schema":`, `"table":`, `"type":`}
+	broadcastKeys = slices.Concat(changeKeys[:keyOp], []string{`"operation":`})
+)
 
-	set        *columnSet // of columns
+const (
+	keyColumns = iota
+	keyCommitted
+	keyErrors
+	keyOldRecord
+	keyRecord
+	keySchema
+	keyTable
+	keyOp
+	keys
+)
+
+// message is the object that holds a change, split.
+type message struct {
+	parts [keys][]byte // all but columns and rows; nil: absent
+
+	rows       [2]rowjson.Row // newRow and oldRow
+	room       []rowjson.Cell // for where their members are
+	set        *columnSet     // of the columns
 	errColumns error
-	missing    []string // of the columns, in record
-	compared   []byte   // the record that missing was found in
 	errData    error
 }
 
-// read splits the object that comes next. The key of the operation differs by
-// source.
-func (m *message) read(text *rowjson.Cursor, opKey string) {
+// messages are free ones, for their room.
+var messages = sync.Pool{New: func() any { return new(message) }}
+
+func (m *message) free() {
+	const most = 1024
+	if cap(m.room) > most {
+		m.room = nil
+	}
+	*m = message{room: m.room[:0]}
+	messages.Put(m)
+}
+
+// read splits the object that comes next.
+func (m *message) read(text *rowjson.Cursor, list []string) {
 	if !text.Enter('{') {
 		m.errData = errNoObject
 		return
 	}
-	for text.More('}') {
-		switch string(text.Key()) {
-		case opKey:
-			m.op = text.Value()
-		case "schema":
-			m.schema = text.Value()
-		case "table":
-			m.table = text.Value()
-		case "commit_timestamp":
-			m.committed = text.Value()
-		case "columns":
+	for at := -1; text.More('}'); {
+		switch at = text.KeyOf(list, at); at {
+		case keyColumns:
 			m.readColumns(text)
-		case "record":
-			m.readRecord(text)
-		case "old_record":
-			m.oldRecord = text.Value()
-		case "errors":
-			m.errors = text.Value()
-		default:
+		case keyRecord:
+			m.readRow(newRow, text)
+		case keyOldRecord:
+			m.readRow(oldRow, text)
+		case -1:
 			text.Value()
+		default:
+			m.parts[at] = text.Value()
 		}
 	}
 }
@@ -135,35 +164,33 @@ func (m *message) read(text *rowjson.Cursor, opKey string) {
 // readColumns takes a list of columns, by comparing if it is known.
 func (m *message) readColumns(text *rowjson.Cursor) {
 	if m.set = knownColumns(text.Text[text.Pos:]); m.set != nil {
-		m.columns = text.Text[text.Pos : text.Pos+len(m.set.raw)]
 		text.Pos += len(m.set.raw)
 		return
 	}
-	if m.columns = text.Value(); text.Err() == nil {
-		m.set, m.errColumns = columnsOf(m.columns)
+	if columns := text.Value(); text.Err() == nil {
+		m.set, m.errColumns = columnsOf(columns)
 	}
 }
 
-// readRecord takes a record, and finds out which columns it has if they came
-// before.
-func (m *message) readRecord(text *rowjson.Cursor) {
+// readRow takes a row, and where its members are if the columns came before.
+func (m *message) readRow(which int, text *rowjson.Cursor) {
+	row := &m.rows[which]
 	if m.set == nil {
-		m.record = text.Value()
+		*row = rowjson.Row{Text: text.Value()}
 		return
 	}
-	m.record, m.missing = text.Row(m.set.names)
-	m.compared = m.record
+	*row, m.room = text.Row(m.set.names, m.room)
 }
 
 // change returns all but what depends on the columns. Schema and Table are set
 // even if there is an error.
 func (m *message) change() (c Change, err error) {
 	var errs [5]error
-	c.Schema, errs[0] = m.name("schema", m.schema)
-	c.Table, errs[1] = m.name("table", m.table)
-	c.Op, errs[2] = parseOp(m.op)
-	c.Committed, errs[3] = parseCommitted(m.committed)
-	c.Errors = parseErrors(m.errors)
+	c.Schema, errs[0] = m.name("schema", m.parts[keySchema])
+	c.Table, errs[1] = m.name("table", m.parts[keyTable])
+	c.Op, errs[2] = parseOp(m.parts[keyOp])
+	c.Committed, errs[3] = parseCommitted(m.parts[keyCommitted])
+	c.Errors = parseErrors(m.parts[keyErrors])
 	for _, err := range errs {
 		if err != nil {
 			return c, err
@@ -175,34 +202,29 @@ func (m *message) change() (c Change, err error) {
 // setRecords copies the rows that an operation has: what a Delete says of a
 // new row and an Insert of an old one is null or empty, and no row.
 func (m *message) setRecords(c *Change) error {
-	record, err := parseRecord("record", m.record)
-	if err != nil {
-		return err
-	}
-	old, err := parseRecord("old_record", m.oldRecord)
-	if err != nil {
-		return err
+	for i, key := range [2]string{"record", "old_record"} {
+		switch text := m.rows[i].Text; {
+		case string(text) == "null":
+			m.rows[i] = rowjson.Row{}
+		case text != nil && text[0] != '{':
+			return fmt.Errorf("%s is not an object", key)
+		}
 	}
 	switch c.Op {
 	case Insert:
-		old = nil
+		m.rows[oldRow] = rowjson.Row{}
 	case Delete:
-		record = nil
+		m.rows[newRow] = rowjson.Row{}
 	}
-	if record == nil && c.Op != Delete {
+	if m.rows[newRow].Text == nil && c.Op != Delete {
 		return fmt.Errorf("%v without a record", c.Op)
 	}
-	if old == nil && c.Op == Delete {
+	if m.rows[oldRow].Text == nil && c.Op == Delete {
 		return errors.New("DELETE without an old_record")
 	}
-	both := make([]byte, 0, len(record)+len(old)) // one copy for the two
-	if record != nil {
-		both = append(both, record...)
-		c.Record = both[:len(record):len(record)]
-	}
-	if old != nil {
-		c.OldRecord = append(both, old...)[len(record):]
-	}
+	var texts [2][]byte
+	c.places, texts = rowjson.Keep(m.rows)
+	c.Record, c.OldRecord = texts[newRow], texts[oldRow]
 	return nil
 }
 
@@ -215,13 +237,13 @@ func (m *message) addColumns(c *Change) error {
 		return errNoColumns
 	}
 	c.Columns = m.set.columns
-	switch {
-	case c.Op == Delete:
-	case m.compared != nil:
-		c.Missing = m.missing
-	default: // the columns came after the record
-		text := rowjson.Cursor{Text: c.Record}
-		_, c.Missing = text.Row(m.set.names)
+	if c.Op != Delete {
+		row := c.places.Of(newRow, c.Record)
+		if row.Len() == 0 { // the columns may have come after it
+			text := rowjson.Cursor{Text: c.Record}
+			row, _ = text.Row(m.set.names, nil)
+		}
+		c.Missing = m.set.names.Missing(row)
 	}
 	return nil
 }
@@ -302,17 +324,6 @@ func errorText(raw []byte) string {
 		return text
 	}
 	return string(raw)
-}
-
-// parseRecord returns nil for a record that is absent or null.
-func parseRecord(key string, raw []byte) (json.RawMessage, error) {
-	switch {
-	case raw == nil || string(raw) == "null":
-		return nil, nil
-	case raw[0] != '{':
-		return nil, fmt.Errorf("%s is not an object", key)
-	}
-	return raw, nil
 }
 
 func parseIDs(raw []byte) ([]int64, error) {

@@ -80,10 +80,10 @@ func As[T any](c Change, opts ...AsOption) (e Event[T], err error) {
 // put decodes the rows where they are.
 func (e *Event[T]) put(plan *rowjson.Plan, strict bool) (err error) {
 	if e.Record != nil {
-		err = plan.Put(unsafe.Pointer(&e.New), shared(e.Columns), e.Record, strict)
+		err = plan.Put(unsafe.Pointer(&e.New), shared(e.Columns), e.places.Of(newRow, e.Record), strict)
 	}
 	if e.OldRecord != nil && err == nil {
-		err = plan.Put(unsafe.Pointer(&e.Old), shared(e.Columns), e.OldRecord, false)
+		err = plan.Put(unsafe.Pointer(&e.Old), shared(e.Columns), e.places.Of(oldRow, e.OldRecord), false)
 	}
 	return err
 }
@@ -92,10 +92,10 @@ func (e *Event[T]) put(plan *rowjson.Plan, strict bool) (err error) {
 func (e *Event[T]) decode(plan *rowjson.Plan, strict bool) (err error) {
 	var rows struct{ New, Old T }
 	if e.Record != nil {
-		err = plan.Decode(reflect.ValueOf(&rows.New).Elem(), shared(e.Columns), e.Record, strict)
+		err = plan.Decode(reflect.ValueOf(&rows.New).Elem(), shared(e.Columns), e.places.Of(newRow, e.Record), strict)
 	}
 	if e.OldRecord != nil && err == nil {
-		err = plan.Decode(reflect.ValueOf(&rows.Old).Elem(), shared(e.Columns), e.OldRecord, false)
+		err = plan.Decode(reflect.ValueOf(&rows.Old).Elem(), shared(e.Columns), e.places.Of(oldRow, e.OldRecord), false)
 	}
 	e.New, e.Old = rows.New, rows.Old
 	return err

@@ -41,7 +41,7 @@ func Merge[T any](c Change, before T, opts ...AsOption) (T, error) {
 	}
 	after := before
 	dst := reflect.ValueOf(&after).Elem()
-	if err := plan.Decode(dst, shared(c.Columns), c.Record, strict(opts)); err != nil {
+	if err := plan.Decode(dst, shared(c.Columns), c.places.Of(newRow, c.Record), strict(opts)); err != nil {
 		return before, c.decodeError(err)
 	}
 	if dst.Kind() == reflect.Map { // which plan.Decode made anew

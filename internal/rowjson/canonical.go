@@ -58,9 +58,9 @@ func (v *Value) appendCanonical(dst []byte) []byte {
 		return appendDocument(dst, &c, 0)
 	case v.isArray():
 		dst = append(dst, '[')
-		c := Cursor{Text: v.raw}
-		for c.Open('['); c.More(']'); {
-			e := v.element(c.Value())
+		cells, common := v.elements(nil)
+		for _, x := range cells {
+			e := v.element(common, x)
 			dst = e.appendCanonical(dst)
 		}
 		return append(dst, ']')

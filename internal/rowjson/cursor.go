@@ -119,16 +119,30 @@ func (c *Cursor) Key() []byte {
 		return nil
 	}
 	start := c.Pos
-	end := keyEnd(c.Text, start)
-	if c.to(end); c.failed {
+	end, value := keyEnd(c.Text, start)
+	if c.to(value); c.failed {
 		return nil
 	}
-	body := c.Text[start+1:]
-	body = body[:closingQuote(body)]
+	body := c.Text[start+1 : end-1]
 	if isPlain(body) {
 		return body
 	}
 	return appendText(make([]byte, 0, len(body)), body)
+}
+
+// KeyOf takes a key and returns which of the list it is, -1 if it is none. The
+// list has the keys as they are written, with quotes and colon, and in the order
+// in which they mostly come: those behind the last one, which is after, are
+// compared first.
+func (c *Cursor) KeyOf(list []string, after int) int {
+	for which := after + 1; which < len(list); which++ {
+		if hasPrefix(c.Text[c.Pos:], list[which]) {
+			c.Pos += len(list[which])
+			return which
+		}
+	}
+	key := c.Key()
+	return slices.IndexFunc(list, func(quoted string) bool { return quoted[1:len(quoted)-2] == string(key) })
 }
 
 // Value takes a value of any kind and returns its text.

@@ -188,3 +188,27 @@ func FuzzCursor(f *testing.F) {
 		}
 	})
 }
+
+// TestUnquote_AsEncodingJSON compares the two on text of all kinds of characters,
+// and of none.
+func TestUnquote_AsEncodingJSON(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	some := []string{"a", "text of more than eight bytes", "é", "ß", "\u07ff", "\u0800", "日本", "\ud7ff", "\ue000", "\uffff", "😀", "\U00010000", "\U0010ffff",
+		`\n`, `\"`, `\\`, `\/`, `\u0041`, `\u00e9`, `\ud83d\ude00`, `\ud83d`, `\ude00`, `\u0000`,
+		"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5", "\xff", "\xe6\x97", "\xf0\x9f\x98"}
+	for range 100_000 {
+		var b strings.Builder
+		for range random.IntN(6) {
+			b.WriteString(some[random.IntN(len(some))])
+			if random.IntN(20) == 0 {
+				b.WriteByte(byte(0x80 + random.IntN(128)))
+			}
+		}
+		raw := []byte(`"` + b.String() + `"`)
+		var want string
+		require.NoError(t, json.Unmarshal(raw, &want), "%q", raw)
+		got, ok := Unquote(raw)
+		require.True(t, ok)
+		require.Equal(t, want, got, "%q", raw)
+	}
+}

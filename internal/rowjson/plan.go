@@ -39,6 +39,7 @@ type Plan struct {
 	value decoder // of the values of a map
 
 	fields   []field
+	untyped  []place        // of the fields, for columns whose type is not known
 	tagged   map[string]int // by the column that a tag names
 	named    map[string]int // by the folded name of the field
 	bindings atomic.Pointer[[]*binding]
@@ -88,6 +89,7 @@ func (p *Plan) compileStruct() (err error) {
 	p.tagged, p.named, p.Direct = map[string]int{}, map[string]int{}, true
 	for i := range p.fields {
 		f := &p.fields[i]
+		p.untyped = append(p.untyped, place{field: f})
 		if f.tag != "" {
 			p.tagged[f.tag] = i
 		} else {
@@ -131,10 +133,12 @@ type binding struct {
 
 // place is where a column goes, and how to read it.
 type place struct {
-	field int // -1 if it goes nowhere
+	field *field // nil if it goes nowhere
 	typ   string
 	class class
 }
+
+var nowhere place
 
 // maxBindings is how many lists of columns are remembered for a type. Changes of
 // a table share their list.
@@ -170,11 +174,11 @@ func (p *Plan) newBinding(columns []Column) (*binding, error) {
 		if i >= 0 && taken[i] != "" && taken[i] != c.Name {
 			return nil, fmt.Errorf("columns %q and %q are both for field %s", clipName(taken[i]), clipName(c.Name), p.fields[i].name)
 		}
+		to := place{typ: c.Type, class: classOf(c.Type)}
 		if i >= 0 {
-			taken[i] = c.Name
+			to.field, taken[i] = &p.fields[i], c.Name
 		}
-		list = append(list, c.Name)
-		b.targets = append(b.targets, place{i, c.Type, classOf(c.Type)})
+		list, b.targets = append(list, c.Name), append(b.targets, to)
 	}
 	for i := range p.fields {
 		f := &p.fields[i]
@@ -184,122 +188,122 @@ func (p *Plan) newBinding(columns []Column) (*binding, error) {
 			b.absent = append(b.absent, i)
 		case len(columns) > 0:
 		case f.tag != "":
-			list = append(list, f.tag)
-			b.targets = append(b.targets, place{field: i})
+			list, b.targets = append(list, f.tag), append(b.targets, p.untyped[i])
 		default:
-			list = append(list, snake(f.key()))
-			b.targets = append(b.targets, place{field: i})
+			list, b.targets = append(list, snake(f.key())), append(b.targets, p.untyped[i])
 		}
 	}
 	b.names = NewNames(list)
 	return b, nil
 }
 
-// cell is a value of a row that has a field.
-type cell struct {
-	place
-	start, end int
+// cells returns the members of a row: those that are known, or in the room.
+func (p *Plan) cells(b *binding, row Row, room []Cell) ([]Cell, error) {
+	if len(row.cells) > 0 && row.sum == b.names.sum {
+		return row.cells, nil
+	}
+	c := Cursor{Text: row.Text}
+	c.failed = c.Next() != '{'
+	_, cells := c.Row(b.names, room[:0])
+	if err := c.End(); err != nil {
+		return nil, &Error{GoType: p.typ, Err: err}
+	}
+	return cells, nil
 }
 
-// split appends the values of a row to the list, and returns room for their
-// texts.
-func (p *Plan) split(list []cell, b *binding, row []byte, strict bool) (_ []cell, texts arena, err error) {
-	size, at := 0, -1
-	c := Cursor{Text: row}
-	for c.Open('{'); c.More('}'); {
-		which, key := c.name(b.names, at)
-		start, end := c.skip()
-		var to place
-		if which < 0 {
-			to.field = p.find(string(key))
-		} else {
-			to, at = b.targets[which], which
-		}
-		if to.field >= 0 && start < end {
-			list = append(list, cell{to, start, end})
-			size += p.fields[to.field].slot.textSize(row[start:end])
-		}
+// place returns where a member goes.
+func (p *Plan) place(b *binding, text []byte, x Cell) *place {
+	if x.column >= 0 {
+		return &b.targets[x.column]
 	}
-	if err := c.End(); err != nil {
-		return nil, texts, &Error{GoType: p.typ, Err: err}
+	if i := p.find(b.key(text, x)); i >= 0 {
+		return &p.untyped[i]
+	}
+	return &nowhere
+}
+
+// key returns the key of a member.
+func (b *binding) key(text []byte, x Cell) string {
+	if x.column >= 0 {
+		return b.names.list[x.column]
+	}
+	c := Cursor{Text: text, Pos: int(^x.column)}
+	return string(c.Key())
+}
+
+// texts returns the room for the texts of a row, or an error if a field that a tag
+// gives a column has none.
+func (p *Plan) texts(b *binding, text []byte, cells []Cell, strict bool) (texts arena, err error) {
+	size := 0
+	for _, x := range cells {
+		if to := p.place(b, text, x); to.field != nil {
+			size += to.field.slot.textSize(text[x.start:x.end])
+		}
 	}
 	for _, i := range b.absent {
-		if strict && !slices.ContainsFunc(list, func(x cell) bool { return x.field == i }) {
-			f := &p.fields[i]
-			return nil, texts, &Error{Column: f.tag, GoType: p.typ, Err: fmt.Errorf("field %s: %w", f.name, ErrNoColumn)}
+		f := &p.fields[i]
+		if strict && !slices.ContainsFunc(cells, func(x Cell) bool { return p.place(b, text, x).field == f }) {
+			return texts, &Error{Column: f.tag, GoType: p.typ, Err: fmt.Errorf("field %s: %w", f.name, ErrNoColumn)}
 		}
 	}
 	if size > 0 {
 		texts.buf = make([]byte, 0, size)
 	}
-	return list, texts, nil
+	return texts, nil
 }
 
 // Put decodes a row into the struct at the address, whose plan is Direct. If
 // strict, an error names a field that a tag gives a column, and that neither
 // the columns nor the row have.
-func (p *Plan) Put(at unsafe.Pointer, columns []Column, row []byte, strict bool) error {
+func (p *Plan) Put(at unsafe.Pointer, columns []Column, row Row, strict bool) error {
 	b, err := p.bind(columns)
 	if err != nil {
 		return err
 	}
-	var room [24]cell
-	list, texts, err := p.split(room[:0], b, row, strict)
+	var room [24]Cell
+	cells, err := p.cells(b, row, room[:])
 	if err != nil {
 		return err
 	}
-	return p.putSlots(at, list, row, &texts)
+	return p.putSlots(at, b, row.Text, cells, strict)
 }
 
 // putSlots writes the values that have slots.
-func (p *Plan) putSlots(at unsafe.Pointer, list []cell, row []byte, texts *arena) error {
-	for i := range list {
-		x := &list[i]
-		f := &p.fields[x.field]
-		if f.slot.kind == unknown {
-			continue
-		}
-		v := Value{typ: x.typ, class: x.class, raw: row[x.start:x.end]}
-		if err := f.slot.put(unsafe.Add(at, f.offset), &v, texts); err != nil {
-			return p.valueError(row, x, err)
+func (p *Plan) putSlots(at unsafe.Pointer, b *binding, text []byte, cells []Cell, strict bool) error {
+	texts, err := p.texts(b, text, cells, strict)
+	if err != nil {
+		return err
+	}
+	for _, x := range cells {
+		to := p.place(b, text, x)
+		if f := to.field; f != nil && f.slot.kind != unknown {
+			v := Value{typ: to.typ, class: to.class, raw: text[x.start:x.end]}
+			if err := f.slot.put(unsafe.Add(at, f.offset), &v, &texts); err != nil {
+				return &Error{Column: b.key(text, x), Type: to.typ, GoType: f.typ, Err: err}
+			}
 		}
 	}
 	return nil
 }
 
 // putOthers decodes the values that have none.
-func (p *Plan) putOthers(dst reflect.Value, list []cell, row []byte) error {
-	for i := range list {
-		x := &list[i]
-		f := &p.fields[x.field]
-		if f.slot.kind != unknown {
-			continue
-		}
-		in := f.in(dst)
-		in.SetZero() // what Merge found there is shared with another row
-		if err := f.decode.call(in, &Value{typ: x.typ, class: x.class, raw: row[x.start:x.end]}); err != nil {
-			return p.valueError(row, x, err)
+func (p *Plan) putOthers(dst reflect.Value, b *binding, text []byte, cells []Cell) error {
+	for _, x := range cells {
+		to := p.place(b, text, x)
+		if f := to.field; f != nil && f.slot.kind == unknown {
+			in := f.in(dst)
+			in.SetZero() // what Merge found there is shared with another row
+			if err := f.decode.call(in, &Value{typ: to.typ, class: to.class, raw: text[x.start:x.end]}); err != nil {
+				return &Error{Column: b.key(text, x), Type: to.typ, GoType: f.typ, Err: err}
+			}
 		}
 	}
 	return nil
 }
 
-func (p *Plan) valueError(row []byte, x *cell, err error) error {
-	e := &Error{Type: x.typ, GoType: p.fields[x.field].typ, Err: err}
-	c := Cursor{Text: row}
-	for c.Open('{'); c.More('}'); {
-		key := c.Key()
-		if start, _ := c.skip(); start == x.start {
-			e.Column = string(key)
-			break
-		}
-	}
-	return e
-}
-
 // Decode decodes a row into dst, which is addressable. The error is an *Error.
 // strict is that of Put.
-func (p *Plan) Decode(dst reflect.Value, columns []Column, row []byte, strict bool) error {
+func (p *Plan) Decode(dst reflect.Value, columns []Column, row Row, strict bool) error {
 	switch {
 	case p.elem != nil:
 		dst.Set(reflect.New(p.typ.Elem()))
@@ -308,53 +312,40 @@ func (p *Plan) Decode(dst reflect.Value, columns []Column, row []byte, strict bo
 		unmarshal := func(dst reflect.Value, v *Value) error {
 			return dst.Addr().Interface().(json.Unmarshaler).UnmarshalJSON(v.raw)
 		}
-		if err := decoder(unmarshal).call(dst, &Value{raw: row}); err != nil {
+		if err := decoder(unmarshal).call(dst, &Value{raw: row.Text}); err != nil {
 			return &Error{GoType: p.typ, Err: err}
 		}
 		return nil
 	}
 	b, err := p.bind(columns)
+	if err != nil {
+		return err
+	}
+	cells, err := p.cells(b, row, nil)
 	switch {
 	case err != nil:
 		return err
 	case p.value != nil:
-		return p.decodeMap(dst, b, row)
+		return p.decodeMap(dst, b, row.Text, cells)
 	}
-	list, texts, err := p.split(nil, b, row, strict)
-	if err != nil {
+	if err := p.putSlots(dst.Addr().UnsafePointer(), b, row.Text, cells, strict); err != nil {
 		return err
 	}
-	if err := p.putSlots(dst.Addr().UnsafePointer(), list, row, &texts); err != nil {
-		return err
-	}
-	return p.putOthers(dst, list, row)
+	return p.putOthers(dst, b, row.Text, cells)
 }
 
-func (p *Plan) decodeMap(dst reflect.Value, b *binding, row []byte) error {
-	dst.Set(reflect.MakeMap(p.typ))
-	at := -1
-	c := Cursor{Text: row}
-	for c.Open('{'); c.More('}'); {
-		which, key := c.name(b.names, at)
-		v := Value{raw: c.Value()}
-		if c.failed {
-			break
-		}
-		name := ""
-		if which < 0 {
-			name = string(key)
-		} else {
-			at, name = which, b.names.list[which]
-			v.typ, v.class = b.targets[which].typ, b.targets[which].class
+func (p *Plan) decodeMap(dst reflect.Value, b *binding, text []byte, cells []Cell) error {
+	dst.Set(reflect.MakeMapWithSize(p.typ, len(b.targets)))
+	for _, x := range cells {
+		v, name := Value{raw: text[x.start:x.end]}, b.key(text, x)
+		if x.column >= 0 {
+			v.typ, v.class = b.targets[x.column].typ, b.targets[x.column].class
 		}
 		elem := reflect.New(p.typ.Elem()).Elem()
 		if err := p.value.call(elem, &v); err != nil {
 			return &Error{Column: name, Type: v.typ, GoType: p.typ.Elem(), Err: err}
 		}
 		dst.SetMapIndex(reflect.ValueOf(name).Convert(p.typ.Key()), elem)
-	}
-	if err := c.End(); err != nil {
-		return &Error{GoType: p.typ, Err: err}
 	}
 	return nil
 }

@@ -21,7 +21,16 @@ type slot struct {
 	size  uintptr      // of the scalar
 	typ   reflect.Type // of the scalar, or of the slice
 	valid uintptr      // of an sql.Null: where Valid is
+	text  int          // the most that it takes of the memory for texts
 }
+
+// ownText is how long a text may be to share memory with others. A longer one
+// has its own, and does not stay because a short one of its row does. Those of a
+// list take no more than listText.
+const (
+	ownText  = 256
+	listText = 4096
+)
 
 // kind is a kind of scalar by its memory.
 type kind uint8
@@ -60,11 +69,14 @@ func slotOf(t reflect.Type) slot {
 		scalar, w = t.Elem(), list
 	}
 	s := slot{wrap: w, kind: kindOf(scalar), size: scalar.Size(), typ: scalar}
+	if s.kind >= strs && s.kind != times {
+		s.text = ownText
+	}
 	switch w {
 	case sqlNull:
 		s.valid = t.Field(1).Offset
 	case list:
-		s.typ = t
+		s.typ, s.text = t, min(s.text, 1)*listText
 	}
 	return s
 }
@@ -102,39 +114,35 @@ func kindOf(t reflect.Type) kind {
 // textSize returns how much of the text of a row the value needs at most, as
 // far as it shares memory with others.
 func (s *slot) textSize(raw []byte) int {
-	const listText = 4096
 	switch {
-	case s.kind < strs || s.kind == times || raw[0] == 'n' && s.kind != raws:
-		return 0
+	case len(raw) <= s.text && (raw[0] != 'n' || s.kind == raws):
+		return len(raw)
 	case s.wrap == list:
-		return min(len(raw), listText)
-	case raw[0] == '"' && s.kind != raws:
-		raw = raw[2:]
+		return s.text
 	}
-	if len(raw) > ownText {
-		return 0
-	}
-	return len(raw)
+	return 0
 }
 
 // put writes a value to the slot at p. What is there before is replaced, and
 // what it points to left alone.
 func (s *slot) put(p unsafe.Pointer, v *Value, a *arena) error {
-	switch isNull := v.isNull(); {
-	case s.wrap == pointer && isNull:
-		*(*unsafe.Pointer)(p) = nil
-		return nil
-	case s.wrap == pointer:
-		to := s.alloc(1)
+	switch isNull := v.isNull(); s.wrap {
+	case pointer:
+		var to unsafe.Pointer
+		if !isNull {
+			to = s.alloc(1)
+		}
 		*(*unsafe.Pointer)(p) = to
-		p = to
-	case s.wrap == sqlNull:
+		if p = to; isNull {
+			return nil
+		}
+	case sqlNull:
 		*(*bool)(unsafe.Add(p, s.valid)) = !isNull
 		if isNull {
 			s.zero(p)
 			return nil
 		}
-	case s.wrap == list:
+	case list:
 		return s.putList(p, v, a)
 	}
 	return s.putScalar(p, v, a)
@@ -156,13 +164,12 @@ func (s *slot) putList(p unsafe.Pointer, v *Value, a *arena) error {
 	case !v.isArray():
 		return v.refuse("does not fit")
 	}
-	n := v.elements()
-	first := s.alloc(n)
-	*to = unsafe.Slice((*struct{})(first), n)
-	c := Cursor{Text: v.raw}
-	c.Open('[')
-	for i := 0; c.More(']'); i++ {
-		e := v.element(c.Value())
+	var room [16]Cell
+	cells, common := v.elements(room[:0])
+	first := s.alloc(len(cells))
+	*to = unsafe.Slice((*struct{})(first), len(cells))
+	for i, x := range cells {
+		e := v.element(common, x)
 		if err := s.putScalar(unsafe.Add(first, uintptr(i)*s.size), &e, a); err != nil {
 			return fmt.Errorf("element %d: %w", i, err)
 		}

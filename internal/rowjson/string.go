@@ -1,6 +1,10 @@
 package rowjson
 
 import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -14,9 +18,6 @@ func Unquote(raw []byte) (string, bool) {
 		return "", false
 	}
 	body := raw[1 : len(raw)-1]
-	if isPlain(body) {
-		return string(body), true
-	}
 	return asString(appendText(make([]byte, 0, len(body)), body)), true
 }
 
@@ -33,62 +34,96 @@ func Text(raw []byte) (string, bool) {
 }
 
 // isPlain reports whether the body of a string stands for itself.
-func isPlain(body []byte) bool { return special(body, 0) == len(body) && utf8.Valid(body) }
+func isPlain(body []byte) bool { return bytes.IndexByte(body, '\\') < 0 && utf8.Valid(body) }
 
 // appendText appends the text of a string to dst. It is no longer than body,
-// unless that has bytes that are no UTF-8.
+// unless that has bytes that are no UTF-8. It copies, unescapes and checks in one
+// pass, eight bytes at a time, without which an event costs a tenth more.
 func appendText(dst, body []byte) []byte {
-	for i := 0; ; {
-		end := special(body, i)
-		dst = appendUTF8(dst, body[i:end])
-		if end == len(body) {
-			return dst
-		}
-		r, n := unescape(body[end:])
-		dst = utf8.AppendRune(dst, r)
-		i = end + n
-	}
-}
-
-func appendUTF8(dst, text []byte) []byte {
-	if utf8.Valid(text) {
-		return append(dst, text...)
-	}
-	for len(text) > 0 {
-		r, n := utf8.DecodeRune(text)
-		dst = utf8.AppendRune(dst, r)
-		text = text[n:]
-	}
-	return dst
-}
-
-// unescape returns the character of the escape that text begins with, and the
-// escape's length.
-func unescape(text []byte) (r rune, n int) {
-	switch text[1] {
-	case 'u':
-		r, _ = hex4(text)
-		if !utf16.IsSurrogate(r) {
-			return r, 6
-		}
-		if low, ok := hex4(text[6:]); ok {
-			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
-				return pair, 12
+	start := len(dst)
+	dst = slices.Grow(dst, len(body))[:start+len(body)]
+	out, i, o := dst[start:], 0, 0
+	for i < len(body) {
+		if rest := body[i:]; len(rest) >= 8 {
+			w := binary.LittleEndian.Uint64(rest)
+			slash := w ^ ones*'\\'
+			binary.LittleEndian.PutUint64(out[o:], w)
+			odd := (w | (slash-ones)&^slash) & highs // the lowest bit is in the first byte that is no ASCII or a backslash
+			n := bits.TrailingZeros64(odd) / 8
+			if i, o = i+n, o+n; n == 8 {
+				continue
 			}
 		}
-		return utf8.RuneError, 6
-	case 'b':
-		return '\b', 2
-	case 'f':
-		return '\f', 2
-	case 'n':
-		return '\n', 2
-	case 'r':
-		return '\r', 2
-	case 't':
-		return '\t', 2
+		switch c := body[i]; {
+		case c == '\\':
+			if c = escaped[body[i+1]]; c != 'u' {
+				out[o] = c
+				i, o = i+2, o+1
+				continue
+			}
+			r, n := unescape(body[i:])
+			i, o = i+n, o+utf8.EncodeRune(out[o:], r)
+		case c < utf8.RuneSelf:
+			out[o] = c
+			i, o = i+1, o+1
+		default:
+			for i < len(body) && body[i] >= utf8.RuneSelf { // others of its script follow
+				var n int
+				if rest := body[i:]; len(rest) >= 4 {
+					x := binary.LittleEndian.Uint32(rest)
+					binary.LittleEndian.PutUint32(out[o:], x)
+					n = runeLen(x)
+				} else if n = lastRune(rest); n > 0 {
+					copy(out[o:], rest[:n])
+				}
+				if n == 0 {
+					valid := []byte(string([]rune(string(body)))) // U+FFFD for each byte that is none
+					return appendText(dst[:start], valid)
+				}
+				i, o = i+n, o+n
+			}
+		}
 	}
-	return rune(text[1]), 2
+	return dst[:start+o]
+}
+
+// runeLen returns the length of the UTF-8 that four bytes begin with, which is no
+// ASCII, or 0 if it is none: by the bits that say how long it is, and by those that
+// are neither all clear nor all set in what is written as short as it can be and
+// no surrogate.
+func runeLen(x uint32) int {
+	switch {
+	case x&0xc0e0 == 0x80c0 && x&0x1e != 0:
+		return 2
+	case x&0xc0c0f0 == 0x8080e0 && x&0x200f != 0 && x&0x200f != 0x200d:
+		return 3
+	case x&0xc0c0c0f8 == 0x808080f0 && x&0x3007 != 0 && (x&7 < 4 || x&0x3007 == 4):
+		return 4
+	}
+	return 0
+}
+
+// lastRune is runeLen for the end of a text.
+func lastRune(text []byte) int {
+	if r, n := utf8.DecodeRune(text); r != utf8.RuneError || n > 1 {
+		return n
+	}
+	return 0
+}
+
+// unescape returns the character of the \u that text begins with, and the
+// length of its escape, or of the two of a surrogate pair.
+func unescape(text []byte) (r rune, n int) {
+	r, _ = hex4(text)
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if low, ok := hex4(text[6:]); ok {
+		if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+			return pair, 12
+		}
+	}
+	return utf8.RuneError, 6
 }
 
 // hex4 returns the number of an escape such as \u00e9, if text begins with one.
@@ -117,16 +152,9 @@ func asString(text []byte) string { return unsafe.String(unsafe.SliceData(text),
 // else, so that a row that is kept keeps no frame.
 type arena struct{ buf []byte }
 
-// ownText is how long a text may be to share memory with others. A longer one
-// has its own, and does not stay because a short one of its row does.
-const ownText = 256
-
 // text returns the text of a string.
 func (a *arena) text(body []byte) string {
 	if len(body) > ownText || len(body) > cap(a.buf)-len(a.buf) {
-		if isPlain(body) {
-			return string(body)
-		}
 		return asString(appendText(make([]byte, 0, len(body)), body))
 	}
 	start := len(a.buf)

@@ -162,17 +162,16 @@ func (r *target) decodeDocument(dst reflect.Value, v *Value) error {
 }
 
 func decodeList(dst reflect.Value, v *Value, elem decoder) error {
-	n := v.elements()
+	cells, common := v.elements(nil)
+	n := len(cells)
 	switch {
 	case dst.Kind() == reflect.Slice:
 		dst.Set(reflect.MakeSlice(dst.Type(), n, n))
 	case dst.Len() != n:
 		return fmt.Errorf("an array of %d elements does not fit", n)
 	}
-	c := Cursor{Text: v.raw}
-	c.Open('[')
-	for i := 0; c.More(']'); i++ {
-		e := v.element(c.Value())
+	for i, x := range cells {
+		e := v.element(common, x)
 		if err := elem(dst.Index(i), &e); err != nil {
 			return fmt.Errorf("element %d: %w", i, err)
 		}

@@ -17,10 +17,7 @@ func valueEnd(text []byte, i int) int {
 	if i >= len(text) {
 		return ^i
 	}
-	switch text[i] {
-	case '"':
-		return stringEnd(text, i)
-	case '{', '[':
+	if c := text[i]; c == '{' || c == '[' {
 		return containerEnd(text, i, 0)
 	}
 	return scalarEnd(text, i)
@@ -33,7 +30,7 @@ func containerEnd(text []byte, i, depth int) int {
 	open := 0          // how many there are
 	for isKey := false; ; {
 		if isKey {
-			if i = keyEnd(text, i); i < 0 {
+			if _, i = keyEnd(text, i); i < 0 {
 				return i
 			}
 		}
@@ -85,18 +82,19 @@ func containerEnd(text []byte, i, depth int) int {
 
 var closing = [2]byte{']', '}'}
 
-// keyEnd returns where the value of a member begins.
-func keyEnd(text []byte, i int) int {
+// keyEnd returns where a key ends, and where the value of its member begins.
+func keyEnd(text []byte, i int) (end, value int) {
 	if i == len(text) || text[i] != '"' {
-		return ^i
+		return 0, ^i
 	}
 	if i = stringEnd(text, i); i < 0 {
-		return i
+		return 0, i
 	}
+	end = i
 	if i = afterSpace(text, i); i == len(text) || text[i] != ':' {
-		return ^i
+		return 0, ^i
 	}
-	return afterSpace(text, i+1)
+	return end, afterSpace(text, i+1)
 }
 
 func afterSpace(text []byte, i int) int {
@@ -122,8 +120,6 @@ func scalarEnd(text []byte, i int) int {
 }
 
 const null = "null"
-
-func isNull(raw []byte) bool { return string(raw) == null }
 
 func wordEnd(text []byte, i int, word string) int {
 	if !hasPrefix(text[i:], word) {
@@ -171,41 +167,32 @@ func digitsEnd(text []byte, i int) int {
 }
 
 func stringEnd(text []byte, i int) int {
-	for i++; ; {
-		i = special(text, i)
-		switch {
-		case i == len(text):
-			return ^i
-		case text[i] == '"':
+	for i = special(text, i+1); i < len(text); i = special(text, i) {
+		switch text[i] {
+		case '"':
 			return i + 1
-		case text[i] != '\\': // a control character
+		case '\\':
+			n := escapeLen(text, i)
+			if n == 0 {
+				return ^i
+			}
+			i += n
+		default: // a control character
 			return ^i
 		}
-		n := escapeLen(text[i:])
-		if n == 0 {
-			return ^i
-		}
-		i += n
 	}
+	return ^i
 }
 
-// closingQuote returns where the body of a string that has been checked ends.
-func closingQuote(text []byte) int {
-	i := special(text, 0)
-	for text[i] == '\\' {
-		i = special(text, i+2)
-	}
-	return i
-}
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
 
 // special returns where the next quote, backslash or control character is, from
 // i on; the length of the text if there is none. It compares eight bytes at a
 // time, without which a mixed stream costs a tenth more.
 func special(text []byte, i int) int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
 	for ; i+8 <= len(text); i += 8 {
 		// A quote and a control character, but no blank, are less than 0x21 when
 		// a bit is turned. The high bit of a byte is set where it is less, or
@@ -222,19 +209,19 @@ func special(text []byte, i int) int {
 	return i
 }
 
-// escapeLen returns the length of the escape that text begins with, 0 if it is
-// none.
-func escapeLen(text []byte) int {
-	if len(text) < 2 {
+// escapeLen returns the length of the escape at i, 0 if it is none.
+func escapeLen(text []byte, i int) int {
+	switch i++; {
+	case i == len(text) || escaped[text[i]] == 0:
 		return 0
-	}
-	switch text[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	case text[i] != 'u':
 		return 2
-	case 'u':
-		if _, ok := hex4(text); ok {
-			return 6
-		}
+	}
+	if _, ok := hex4(text[i-1:]); ok {
+		return 6
 	}
 	return 0
 }
+
+// escaped is what the byte behind a backslash stands for, 0 if it is no escape.
+var escaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'u': 'u'}

@@ -68,7 +68,7 @@ func NewValue(typ string, raw []byte) Value {
 	return Value{typ: typ, class: classOf(typ), raw: raw}
 }
 
-func (v *Value) isNull() bool   { return isNull(v.raw) }
+func (v *Value) isNull() bool   { return v.raw[0] == 'n' }
 func (v *Value) isString() bool { return v.raw[0] == '"' }
 func (v *Value) isArray() bool  { return v.raw[0] == '[' && v.class != document }
 func (v *Value) isNumber() bool { return isNumber(v.raw) }
@@ -80,23 +80,25 @@ func isNumber(raw []byte) bool { return raw[0] == '-' || isDigit(raw[0]) }
 // jsonb column, or an object that stands for a composite or an hstore.
 func (v *Value) isDocument() bool { return v.class == document || v.raw[0] == '{' }
 
-// element returns an element of an array. An array of two dimensions is sent
-// as an array of arrays, which are of the same type.
-func (v *Value) element(raw []byte) Value {
-	e := NewValue(strings.TrimPrefix(v.typ, "_"), raw)
-	if e.isArray() {
-		e.typ, e.class = v.typ, v.class
+// elements appends to the room where the elements of an array are, and returns
+// what is common to them.
+func (v *Value) elements(room []Cell) (cells []Cell, common Value) {
+	c := Cursor{Text: v.raw}
+	for c.Open('['); c.More(']'); {
+		start, end := c.skip()
+		room = append(room, Cell{start: uint32(start), end: uint32(end)})
 	}
-	return e
+	return room, NewValue(strings.TrimPrefix(v.typ, "_"), nil)
 }
 
-// elements returns how many elements an array has.
-func (v *Value) elements() (n int) {
-	c := Cursor{Text: v.raw}
-	for c.Open('['); c.More(']'); c.skip() {
-		n++
+// element returns an element of an array. An array of two dimensions is sent
+// as an array of arrays, which are of the same type.
+func (v *Value) element(common Value, x Cell) Value {
+	common.raw = v.raw[x.start:x.end]
+	if common.isArray() {
+		common.typ, common.class = v.typ, v.class
 	}
-	return n
+	return common
 }
 
 // Clip returns the beginning of JSON text that an error quotes.
@@ -308,20 +310,18 @@ func (v *Value) naturalArray(dimension int) (any, error) {
 	if dimension > maxDimensions {
 		return nil, fmt.Errorf("an array of more than %d dimensions", maxDimensions)
 	}
-	list := []any{}
-	c := Cursor{Text: v.raw}
-	for c.Open('['); c.More(']'); {
-		var x any
+	cells, common := v.elements(nil)
+	list := make([]any, len(cells))
+	for i, x := range cells {
 		var err error
-		if e := v.element(c.Value()); e.isArray() {
-			x, err = e.naturalArray(dimension + 1)
+		if e := v.element(common, x); e.isArray() {
+			list[i], err = e.naturalArray(dimension + 1)
 		} else {
-			x, err = e.Natural()
+			list[i], err = e.Natural()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("element %d: %w", len(list), err)
+			return nil, fmt.Errorf("element %d: %w", i, err)
 		}
-		list = append(list, x)
 	}
 	return list, nil
 }

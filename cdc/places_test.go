@@ -1,0 +1,90 @@
+package cdc_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/cdc"
+)
+
+// TestAs_ReadsWhatTheChangeHas: Decode keeps for As where the values of the rows
+// are. A change that somebody has set fields of is read by these.
+func TestAs_ReadsWhatTheChangeHas(t *testing.T) {
+	type row struct {
+		ID     int64
+		Status *string
+	}
+	read := func(c cdc.Change) (row, row) {
+		t.Helper()
+		e, err := cdc.As[row](c)
+		require.NoError(t, err)
+		m, err := cdc.As[map[string]json.RawMessage](c)
+		require.NoError(t, err)
+		var want map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal(c.Record, &want))
+		require.Equal(t, want, m.New)
+		return e.New, e.Old
+	}
+	open := "open"
+	for name, edit := range map[string]func(c *cdc.Change){
+		"another row":              func(c *cdc.Change) { c.Record = json.RawMessage(`{"status": "open","id":  7}`) },
+		"a row of the same length": func(c *cdc.Change) { c.Record = json.RawMessage(`{"status":"open", "id":7 }`) },
+		"rows exchanged":           func(c *cdc.Change) { c.Record, c.OldRecord = c.OldRecord, c.Record },
+		"columns in another order": func(c *cdc.Change) { c.Columns = slices.Clone(c.Columns); slices.Reverse(c.Columns) },
+		"fewer columns":            func(c *cdc.Change) { c.Columns = c.Columns[:1] },
+		"no columns":               func(c *cdc.Change) { c.Columns = nil },
+		"a copy of the row":        func(c *cdc.Change) { c.Record = bytes.Clone(c.Record) },
+		"nothing":                  func(*cdc.Change) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := decode(t, with(t, `"status": null`, `"status": "open"`))
+			edit(&c)
+			now, old := read(c)
+			switch name {
+			case "another row", "a row of the same length":
+				require.Equal(t, row{7, &open}, now)
+			case "rows exchanged":
+				require.Equal(t, row{46, nil}, now)
+				require.Equal(t, row{46, &open}, old)
+			default:
+				require.Equal(t, row{46, &open}, now)
+				require.Equal(t, row{46, nil}, old)
+			}
+		})
+	}
+	part := decode(t, []byte(update))
+	part.Record = part.Record[:len(part.Record)-1]
+	_, err := cdc.As[row](part)
+	require.Error(t, err, "no JSON any more")
+}
+
+// TestAs_KeepsNoRow: what As has made holds no memory of the change, however short
+// it is beside it.
+func TestAs_KeepsNoRow(t *testing.T) {
+	type row struct {
+		ID     int64
+		Status string
+		Note   json.RawMessage
+	}
+	const size = 1 << 20
+	list := make([]row, 50)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range list {
+		c := decode(t, with(t, `"status": null`, `"status": "open", "ballast": "`+strings.Repeat("x", size)+`", "note": [1]`))
+		e, err := cdc.As[row](c)
+		require.NoError(t, err)
+		list[i] = e.New
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(5*size))
+	require.Equal(t, row{46, "open", json.RawMessage(`[1]`)}, list[49])
+}
