@@ -22,6 +22,7 @@ create function private.told() returns text language sql as $$ select 'told' $$;
 
 // A function that resets its role has no rights, whatever it does.
 func TestAuthenticator_HasNoRights(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, dynamic, mockserver.Fast())
 	anon := api{t, s, s.AnonKey()}
 	run := func(a, b string) string {
@@ -48,6 +49,7 @@ func TestAuthenticator_HasNoRights(t *testing.T) {
 
 // What a request sets does not outlive it.
 func TestAuthenticator_SessionsAreReset(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, dynamic, mockserver.Fast())
 	anon := api{t, s, s.AnonKey()}
 	for range 12 {
@@ -63,6 +65,7 @@ func TestAuthenticator_SessionsAreReset(t *testing.T) {
 // Statements end after 3 s for anon and 8 s for authenticated. While slow ones
 // hold every session of the REST API, sign-in is answered.
 func TestAuthenticator_StatementTimeouts(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, dynamic, mockserver.Fast())
 	anon := api{t, s, s.AnonKey()}
 	for token, want := range map[string]string{s.AnonKey(): "3s", s.UserToken("11111111-1111-4111-8111-111111111111", time.Hour): "8s", s.ServiceKey(): "8s"} {
@@ -101,6 +104,7 @@ func TestAuthenticator_StatementTimeouts(t *testing.T) {
 
 // A schema that is not exposed answers nothing.
 func TestExposedSchemas(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, dynamic, mockserver.Fast())
 	anon := api{t, s, s.AnonKey()}
 	for _, schema := range []string{"private", "auth", "realtime", "pg_catalog", `"private"`, "public, private"} {

@@ -85,6 +85,7 @@ func (c cacheCluster) installed(tb testing.TB) cacheDB {
 
 // The tests share a cluster, which takes seconds to start.
 func TestCacheSQL(t *testing.T) {
+	t.Parallel()
 	c := newCacheCluster(t)
 	for name, test := range map[string]func(*testing.T, cacheCluster){
 		"applies twice": cacheSQLAppliesTwice, "keeps marks when applied again": cacheSQLKeepsMarks, "upgrades": cacheSQLUpgrades,

@@ -32,6 +32,7 @@ func write(t testing.TB, s *postgres.Server, sql string, args ...any) {
 }
 
 func TestExactValues(t *testing.T) {
+	t.Parallel()
 	const schema = `
 		create domain code as char(3);
 		create table v (id int primary key, c char(5), b bit(4), n numeric, f float8, y bytea, d code, ds numeric[], g text generated always as (c || '!') stored);
@@ -58,6 +59,7 @@ func TestExactValues(t *testing.T) {
 
 // A large transaction comes in parts, and in order all the same.
 func TestLargeTransaction(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, things, mockserver.Fast())
 	c := open(t, s)
 	c.subscribed("1", "realtime:a", thingsBinding, "")
@@ -77,6 +79,7 @@ func TestLargeTransaction(t *testing.T) {
 // A poll that fails loses what it found and the slot, and nothing tells of it;
 // what is committed after the next slot was made is delivered.
 func TestPollThatFails(t *testing.T) {
+	t.Parallel()
 	for name, poison := range map[string]string{
 		"a policy that fails": `
 			create function boom() returns boolean language plpgsql as $$ begin raise exception 'boom'; end $$;
@@ -138,6 +141,7 @@ func until(t testing.TB, f func() bool) {
 // The server survives what happens to databases: its connections are killed,
 // and the cluster crashes and comes back.
 func TestDatabaseThatFails(t *testing.T) {
+	t.Parallel()
 	for name, fail := range map[string]func(t *testing.T, s *postgres.Server){
 		"replication is killed": func(t *testing.T, s *postgres.Server) {
 			write(t, s, "select pg_terminate_backend(active_pid) from pg_replication_slots")
@@ -156,10 +160,10 @@ func TestDatabaseThatFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Need(t)
+			t.Parallel()
 			timing := mockserver.Fast()
 			timing.Poll = 100 * time.Millisecond // by which it tries for longer than that takes
-			s := postgres.Start(t, postgres.Options{Schema: things, Config: mockserver.Config{Timing: timing}})
+			s := postgres.Start(t, postgres.Options{Cluster: pgtest.Private(t, nil), Schema: things, Config: mockserver.Config{Timing: timing}})
 			c := open(t, s)
 			c.subscribed("1", "realtime:a", thingsBinding, "")
 			write(t, s, "insert into things values (0, 'before')")
@@ -178,6 +182,7 @@ func TestDatabaseThatFails(t *testing.T) {
 
 // With the fast timing a look follows a commit at once, whatever the pauses.
 func TestFastLooksAtOnce(t *testing.T) {
+	t.Parallel()
 	timing := mockserver.Fast()
 	timing.PollIdle = time.Hour
 	s := startProject(t, things, timing)
@@ -190,6 +195,7 @@ func TestFastLooksAtOnce(t *testing.T) {
 }
 
 func TestTruncateChanges(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, things, mockserver.Fast())
 	c := open(t, s)
 	c.subscribed("1", "realtime:a", thingsBinding, "")
@@ -207,6 +213,7 @@ func TestTruncateChanges(t *testing.T) {
 
 // Messages of more than three days ago are removed.
 func TestOldMessagesAreRemoved(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	first := postgres.Start(t, postgres.Options{DatabaseURL: url})
 	require.NoError(t, first.Apply(t.Context(), `insert into realtime.messages (topic, extension, inserted_at)
@@ -218,6 +225,7 @@ func TestOldMessagesAreRemoved(t *testing.T) {
 
 // Rights are asked at the moment of delivery, as the subscriber.
 func TestRowLevelSecurity(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, `
 		create table docs (tenant int, id int, owner uuid, primary key (tenant, id));
 		alter table docs replica identity full;
@@ -257,6 +265,7 @@ func TestRowLevelSecurity(t *testing.T) {
 
 // What a client sends reaches SQL as a value, or as a name in quotes.
 func TestHostileNames(t *testing.T) {
+	t.Parallel()
 	const evil = `x"; drop table things; --`
 	quoted := pgx.Identifier{evil}.Sanitize()
 	s := startProject(t, things+`
@@ -299,6 +308,7 @@ func TestHostileNames(t *testing.T) {
 // A table that joins the publication reaches a schema's subscribers with the
 // next look at the publication.
 func TestPublicationChange(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, things+"; create table late (id int primary key)", mockserver.Fast())
 	c := open(t, s)
 	c.subscribed("1", "realtime:a", `[{"schema":"public"}]`, "")
@@ -310,6 +320,7 @@ func TestPublicationChange(t *testing.T) {
 }
 
 func TestRefusedDatabases(t *testing.T) {
+	t.Parallel()
 	replica := pgtest.StartWith(t, postgres.ClusterOptions{Settings: map[string]string{"wal_level": "replica"}})
 	_, err := postgres.New(t.Context(), postgres.Options{DatabaseURL: replica.URL()})
 	require.ErrorIs(t, err, postgres.ErrNotLogical)
@@ -335,6 +346,7 @@ func TestRefusedDatabases(t *testing.T) {
 // A project that was made of a database stays what it is when it is opened
 // again.
 func TestBootstrapTwice(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	for range 2 {
 		s := postgres.Start(t, postgres.Options{DatabaseURL: url, Config: mockserver.Config{Timing: mockserver.Fast()}})

@@ -70,6 +70,7 @@ const stranger = "22222222-2222-4222-8222-222222222222"
 // behind a mark. With those that nobody is told of, and under row level
 // security, both are behind a verification.
 func TestChaosOnPostgreSQL(t *testing.T) {
+	t.Parallel()
 	noticed := []func(*chaos){(*chaos).killSockets, (*chaos).crashChannels, (*chaos).resubscribe, (*chaos).calm}
 	silent := append(slices.Clone(noticed), (*chaos).loseSlot, (*chaos).dropChanges, (*chaos).failPolls, (*chaos).killReplication, (*chaos).crash, (*chaos).exhaust)
 	// At once, as they wait for databases for most of the time.
@@ -93,8 +94,7 @@ type chaos struct {
 }
 
 func newChaos(t *testing.T, seed uint64, level int) *chaos {
-	pgtest.Need(t)
-	s := postgres.Start(t, postgres.Options{Schema: chaosSchema, Cluster: postgres.ClusterOptions{Settings: map[string]string{"max_connections": "30"}}, Config: mockserver.Config{Timing: mockserver.Fast(), Seed: seed}})
+	s := postgres.Start(t, postgres.Options{Schema: chaosSchema, Cluster: pgtest.Private(t, map[string]string{"max_connections": "30"}), Config: mockserver.Config{Timing: mockserver.Fast(), Seed: seed}})
 	installCacheSQL(t, s)
 	c := &chaos{T: t, s: s, random: rand.New(rand.NewPCG(seed, 0)), seed: seed}
 	id := func(w ware) int64 { return w.ID }

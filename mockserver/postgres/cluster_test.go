@@ -41,18 +41,38 @@ func run(t *testing.T, url, statement string) {
 	require.NoError(t, err)
 }
 
+// begun is a cluster as users have it, with initdb and in a directory of its own.
+func begun(t *testing.T, opts postgres.ClusterOptions) *postgres.Cluster {
+	pgtest.Need(t)
+	opts.BinDir = os.Getenv("GAPLESS_PG_BIN")
+	c, err := postgres.StartCluster(t.Context(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
 func TestClusterDecodesItsLog(t *testing.T) {
-	c := pgtest.Start(t)
+	t.Parallel()
+	c := begun(t, postgres.ClusterOptions{Addr: "127.0.0.1:0", Password: `it's "quoted" % \ é`})
 	require.Equal(t, "logical", ask(t, c.URL(), "show wal_level"))
 	require.Equal(t, "UTF8", ask(t, c.URL(), "show server_encoding"))
 	require.Equal(t, "UTC", ask(t, c.URL(), "show timezone"))
 	require.Equal(t, "grüße", ask(t, c.URL(), "select lower('GRÜßE')"))
 	require.GreaterOrEqual(t, c.Version(), postgres.MinVersion)
+
+	require.Equal(t, "1", ask(t, c.URL(), "select '1'"))
+	conf, err := pgx.ParseConfig(c.URL())
+	require.NoError(t, err)
+	conf.Password = "wrong"
+	_, err = pgx.ConnectConfig(t.Context(), conf)
+	require.ErrorContains(t, err, "password authentication failed")
 }
 
 func TestClusterKeepsWhatWasCommitted(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*postgres.Cluster){"stop": (*postgres.Cluster).Stop, "crash": (*postgres.Cluster).Crash} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := pgtest.Start(t)
 			url := c.URL()
 			run(t, url, "create table t (v text); insert into t values ('kept')")
@@ -66,40 +86,23 @@ func TestClusterKeepsWhatWasCommitted(t *testing.T) {
 	}
 }
 
-func TestClusterOverTCPWantsThePassword(t *testing.T) {
-	c := pgtest.StartWith(t, postgres.ClusterOptions{Addr: "127.0.0.1:0", Password: `it's "quoted" % \ é`})
-	require.Equal(t, "1", ask(t, c.URL(), "select '1'"))
-	conf, err := pgx.ParseConfig(c.URL())
-	require.NoError(t, err)
-	conf.Password = "wrong"
-	_, err = pgx.ConnectConfig(t.Context(), conf)
-	require.ErrorContains(t, err, "password authentication failed")
-}
-
 func TestClusterInANamedDirectory(t *testing.T) {
-	dir := filepath.Join(shortDir(t), "data")
-	c := pgtest.StartWith(t, postgres.ClusterOptions{Dir: dir, Settings: map[string]string{"max_connections": "7"}})
+	t.Parallel()
+	dir := filepath.Join(pgtest.Dir(t), "data")
+	c := begun(t, postgres.ClusterOptions{Dir: dir, Settings: map[string]string{"max_connections": "7"}})
 	require.Equal(t, "7", ask(t, c.URL(), "show max_connections"))
 	require.Equal(t, "on", ask(t, c.URL(), "show fsync"))
 	run(t, c.URL(), "create table t (v text); insert into t values ('kept')")
 	require.NoError(t, c.Close())
 	require.NoError(t, c.Close(), "twice")
 
-	again := pgtest.StartWith(t, postgres.ClusterOptions{Dir: dir})
+	again := begun(t, postgres.ClusterOptions{Dir: dir})
 	require.Equal(t, "kept", ask(t, again.URL(), "select v from t"))
 }
 
-// shortDir is a directory that the server's user may enter.
-func shortDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "gapless-test-")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
-}
-
 func TestClusterLeavesNothingBehind(t *testing.T) {
-	c := pgtest.Start(t)
+	t.Parallel()
+	c := begun(t, postgres.ClusterOptions{})
 	conf, err := pgx.ParseConfig(c.URL())
 	require.NoError(t, err)
 	require.DirExists(t, conf.Host)
@@ -108,11 +111,12 @@ func TestClusterLeavesNothingBehind(t *testing.T) {
 }
 
 func TestClusterDoesNotStart(t *testing.T) {
+	t.Parallel()
 	pgtest.Need(t)
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer busy.Close()
-	file := filepath.Join(shortDir(t), "full")
+	file := filepath.Join(pgtest.Dir(t), "full")
 	require.NoError(t, os.Mkdir(file, 0o777))
 	require.NoError(t, os.WriteFile(filepath.Join(file, "mine.txt"), nil, 0o666))
 	done, cancel := context.WithCancel(t.Context())
@@ -139,8 +143,9 @@ func TestClusterDoesNotStart(t *testing.T) {
 // TestClusterEndsWithUs runs this test in a process of its own, kills that, and
 // looks whether its server ends.
 func TestClusterEndsWithUs(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("GAPLESS_VICTIM") != "" {
-		c := pgtest.Start(t)
+		c := begun(t, postgres.ClusterOptions{})
 		_, _ = os.Stdout.WriteString("URL " + c.URL() + "\n")
 		select {} // until we are killed
 	}

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +22,6 @@ import (
 	"github.com/gapless-go/gapless/enrich"
 	"github.com/gapless-go/gapless/enrich/deliver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
 )
 
 // payment is a value whose effect is a row of the ledger.
@@ -50,13 +49,14 @@ func payments(first, last int) enrich.Stream[payment] {
 // till is a database with a ledger and the tables of a Postgres store.
 type till struct {
 	testing.TB
-	cluster *postgres.Cluster
-	db      *sql.DB
+	url string
+	db  *sql.DB
 }
 
-func newTill(tb testing.TB) *till {
-	c := pgtest.Start(tb)
-	db, err := sql.Open("pgx", c.URL())
+func newTill(tb testing.TB) *till { return newTillOn(tb, database(tb)) }
+
+func newTillOn(tb testing.TB, url string) *till {
+	db, err := sql.Open("pgx", url)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, db.Close()) })
 	for range 2 { // it may be run any number of times
@@ -65,7 +65,7 @@ func newTill(tb testing.TB) *till {
 	}
 	_, err = db.ExecContext(tb.Context(), `create table ledger (payment int, account text); create table receipts (payment int primary key)`)
 	require.NoError(tb, err)
-	return &till{tb, c, db}
+	return &till{tb, url, db}
 }
 
 // book is the effect.
@@ -90,6 +90,7 @@ func (t *till) once(first, last int) {
 }
 
 func TestDeliverRedeliveryHasOneEffect(t *testing.T) {
+	t.Parallel()
 	till := newTill(t)
 	c := till.consumer()
 	require.NoError(t, c.Run(t.Context(), payments(1, 100)))
@@ -121,7 +122,9 @@ func TestDeliverRedeliveryHasOneEffect(t *testing.T) {
 // The database crashes while effects are between their statements and the commit,
 // again and again: what was not committed is done again, what was is not.
 func TestDeliverCrashBetweenEffectAndMark(t *testing.T) {
-	till := newTill(t)
+	t.Parallel()
+	cluster := pgtest.Start(t)
+	till := newTillOn(t, cluster.URL())
 	c := till.consumer()
 	var handled atomic.Int64
 	crashes := 0
@@ -135,8 +138,8 @@ func TestDeliverCrashBetweenEffectAndMark(t *testing.T) {
 			defer crash.Unlock()
 			if crashes < 3 {
 				crashes++
-				till.cluster.Crash()
-				if err := till.cluster.Start(ctx); err != nil {
+				cluster.Crash()
+				if err := cluster.Start(ctx); err != nil {
 					t.Error(err)
 				}
 			}
@@ -154,6 +157,7 @@ func TestDeliverCrashBetweenEffectAndMark(t *testing.T) {
 // A process that ends behind an effect, and before its position is saved, is
 // followed by one that is given the same values again.
 func TestDeliverProcessEndsBehindAnEffect(t *testing.T) {
+	t.Parallel()
 	till := newTill(t)
 	for first := 1; ; {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -187,6 +191,7 @@ func TestDeliverProcessEndsBehindAnEffect(t *testing.T) {
 // A value whose effect violates a constraint is put aside with the database's
 // words. It is not taken for one that was done before, and delays nothing else.
 func TestDeliverPoison(t *testing.T) {
+	t.Parallel()
 	till := newTill(t)
 	_, err := till.db.ExecContext(t.Context(), `insert into receipts values (20)`)
 	require.NoError(t, err)
@@ -265,6 +270,7 @@ func ignoreAborted(err, before error) error {
 
 // A constraint that is checked at the commit is the value's fault, too.
 func TestDeliverDeferredConstraint(t *testing.T) {
+	t.Parallel()
 	till := newTill(t)
 	_, err := till.db.ExecContext(t.Context(), `create table accounts (name text primary key);
 		alter table ledger add foreign key (account) references accounts deferrable initially deferred`)
@@ -297,6 +303,7 @@ func incompressible(n int) string {
 // its error, and whenever the server finds fault, the value is handled or buried,
 // those behind it are handled, and the position moves.
 func TestDeliver_AValuesOwnErrorHoldsUpNothing(t *testing.T) {
+	t.Parallel()
 	till := newTill(t)
 	_, err := till.db.ExecContext(t.Context(), `create table booking (id int primary key, amount int);
 		create function no_negative() returns trigger language plpgsql as $$ begin if new.amount < 0 then raise exception 'negative'; end if; return null; end $$;
@@ -368,9 +375,16 @@ func TestDeliver_AValuesOwnErrorHoldsUpNothing(t *testing.T) {
 	t.Run("a character that the database does not have", func(t *testing.T) {
 		_, err := till.db.ExecContext(t.Context(), `create database narrow encoding 'LATIN1' locale 'C' template template0`)
 		require.NoError(t, err)
-		db, err := sql.Open("pgx", strings.Replace(till.cluster.URL(), "/postgres?", "/narrow?", 1)+"&client_encoding=UTF8")
+		narrow, err := url.Parse(till.url)
 		require.NoError(t, err)
-		defer func() { require.NoError(t, db.Close()) }()
+		narrow.Path = "/narrow"
+		db, err := sql.Open("pgx", narrow.String()+"&client_encoding=UTF8")
+		require.NoError(t, err)
+		defer func() {
+			require.NoError(t, db.Close())
+			_, err := till.db.ExecContext(context.Background(), "drop database narrow with (force)")
+			require.NoError(t, err)
+		}()
 		var encoding string
 		require.NoError(t, db.QueryRowContext(t.Context(), `show server_encoding`).Scan(&encoding))
 		require.Equal(t, "LATIN1", encoding)
@@ -393,11 +407,12 @@ func TestDeliver_AValuesOwnErrorHoldsUpNothing(t *testing.T) {
 // TestDeliver_ConflictsDoNotCount: values that are in each other's way, at an
 // isolation at which one of two has to be done again, are none of them buried.
 func TestDeliver_ConflictsDoNotCount(t *testing.T) {
+	t.Parallel()
 	till := newTill(t)
 	_, err := till.db.ExecContext(t.Context(), `create table total (n int); insert into total values (0);
-		alter database postgres set default_transaction_isolation = 'repeatable read'`)
+		do $$ begin execute format('alter database %I set default_transaction_isolation = ''repeatable read''', current_database()); end $$`)
 	require.NoError(t, err)
-	db, err := sql.Open("pgx", till.cluster.URL())
+	db, err := sql.Open("pgx", till.url)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	c := till.consumer()
@@ -444,27 +459,36 @@ const killed = 20_000 // payments; more than are done before the last kill
 // again: of what the first ones to come were given no payment is lost, none is
 // booked twice. 20 rounds, or as many as GAPLESS_KILLS says.
 func TestDeliver_SurvivesKills(t *testing.T) {
+	t.Parallel()
 	till := newTill(t)
 	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("GAPLESS_KILLS"), "20"))
 	require.NoError(t, err)
+	booked := func() (last int) {
+		require.NoError(t, till.db.QueryRowContext(t.Context(), `select coalesce(max(payment), 0) from ledger`).Scan(&last))
+		return last
+	}
 	for range rounds {
+		before := booked()
 		var both sync.WaitGroup
+		var processes []*os.Process
 		for range 2 {
 			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), "GAPLESS_TEST_DELIVER="+till.cluster.URL())
+			cmd.Env = append(os.Environ(), "GAPLESS_TEST_DELIVER="+till.url)
 			require.NoError(t, cmd.Start())
-			time.AfterFunc(100*time.Millisecond+time.Duration(rand.IntN(200))*time.Millisecond, func() { _ = cmd.Process.Kill() })
 			both.Go(func() { _ = cmd.Wait() })
+			processes = append(processes, cmd.Process)
+		}
+		until(t, func() bool { return booked() > before })
+		for _, p := range processes {
+			time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
+			_ = p.Kill()
 		}
 		both.Wait()
 	}
-	var booked int
-	require.NoError(t, till.db.QueryRowContext(t.Context(), `select coalesce(max(payment), 0) from ledger`).Scan(&booked))
-	require.Greater(t, booked, rounds, "each round does something")
 	at, err := till.consumer().Resume(t.Context())
 	require.NoError(t, err)
 	first, _ := strconv.Atoi(at)
-	last := max(booked, first)
+	last := max(booked(), first)
 	require.NoError(t, till.consumer().Run(t.Context(), payments(first+1, last)))
 	till.once(1, last)
 	t.Logf("%d processes were killed, %d payments, each booked once", 2*rounds, last)

@@ -29,6 +29,7 @@ const tablesDir = "../../internal/garblings/"
 // The tables of garblings are those of this PostgreSQL, for every type that it
 // has, and the mock server does as they say.
 func TestGarblings(t *testing.T) {
+	t.Parallel()
 	conn := garblingDatabase(t)
 	everyTypeHasValues(t, conn)
 	var values []garblings.Value

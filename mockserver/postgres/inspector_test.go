@@ -16,6 +16,7 @@ import (
 
 // The inspector shows the tables of the database as service_role sees them.
 func TestInspector(t *testing.T) {
+	t.Parallel()
 	s := postgres.Start(t, postgres.Options{DatabaseURL: database(t), Config: mockserver.Config{Timing: mockserver.Fast(), Inspector: true}, Schema: shop + `
 		create table pairs (b int, "A" int, note text, primary key ("A", b));
 		insert into pairs (b, "A", note) values (1, 2, 'sb_secret_123'), (2, 1, null);

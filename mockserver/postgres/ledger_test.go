@@ -22,6 +22,7 @@ func rows(t *testing.T, s *postgres.Server, n int) {
 }
 
 func TestSubscriptionTable(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, `create table a (id int primary key, "it's" text, n int); create table b (id int primary key);
 		alter publication supabase_realtime add table a, b`, mockserver.Fast())
 	list := func(columns string) string {
@@ -71,6 +72,7 @@ func TestSubscriptionTable(t *testing.T) {
 
 // The table of a Realtime that was there before is not ours to write.
 func TestSubscriptionTableOfAnother(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	run(t, url, `create schema realtime; create table realtime.subscription (id int); insert into realtime.subscription values (1)`)
 	s := postgres.Start(t, postgres.Options{DatabaseURL: url, Schema: outageSchema, Config: mockserver.Config{Timing: mockserver.Fast()}})

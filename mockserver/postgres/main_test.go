@@ -1,16 +1,23 @@
 package postgres_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv("GAPLESS_TEST_DELIVER"); url != "" {
 		consumeUntilKilled(url)
 		return
+	}
+	flag.Parse()
+	if set := flag.Lookup("test.parallel"); set.Value.String() == set.DefValue {
+		_ = set.Value.Set("6") // they wait for PostgreSQL, and for time to pass, more than they work
 	}
 	goleak.VerifyTestMain(all{m})
 }
@@ -23,6 +30,7 @@ func (a all) Run() int {
 		if shared.cluster != nil {
 			_ = shared.cluster.Close()
 		}
+		pgtest.End()
 	}()
 	return a.M.Run()
 }

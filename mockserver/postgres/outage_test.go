@@ -43,10 +43,9 @@ func (j *journal) has(text string) bool {
 
 // outage starts a server on a cluster that has room for few connections.
 func outage(t *testing.T) (*postgres.Server, *journal) {
-	pgtest.Need(t)
 	log := &journal{}
 	return postgres.Start(t, postgres.Options{
-		Cluster: postgres.ClusterOptions{Settings: map[string]string{"max_connections": "20"}},
+		Cluster: pgtest.Private(t, map[string]string{"max_connections": "20"}),
 		Schema:  outageSchema,
 		Config:  mockserver.Config{Timing: mockserver.Fast(), Logger: slog.New(slog.NewTextHandler(log, nil))},
 	}), log
@@ -81,6 +80,7 @@ func heard(t *testing.T, s *postgres.Server, id string) {
 }
 
 func TestExhaustConnections(t *testing.T) {
+	t.Parallel()
 	s, log := outage(t)
 	c := open(t, s)
 	c.subscribed("1", "realtime:a", everything, s.AnonKey())
@@ -123,6 +123,7 @@ func TestExhaustConnections(t *testing.T) {
 }
 
 func TestExhaustConnectionsEndsByItself(t *testing.T) {
+	t.Parallel()
 	s, _ := outage(t)
 	s.ExhaustConnections(200 * time.Millisecond)
 	require.Eventually(t, func() bool { status, _ := read(t, s); return status == http.StatusServiceUnavailable }, time.Minute, time.Millisecond)
@@ -138,6 +139,7 @@ func TestExhaustConnectionsEndsByItself(t *testing.T) {
 // A database that is really away makes the same of the server, and after six
 // attempts to read its log in vain nobody tries any more (L5).
 func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
 	s, log := outage(t)
 	c := open(t, s)
 	c.subscribed("1", "realtime:a", everything, s.AnonKey())

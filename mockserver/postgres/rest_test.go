@@ -89,6 +89,7 @@ func (r reply) want(t testing.TB, status int, body string) reply {
 const representation = "Prefer: return=representation"
 
 func TestREST(t *testing.T) {
+	t.Parallel()
 	s := postgres.Start(t, postgres.Options{DatabaseURL: database(t), Schema: shop,
 		Config: mockserver.Config{Timing: mockserver.Fast(), ExposedSchemas: []string{"public", "other"}}})
 	anon, service := api{t: t, s: s}, api{t, s, s.ServiceKey()}
@@ -228,6 +229,7 @@ insert into books values
 
 // Filters and columns that only PostgreSQL has.
 func TestRESTOperators(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, library, mockserver.Fast())
 	anon := api{t: t, s: s}
 	for query, want := range map[string]string{
@@ -282,6 +284,7 @@ func TestRESTOperators(t *testing.T) {
 
 // What a request brings does not become SQL, wherever it stands.
 func TestHostileRequests(t *testing.T) {
+	t.Parallel()
 	const evil = `x"; drop table orders; --`
 	quoted := `"x""; drop table orders; --"`
 	s := startProject(t, shop+`

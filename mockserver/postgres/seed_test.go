@@ -11,6 +11,7 @@ import (
 
 // The seed file that projects pass around makes a user who can sign in.
 func TestSeedOfUsers(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, `
 		insert into auth.users (instance_id, id, aud, role, email, encrypted_password, email_confirmed_at, recovery_sent_at, last_sign_in_at,
 			raw_app_meta_data, raw_user_meta_data, created_at, updated_at, confirmation_token, email_change, email_change_token_new, recovery_token)

@@ -7,15 +7,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 	"github.com/gapless-go/gapless/mockserver/postgres"
 )
 
 // Servers on the databases of one cluster make the same roles, and may do so at
 // once.
 func TestServers_StartAtOnceOnOneCluster(t *testing.T) {
+	t.Parallel()
+	cluster := pgtest.Start(t)
 	urls := make([]string, 8)
 	for i := range urls {
-		urls[i] = database(t)
+		urls[i] = pgtest.Create(t, cluster)
 	}
 	errs := make([]error, len(urls))
 	var all sync.WaitGroup

@@ -28,6 +28,7 @@ func (r reply) signIn(t testing.TB) (s signIn) {
 }
 
 func TestUsers(t *testing.T) {
+	t.Parallel()
 	s := startProject(t, shop, mockserver.Fast())
 	anon, service := api{t: t, s: s}, api{t, s, s.ServiceKey()}
 	const ann = `{"email":"Ann@example.com","password":"it's \"secret\"; --","app_metadata":{"team":"red"}}`

@@ -14,9 +14,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		pgtest.End()
+		os.Exit(code)
+	}))
+}
 
 // startInMemory runs the command until the returned function is called, which returns
 // the exit status. The lines that it prints first are returned.

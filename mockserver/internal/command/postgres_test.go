@@ -80,8 +80,7 @@ func execute(t *testing.T, url, sql string) {
 }
 
 func TestOnPostgres_Demo(t *testing.T) {
-	pgtest.Need(t)
-	printed, stop := start(t)
+	printed, stop := start(t, "-dir", pgtest.Private(t, nil).Dir)
 	require.Equal(t, `[{"name":"Ann"},{"name":"Ben"}]`, get(t, printed, "/rest/v1/customers?select=name&order=id", ""))
 	execute(t, printed["database URL"], "insert into todos (owner, title) select id, 'write' from auth.users")
 	require.Equal(t, `[{"title":"write"}]`, get(t, printed, "/rest/v1/todos?select=title", printed["token of ann@example.com"]))
@@ -91,12 +90,8 @@ func TestOnPostgres_Demo(t *testing.T) {
 
 // A named directory keeps what is in it, and migrations are applied once.
 func TestOnPostgres_Migrations(t *testing.T) {
-	pgtest.Need(t)
-	dir, err := os.MkdirTemp("", "gapless-test-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o755))
-	data, sql := filepath.Join(dir, "data"), filepath.Join(dir, "sql")
+	data := pgtest.Private(t, nil).Dir
+	sql := filepath.Join(filepath.Dir(data), "sql")
 	require.NoError(t, os.Mkdir(sql, 0o755))
 	write := func(name, text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(sql, name), []byte(text), 0o644))
