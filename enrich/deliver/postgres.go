@@ -42,9 +42,20 @@ func NewPostgres(db *sql.DB, name string) *Postgres { return &Postgres{db, store
 // that the mark has made, and not by an error, which might as well be one of the
 // effect's own statements.
 func (p *Postgres) Once(ctx context.Context, key string, effect func(context.Context, *sql.Tx) error) (before bool, err error) {
+	return inTransaction(ctx, p.db, func(tx *sql.Tx) (bool, error) {
+		if key == "" {
+			return false, nil
+		}
+		return p.mark(ctx, tx, key)
+	}, effect)
+}
+
+// inTransaction runs a mark and an effect in one transaction, unless the mark was
+// there before.
+func inTransaction(ctx context.Context, db *sql.DB, mark func(*sql.Tx) (before bool, err error), effect func(context.Context, *sql.Tx) error) (before bool, err error) {
 	// The connection is kept behind the transaction, to see whether a commit that
 	// failed was answered.
-	conn, err := p.db.Conn(ctx)
+	conn, err := db.Conn(ctx)
 	if err != nil {
 		return false, &StoreError{"connect", err}
 	}
@@ -54,17 +65,14 @@ func (p *Postgres) Once(ctx context.Context, key string, effect func(context.Con
 		return false, &StoreError{"begin", err}
 	}
 	defer func() { _ = tx.Rollback() }() // of a transaction that was committed it does nothing
-	if key != "" {
-		before, err := p.mark(ctx, tx, key)
-		if before || err != nil {
-			return before, err
-		}
+	if before, err := mark(tx); before || err != nil {
+		return before, err
 	}
 	if err := effect(ctx, tx); err != nil {
-		return false, p.effectError(ctx, tx, err)
+		return false, effectError(ctx, tx, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return false, p.commitError(ctx, conn, err)
+		return false, commitError(ctx, conn, err)
 	}
 	return false, nil
 }
@@ -85,7 +93,7 @@ func (p *Postgres) mark(ctx context.Context, tx *sql.Tx, key string) (before boo
 
 // effectError separates an effect that failed from a database that is gone, which
 // says nothing against the value.
-func (p *Postgres) effectError(ctx context.Context, tx *sql.Tx, err error) error {
+func effectError(ctx context.Context, tx *sql.Tx, err error) error {
 	if state := sqlState(err); away(state) {
 		return &StoreError{"effect", err}
 	} else if state != "" {
@@ -103,7 +111,7 @@ func (p *Postgres) effectError(ctx context.Context, tx *sql.Tx, err error) error
 // commitError separates what the effect has done to the transaction (a constraint
 // or a trigger that is checked at the commit, a failed statement that it took no
 // notice of) from a failure of the database.
-func (p *Postgres) commitError(ctx context.Context, conn *sql.Conn, err error) error {
+func commitError(ctx context.Context, conn *sql.Conn, err error) error {
 	if sqlState(err) == "" && !errors.Is(err, sql.ErrTxDone) {
 		// A driver's own word: the server has answered if the connection is whole.
 		if _, gone := conn.ExecContext(ctx, "select 1"); gone != nil {
