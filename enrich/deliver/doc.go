@@ -25,9 +25,8 @@
 // The source decides what can be promised. Realtime delivers at most once: a
 // change that was lost is in a gap and nobody delivers it again, whatever the
 // consumer does. What must not be missed is therefore read from a table: an
-// outbox with numbered rows, which a restart reads from [Consumer.Resume] on, or a
-// cache.Table's Changes with WithInitial. Then every value has its effect at least
-// once.
+// [Outbox], or a cache.Table's Changes with WithInitial. Then every value has its
+// effect at least once.
 //
 // Once it is where the mark and the effect are one transaction: in [Postgres],
 // for what is written through the *sql.Tx. For an effect elsewhere (a mail, a
@@ -46,4 +45,6 @@
 //	Memory      nothing            apart                 one
 //	File        the process        apart                 one
 //	Postgres    the process        one transaction       several
+//	Outbox      the process        one transaction, or   several
+//	                               apart (Outbox.Apart)
 package deliver

@@ -220,7 +220,7 @@ func (c *checking) serveOnce(ctx context.Context, until time.Time, crash bool) e
 	s, err := Open(Options{
 		grace:   grace,
 		Project: c.demo.Project(), Senders: Senders{"ledger": sender}, Store: store, MaxAge: checkMaxAge,
-		Settle: 12 * time.Second, Every: time.Second, Log: slog.New(slog.DiscardHandler), Live: true, hurry: true,
+		Settle: time.Second, Every: time.Second, Log: slog.New(slog.DiscardHandler), Live: true, hurry: true,
 	})
 	if err != nil {
 		return err

@@ -12,9 +12,6 @@ type Event struct {
 	OrderID    int64     `json:"order_id"`
 	Status     string    `json:"status"`
 	At         time.Time `json:"at"`
-
-	// Settled is the number up to which all events were given before this one.
-	Settled int64 `json:"-"`
 }
 
 // Key names the event, the same when it is delivered again.

@@ -47,7 +47,7 @@ func ParseFlags(args []string, getenv func(string) string, errOut io.Writer) (s 
 	f.StringVar(&s.Project.URL, "url", "", "the project's `address`, such as https://ref.supabase.co")
 	f.StringVar(&s.Store, "store", "", "the `file` that remembers what was sent; needed with -url")
 	f.DurationVar(&s.MaxAge, "max-age", 5*time.Minute, "how `old` an event may be for somebody to want to hear of it")
-	f.DurationVar(&s.Settle, "settle", 10*time.Second, "how `long` a transaction may take from its beginning until the REST API shows it")
+	f.DurationVar(&s.Settle, "settle", 10*time.Second, "how `long` a transaction takes, and the REST API until it shows it; the events of longer ones are told up to ten seconds later")
 	f.Float64Var(&s.Rate, "rate", 0.5, "changes a second that the demo makes")
 	f.StringVar(&s.Addr, "addr", "127.0.0.1:8898", "the `address` of the demo's page")
 	f.StringVar(&s.Ntfy.URL, "ntfy", "", "the `address` of an ntfy server, for devices of the kind ntfy")

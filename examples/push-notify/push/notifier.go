@@ -23,8 +23,6 @@ type Notifier struct {
 	Devices   *cache.Index[int64, int64, Device] // by customer
 	Senders   Senders
 	Store     deliver.Store[deliver.None]
-	// First tells where to begin if nothing was ever sent.
-	First func(context.Context) (int64, error)
 	// MaxAge is how old an event may be for somebody to want to hear of it.
 	MaxAge time.Duration
 	// Late is how old an event gets, while its customer or their devices are not
@@ -50,7 +48,9 @@ const (
 
 type enriched = enrich.Joined[Event, Customer]
 
-// Run notifies until ctx ends, and returns its error, or until the outbox ends.
+// Run notifies until ctx ends, and returns its error, or until the outbox ends. A
+// restart reads the events of MaxAge again: the Store knows those that were dealt
+// with.
 func (n *Notifier) Run(ctx context.Context) error {
 	c := deliver.Consumer[enriched, deliver.None]{
 		Store:  n.Store,
@@ -58,11 +58,10 @@ func (n *Notifier) Run(ctx context.Context) error {
 		Handle: n.handle,
 		// A customer's notifications come one after the other, so one of their
 		// devices that cannot be reached holds up the others of the same customer.
-		Lane:     func(e enriched) string { return strconv.FormatInt(e.Left.CustomerID, 10) },
-		Workers:  atOnce,
-		Grace:    n.Grace,
-		Position: func(e enriched) string { return strconv.FormatInt(e.Left.Settled, 10) },
-		Retry:    deliver.Retry{Min: retryMin, Max: retryMax, Temporary: temporary},
+		Lane:    func(e enriched) string { return strconv.FormatInt(e.Left.CustomerID, 10) },
+		Workers: atOnce,
+		Grace:   n.Grace,
+		Retry:   deliver.Retry{Min: retryMin, Max: retryMax, Temporary: temporary},
 		Failed: func(e enriched, attempt int, err error, buried bool) {
 			if buried {
 				n.Counters.Buried.Add(1)
@@ -70,11 +69,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 			n.Log.Debug("will try again", "event", e.Left.ID, "error", err, "buried", buried)
 		},
 	}
-	after, err := n.begin(ctx, c)
-	if err != nil {
-		return err
-	}
-	return c.Run(ctx, n.enrich(n.Outbox.Events(after)))
+	return c.Run(ctx, n.enrich(n.Outbox.Events(n.MaxAge)))
 }
 
 // temporary tells what is tried until the event is too old: everything but a
@@ -84,20 +79,8 @@ func temporary(err error) bool {
 	return !errors.As(err, &panicked)
 }
 
-// begin returns the number of the event to begin behind.
-func (n *Notifier) begin(ctx context.Context, c deliver.Consumer[enriched, deliver.None]) (int64, error) {
-	at, err := c.Resume(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if at != "" {
-		return strconv.ParseInt(at, 10, 64)
-	}
-	return n.First(ctx)
-}
-
 // enrich adds the customer to each event. One that the cache does not have yet is
-// read: to let other events overtake would move the position past this one.
+// read, and its events wait for that in line.
 func (n *Notifier) enrich(events enrich.Stream[Event]) enrich.Stream[enriched] {
 	return enrich.Join(events, enrich.Lookup[Event, int64, Customer]{
 		Table: n.Customers,

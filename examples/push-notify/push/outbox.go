@@ -1,30 +1,38 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
 	"log/slog"
+	"maps"
+	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/enrich"
+	"github.com/gapless-go/gapless/enrich/deliver"
 )
 
-// Outbox is the stream of the events in a table whose rows are only added, and
-// numbered.
+// Outbox is the stream of the events in a table whose rows are only added, and have
+// the time at which they were.
 //
-// The rows are read in the order of their numbers, page by page behind the last
-// one, whenever the bell rings and every so often without it. But a number is
-// given before the commit, so that a row may appear behind one with a greater
-// number. So each reading asks for the numbers that were left out, too, and until
-// they have been missing for Settle nothing counts as settled behind them. One
-// reading sees what was committed at one time: of two transactions of a customer
-// that do not overlap, as each locks the customer's row or that of the only
-// order, the second is not seen without the first. So one customer's events come
-// in their order.
+// It goes by that time and not by the numbers: those of a sequence with CACHE are in
+// the order of sessions, not of rows. A row becomes visible when its transaction
+// commits, behind rows with later times. So each reading begins Settle before the
+// last event, and one in Every begins with the oldest that anybody wants. The
+// numbers that were read tell what is new.
+//
+// A reading gives what it has found in the order of the times. What it takes several
+// pages for is read again until there is nothing new: then no event is given before
+// another one of its customer that was committed first, as long as each of their
+// transactions locks the customer's row, or that of the order.
+//
+// It needs a program that has the REST API alone, and one reader, whose store
+// remembers what was done. With a connection to the database take deliver.Outbox,
+// which claims rows and marks them in the table.
 type Outbox struct {
 	Reader Reader
 	// Bell rings when there may be something new: a change, or a gap in which one
@@ -33,180 +41,114 @@ type Outbox struct {
 	// Fresh, if set, is called between the reading of new events and the giving of
 	// them, to have what they are joined with as new as they are.
 	Fresh func(ctx context.Context) error
-	// Settle is how long a transaction may take from its number to its commit,
-	// and how far the REST API may be behind.
+	// Settle is how long a transaction takes at most, but for the longest, and how
+	// far the REST API may be behind.
 	Settle time.Duration
-	// Every is how often the table is read though the bell is silent.
+	// Every is how often the table is read though the bell is silent, and all of it.
 	Every time.Duration
 	Log   *slog.Logger
 }
 
 // Reader reads rows of the outbox; a *Table is one.
 type Reader interface {
-	// Behind returns the rows with the least numbers of those that are greater than
-	// after or in a span, in order, all as they were at one time; none if there is
-	// no such row.
-	Behind(ctx context.Context, after int64, missing []Span) ([]Event, error)
+	// Behind returns the first rows behind a place, in order, all as they were at one
+	// time; none if there is no such row.
+	Behind(ctx context.Context, p Place) ([]Event, error)
 }
 
-// Span is the numbers from First to Last, both included.
-type Span struct{ First, Last int64 }
+// Place is one in the order of the events.
+type Place struct {
+	At time.Time
+	ID int64 // among those of one time
+}
+
+func (p Place) compare(q Place) int { return cmp.Or(p.At.Compare(q.At), cmp.Compare(p.ID, q.ID)) }
+
+func (e Event) place() Place { return Place{e.At, e.ID} }
 
 // Bell is the stream of changes; *channel.Subscription is one.
 type Bell interface {
 	Changes(ctx context.Context) iter.Seq2[cdc.Change, error]
 }
 
-// Events gives all events behind a number, each once in a run, and goes on with
-// what comes. It ends with the error with which the bell or the table ends.
-func (o *Outbox) Events(after int64) enrich.Stream[Event] {
+// Events gives the events that are not older than maxAge, each once in a run, and
+// goes on with what comes. 0: all events, all of which are read each time in Every.
+// It ends with the error with which the bell or the table ends.
+func (o *Outbox) Events(maxAge time.Duration) enrich.Stream[Event] {
 	return func(ctx context.Context) iter.Seq2[Event, error] {
-		return func(yield func(Event, error) bool) {
-			if err := o.follow(ctx, after, yield); err != nil && !errors.Is(err, errLeft) {
-				yield(Event{}, err)
-			}
-		}
+		r := &reading{Outbox: o, maxAge: maxAge, given: map[int64]time.Time{}}
+		return deliver.Poll(r.read, o.Bell.Changes, o.Every)(ctx)
 	}
-}
-
-// errLeft is that nobody wants any more events.
-var errLeft = errors.New("the loop was left")
-
-func (o *Outbox) follow(ctx context.Context, after int64, yield func(Event, error) bool) error {
-	listening, stop := context.WithCancel(ctx)
-	bell, broken := make(chan struct{}, 1), make(chan error, 1)
-	var running sync.WaitGroup
-	running.Go(func() { broken <- o.listen(listening, bell) })
-	defer running.Wait()
-	defer stop()
-	r := reading{Outbox: o, last: after}
-	every := time.NewTicker(o.Every)
-	defer every.Stop()
-	for {
-		if err := r.read(ctx, yield); err != nil {
-			return err
-		}
-		select {
-		case <-bell:
-		case <-every.C:
-		case err := <-broken:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// listen rings until the stream of changes ends.
-func (o *Outbox) listen(ctx context.Context, bell chan<- struct{}) error {
-	for c, err := range o.Bell.Changes(ctx) {
-		if err != nil {
-			return err
-		}
-		if c.Gap != nil {
-			o.Log.Debug("the bell may have missed something", "gap", c.Gap)
-		}
-		select {
-		case bell <- struct{}{}:
-		default: // it rings already
-		}
-	}
-	return errors.New("the stream of changes ended without a reason")
 }
 
 // reading is how far an Outbox has been read.
-//
-//	settled     missing   last
-//	   ▼        ▼     ▼     ▼
-//	 ──┬────────┬─────┬─────┬─────▶ numbers
-//	   │ given, but for what is missing │ not read
 type reading struct {
 	*Outbox
-	last    int64 // the greatest number that was given
-	missing []Span
-	since   []time.Time // when each of missing was first seen to be missing
+	maxAge time.Duration
+	given  map[int64]time.Time // by number, as long as they can be read
+	last   time.Time           // the latest of them
+	whole  time.Time           // when all was read last
 }
 
-// most is how many spans a reading asks for: what fits into an address. With
-// more, the later ones wait until the earlier ones are settled.
-const most = 64
+// readAtOnce is how many new events a reading stops at.
+const readAtOnce = 5000
 
-// read gives what is new.
-func (r *reading) read(ctx context.Context, yield func(Event, error) bool) error {
-	for {
-		began, asked := time.Now(), r.missing[:min(len(r.missing), most)]
-		page, err := r.Reader.Behind(ctx, r.last, asked)
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			if r.settle(began, len(asked)) == 0 || len(asked) < most {
-				return nil
-			}
-			continue // with those for which there was no room
-		}
-		if err := r.give(ctx, page, yield); err != nil {
-			return err
-		}
+// read returns what is new, in order.
+func (r *reading) read(ctx context.Context) ([]Event, error) {
+	began, oldest := time.Now(), time.Time{}
+	if r.maxAge > 0 {
+		oldest = began.Add(-r.maxAge)
 	}
-}
-
-func (r *reading) give(ctx context.Context, fresh []Event, yield func(Event, error) bool) error {
-	if r.Fresh != nil {
-		if err := r.Fresh(ctx); err != nil {
-			return err
-		}
+	from := oldest
+	if whole := r.whole.IsZero() || began.Sub(r.whole) >= r.Every; whole {
+		r.whole = began
+	} else if recent := r.last.Add(-r.Settle); recent.After(oldest) {
+		from = recent
 	}
-	now := time.Now()
+	found := map[int64]Event{}
+	pages, end, err := r.pass(ctx, from, time.Time{}, found)
+	for before := 0; err == nil && pages > 1 && len(found) > before; {
+		before = len(found)
+		_, _, err = r.pass(ctx, from, end, found)
+	}
+	if err == nil && len(found) > 0 && r.Fresh != nil {
+		err = r.Fresh(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(r.given, func(_ int64, at time.Time) bool { return at.Before(oldest.Add(-r.Settle)) })
+	fresh := slices.SortedFunc(maps.Values(found), func(a, b Event) int { return a.place().compare(b.place()) })
 	for _, e := range fresh {
-		e.Settled = r.settled()
-		if r.note(e.ID, now) && !yield(e, nil) {
-			return errLeft
+		if e.At.Before(r.last.Add(-r.Settle)) {
+			r.Log.Debug("an event became visible late", "event", e.ID, "at", e.At)
+		}
+		r.given[e.ID] = e.At
+	}
+	if len(fresh) > 0 && fresh[len(fresh)-1].At.After(r.last) {
+		r.last = fresh[len(fresh)-1].At
+	}
+	return fresh, nil
+}
+
+// pass reads from one time to another (zero: to the end, or until much is found),
+// adds what is new, and returns the number of pages and the time of the last row.
+func (r *reading) pass(ctx context.Context, from, to time.Time, found map[int64]Event) (pages int, end time.Time, err error) {
+	at := Place{from, math.MinInt64}
+	for ; to.IsZero() && len(found) < readAtOnce || !to.IsZero() && !at.At.After(to); pages++ {
+		page, err := r.Reader.Behind(ctx, at)
+		if err != nil || len(page) == 0 {
+			return pages, at.At, err
+		}
+		for _, e := range page {
+			if at.compare(e.place()) >= 0 {
+				return pages, at.At, errors.New("the outbox: a page does not go on behind the last one")
+			}
+			at = e.place()
+			if _, given := r.given[e.ID]; !given && (to.IsZero() || !e.At.After(to)) {
+				found[e.ID] = e
+			}
 		}
 	}
-	return nil
-}
-
-// settled is the number up to which all has been given, or will never be.
-func (r *reading) settled() int64 {
-	if len(r.missing) > 0 {
-		return r.missing[0].First - 1
-	}
-	return r.last
-}
-
-// note notes that a number is given: it is missing no more, or what it has left
-// out is. False: it was given before, and nobody has asked for it.
-func (r *reading) note(id int64, now time.Time) bool {
-	if id > r.last {
-		if id > r.last+1 {
-			r.missing, r.since = append(r.missing, Span{r.last + 1, id - 1}), append(r.since, now)
-		}
-		r.last = id
-		return true
-	}
-	i := slices.IndexFunc(r.missing, func(s Span) bool { return s.First <= id && id <= s.Last })
-	if i < 0 {
-		return false
-	}
-	var rest []Span
-	if s := r.missing[i]; s.First < id {
-		rest = append(rest, Span{s.First, id - 1})
-	}
-	if s := r.missing[i]; id < s.Last {
-		rest = append(rest, Span{id + 1, s.Last})
-	}
-	r.since = slices.Replace(r.since, i, i+1, slices.Repeat(r.since[i:i+1], len(rest))...)
-	r.missing = slices.Replace(r.missing, i, i+1, rest...)
-	return true
-}
-
-// settle drops those of the first n spans that were missing for long enough when
-// a reading began that has not found them, and returns how many they were.
-func (r *reading) settle(began time.Time, n int) (over int) {
-	for over < n && began.Sub(r.since[over]) >= r.Settle {
-		over++
-	}
-	r.missing, r.since = slices.Delete(r.missing, 0, over), slices.Delete(r.since, 0, over)
-	return over
+	return pages, at.At, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -20,27 +19,25 @@ import (
 
 // rows is an outbox in memory, in pages of two.
 type rows struct {
-	mu    sync.Mutex
-	all   []int64 // in order
-	err   error
-	asked [][]Span
+	mu     sync.Mutex
+	all    []Event
+	err    error
+	read   int    // pages
+	paging func() // called between pages
 }
 
-func (r *rows) set(err error, all ...int64) {
+func (r *rows) Behind(_ context.Context, p Place) (page []Event, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.all, r.err = all, err
-}
-
-func (r *rows) Behind(_ context.Context, after int64, missing []Span) (page []Event, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asked = append(r.asked, slices.Clone(missing))
-	for _, id := range r.all {
-		wanted := id > after || slices.ContainsFunc(missing, func(s Span) bool { return s.First <= id && id <= s.Last })
-		if wanted && len(page) < 2 {
-			page = append(page, Event{ID: id})
+	r.read++
+	slices.SortFunc(r.all, func(a, b Event) int { return a.place().compare(b.place()) })
+	for _, e := range r.all {
+		if e.place().compare(p) > 0 && len(page) < 2 {
+			page = append(page, e)
 		}
+	}
+	if r.paging != nil {
+		r.paging()
 	}
 	return page, r.err
 }
@@ -66,32 +63,23 @@ func (b bell) Changes(ctx context.Context) iter.Seq2[cdc.Change, error] {
 
 // following is an Outbox under way.
 type following struct {
-	rows  *rows
+	*rows
+	began time.Time
 	bell  bell
-	mu    sync.Mutex
 	given []Event
 	ended error
 	stop  func()
 }
 
-func (f *following) ids() (ids []int64) {
-	synctest.Wait()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, e := range f.given {
-		ids = append(ids, e.ID)
-	}
-	return ids
-}
-
-func follow(t *testing.T, after int64, ids ...int64) *following {
-	f := &following{rows: &rows{all: ids}, bell: make(bell)}
+func follow(t *testing.T, maxAge time.Duration, ids ...int64) *following {
+	f := &following{rows: &rows{}, began: time.Now(), bell: make(bell)}
+	f.add(0, ids...)
 	o := Outbox{Reader: f.rows, Bell: f.bell, Settle: 10 * time.Second, Every: time.Minute, Log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for e, err := range o.Events(after)(ctx) {
+		for e, err := range o.Events(maxAge)(ctx) {
 			f.mu.Lock()
 			if f.ended = err; err == nil {
 				f.given = append(f.given, e)
@@ -104,124 +92,121 @@ func follow(t *testing.T, after int64, ids ...int64) *following {
 	return f
 }
 
-func TestOutboxGivesWhatIsThereAndWhatComes(t *testing.T) {
+// add inserts rows whose times are so far behind now.
+func (f *following) add(age time.Duration, ids ...int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		f.all = append(f.all, Event{ID: id, At: time.Now().Add(-age)})
+	}
+}
+
+func (f *following) ring() { f.bell <- nil }
+
+func (f *following) ids() (ids []int64) {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.given {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+func TestOutbox_WhatIsThereAndWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := follow(t, 1, 1, 2, 3, 4, 5, 6)
-		require.Equal(t, []int64{2, 3, 4, 5, 6}, f.ids())
-		f.rows.set(nil, 1, 2, 3, 4, 5, 6, 9)
-		f.bell <- nil
+		f := follow(t, time.Hour, 2, 3, 4, 5, 6)
+		f.add(2*time.Hour, 1)
+		require.Equal(t, []int64{2, 3, 4, 5, 6}, f.ids(), "and not what is too old")
+		time.Sleep(time.Second)
+		f.add(0, 9)
+		f.ring()
 		require.Equal(t, []int64{2, 3, 4, 5, 6, 9}, f.ids(), "numbers may be missing")
-		f.rows.set(nil, 1, 2, 3, 4, 5, 6, 9, 10)
+		f.add(0, 10)
 		require.Len(t, f.ids(), 6, "nobody has rung")
 		time.Sleep(time.Minute)
 		require.Len(t, f.ids(), 7, "the bell is not needed, only faster")
 	})
 }
 
-// A transaction that took its number early and commits late is not lost, and only
-// what has settled moves the position.
-func TestOutboxFindsWhatAppearsLate(t *testing.T) {
+// A lower number may come at any time: from a sequence with CACHE, or from a
+// transaction that lasted for longer than Settle.
+func TestOutbox_NumbersThatComeLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := follow(t, 0, 1, 3)
-		require.Equal(t, []int64{1, 3}, f.ids())
-		time.Sleep(9 * time.Second)
-		f.rows.set(nil, 1, 2, 3, 4)
-		f.bell <- nil
-		require.Equal(t, []int64{1, 3, 2, 4}, f.ids())
-		require.EqualValues(t, 1, f.given[2].Settled, "2 was still to come")
-		require.EqualValues(t, 3, f.given[3].Settled)
+		f := follow(t, time.Hour, 1, 21)
+		require.Equal(t, []int64{1, 21}, f.ids())
+		time.Sleep(40 * time.Second)
+		f.add(0, 2)
+		f.add(9*time.Second, 22) // committed late, but not very
+		f.ring()
+		require.Equal(t, []int64{1, 21, 22, 2}, f.ids(), "in the order of their times")
+		f.add(11*time.Second, 23)
+		f.add(30*time.Minute, 3)
+		f.ring()
+		require.Len(t, f.ids(), 4)
+		time.Sleep(time.Minute)
+		require.ElementsMatch(t, []int64{1, 21, 22, 2, 23, 3}, f.ids())
 	})
 }
 
-// Of two transactions of which the second began behind the first, that is not the
-// first one to be given, though one of another customer was given in between.
-func TestOutboxKeepsTheOrderOfWhatDoesNotOverlap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := follow(t, 0, 1, 5, 6)
-		require.Equal(t, []int64{1, 5, 6}, f.ids())
-		time.Sleep(time.Second)
-		f.rows.set(nil, 1, 3, 5, 6, 7, 8)
-		f.bell <- nil
-		require.Equal(t, []int64{1, 5, 6, 3, 7, 8}, f.ids(), "3 may be of the customer of 7, who waited for it")
-		f.rows.set(nil, 1, 2, 3, 4, 5, 6, 7, 8, 9)
-		f.bell <- nil
-		require.Equal(t, []int64{1, 5, 6, 3, 7, 8, 2, 4, 9}, f.ids())
-		settled := []int64{0, 1, 1, 1, 1, 1, 1, 3, 8} // all up to there was given before
-		for i, e := range f.given {
-			require.Equal(t, settled[i], e.Settled, "%d", e.ID)
-		}
-	})
-}
-
-// A number that is missing for as long as a transaction may take was never
-// committed. It does not hold up the position any more, and is not asked for.
-func TestOutboxGivesUpNumbersThatNeverCome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := follow(t, 0, 2)
-		time.Sleep(9 * time.Second)
-		f.bell <- nil
-		f.rows.set(nil, 2, 3)
-		f.bell <- nil
-		f.ids()
-		require.Zero(t, f.given[1].Settled)
-		time.Sleep(time.Second)
-		f.bell <- nil
-		synctest.Wait()
-		f.rows.set(nil, 1, 2, 3, 4)
-		f.bell <- nil
-		require.Equal(t, []int64{2, 3, 4}, f.ids(), "what takes longer than Settle is lost")
-		require.EqualValues(t, 3, f.given[2].Settled)
-		require.Empty(t, f.rows.asked[len(f.rows.asked)-1])
-	})
-}
-
-// Nothing is lost, given twice or asked for at once without bound when most of
-// many numbers come late, or never.
-func TestOutboxWithManyMissingNumbers(t *testing.T) {
-	for seed := range uint64(20) {
+// Rows of lanes whose writers wait for each other are given once each and in the
+// order of the lane, though each becomes visible a while after its time and pages
+// are read while others are committed.
+func TestOutbox_OrderOfLanes(t *testing.T) {
+	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
-			f := follow(t, 0)
-			appears := map[int64]int{} // the second in which a number does
-			for id := int64(1); id <= 1000; id++ {
-				if r.IntN(4) > 0 {
-					appears[id] = int(id)/20 + r.IntN(8)
-				}
-			}
-			for second := range 80 {
-				var there []int64
-				for id := int64(1); id <= 1000; id++ {
-					if at, ever := appears[id]; ever && at <= second {
-						there = append(there, id)
+			f := follow(t, time.Hour)
+			var last int64
+			numbers := r.Perm(1000)
+			pending := map[int64][]Event{} // of each lane, the first being in a transaction
+			visible := map[int64]time.Time{}
+			commit := func() { // f.mu is locked
+				for lane, queue := range pending {
+					if len(queue) > 0 && !time.Now().Before(visible[lane]) {
+						f.all = append(f.all, queue[0])
+						if pending[lane] = queue[1:]; len(queue) > 1 {
+							pending[lane][0].At, visible[lane] = time.Now(), time.Now().Add(time.Duration(r.IntN(3000))*time.Millisecond)
+						}
 					}
 				}
-				f.rows.set(nil, there...)
-				f.bell <- nil
-				synctest.Wait()
-				time.Sleep(time.Second)
 			}
-			ids := f.ids()
-			slices.Sort(ids)
-			require.Equal(t, slices.Sorted(maps.Keys(appears)), ids)
-			widest := 0
-			for _, a := range f.rows.asked {
-				widest = max(widest, len(a))
-			}
-			require.LessOrEqual(t, widest, 64)
-			require.Greater(t, widest, 20)
-			before := map[int64]bool{}
-			for _, e := range f.given {
-				for id := int64(1); id <= e.Settled; id++ {
-					_, ever := appears[id]
-					require.True(t, before[id] || !ever, "%d is settled without %d", e.ID, id)
+			f.mu.Lock()
+			f.paging = commit
+			f.mu.Unlock()
+			for range 100 {
+				f.mu.Lock()
+				for range r.IntN(4) {
+					lane := r.Int64N(3)
+					e := Event{ID: int64(numbers[last]), CustomerID: lane, OrderID: last, At: time.Now()}
+					last++
+					if pending[lane] = append(pending[lane], e); len(pending[lane]) == 1 {
+						visible[lane] = time.Now().Add(time.Duration(r.IntN(3000)) * time.Millisecond)
+					}
 				}
-				before[e.ID] = true
+				commit()
+				f.mu.Unlock()
+				f.ring()
+				time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
+			}
+			for range 300 {
+				time.Sleep(time.Second)
+				f.mu.Lock()
+				commit()
+				f.mu.Unlock()
+			}
+			time.Sleep(time.Minute)
+			require.Len(t, f.ids(), int(last))
+			behind := map[int64]int64{0: -1, 1: -1, 2: -1}
+			for _, e := range f.given {
+				require.Greater(t, e.OrderID, behind[e.CustomerID])
+				behind[e.CustomerID] = e.OrderID
 			}
 		})
 	}
 }
 
-func TestOutboxEndsWithItsSources(t *testing.T) {
+func TestOutbox_EndsWithItsSources(t *testing.T) {
 	broken := errors.New("broken")
 	synctest.Test(t, func(t *testing.T) {
 		f := follow(t, 0)
@@ -231,8 +216,10 @@ func TestOutboxEndsWithItsSources(t *testing.T) {
 		require.ErrorIs(t, f.ended, broken)
 		f = follow(t, 0)
 		synctest.Wait()
-		f.rows.set(broken)
-		f.bell <- nil
+		f.mu.Lock()
+		f.err = broken
+		f.mu.Unlock()
+		f.ring()
 		synctest.Wait()
 		f.stop()
 		require.ErrorIs(t, f.ended, broken)
@@ -240,4 +227,16 @@ func TestOutboxEndsWithItsSources(t *testing.T) {
 		f.stop()
 		require.ErrorIs(t, f.ended, context.Canceled)
 	})
+}
+
+// repeating is a server that always answers with the same page.
+type repeating struct{ Event }
+
+func (r repeating) Behind(context.Context, Place) ([]Event, error) { return []Event{r.Event}, nil }
+
+func TestOutbox_APageThatIsRepeated(t *testing.T) {
+	o := Outbox{Reader: repeating{Event{ID: 1, At: time.Now()}}, Bell: make(bell), Every: time.Minute}
+	for _, err := range o.Events(0)(t.Context()) {
+		require.ErrorContains(t, err, "does not go on")
+	}
 }

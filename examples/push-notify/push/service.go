@@ -103,7 +103,6 @@ func (s *Service) connect(o Options) (err error) {
 	s.Notifier = Notifier{
 		Outbox:    &Outbox{Reader: table, Bell: bell, Fresh: s.fresh(o), Settle: o.Settle, Every: o.Every, Log: o.Log},
 		Customers: s.customers, Devices: byCustomer, Senders: o.Senders, Store: o.Store,
-		First:  func(ctx context.Context) (int64, error) { return table.Before(ctx, time.Now().Add(-o.MaxAge)) },
 		MaxAge: o.MaxAge, Late: min(late, o.MaxAge), Forget: table.Forget, Grace: o.grace, Log: o.Log,
 	}
 	if o.Live {

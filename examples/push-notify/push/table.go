@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gapless-go/gapless/realtime"
@@ -33,48 +32,12 @@ const (
 )
 
 // Behind is as Reader says. What passes is tried again until ctx ends.
-func (t *Table) Behind(ctx context.Context, after int64, missing []Span) ([]Event, error) {
-	wanted := []string{fmt.Sprintf("id.gt.%d", after)}
-	for _, s := range missing {
-		wanted = append(wanted, fmt.Sprintf("and(id.gte.%d,id.lte.%d)", s.First, s.Last))
-	}
-	return t.events(ctx, url.Values{
-		"select": {eventColumns}, "or": {"(" + strings.Join(wanted, ",") + ")"}, "order": {"id.asc"}, "limit": {strconv.Itoa(t.PageSize)},
-	})
-}
-
-// Before returns the number behind which all events of a time and later are, for
-// the first start: it spares the reading of what is too old. The column at needs
-// an index.
-func (t *Table) Before(ctx context.Context, at time.Time) (int64, error) {
-	first, err := t.events(ctx, url.Values{
-		"select": {eventColumns}, "at": {"gte." + at.UTC().Format(time.RFC3339Nano)}, "order": {"id.asc"}, "limit": {"1"},
-	})
-	switch {
-	case err != nil:
-		return 0, err
-	case len(first) > 0:
-		return first[0].ID - 1, nil
-	}
-	last, err := t.events(ctx, url.Values{"select": {eventColumns}, "order": {"id.desc"}, "limit": {"1"}})
-	if err != nil || len(last) == 0 {
-		return 0, err
-	}
-	return last[0].ID, nil
-}
-
-// Forget removes a device that is gone.
-func (t *Table) Forget(ctx context.Context, d Device) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodDelete, fmt.Sprintf("/rest/v1/devices?id=eq.%d", d.ID), nil)
-	if err != nil {
-		return err
-	}
-	_, err = t.do(r)
-	return err
-}
-
-func (t *Table) events(ctx context.Context, query url.Values) (rows []Event, err error) {
-	address := "/rest/v1/" + t.Name + "?" + query.Encode()
+func (t *Table) Behind(ctx context.Context, p Place) (rows []Event, err error) {
+	at := p.At.UTC().Format(time.RFC3339Nano)
+	address := "/rest/v1/" + t.Name + "?" + url.Values{
+		"select": {eventColumns}, "order": {"at.asc,id.asc"}, "limit": {strconv.Itoa(t.PageSize)},
+		"or": {fmt.Sprintf(`(at.gt."%s",and(at.eq."%s",id.gt.%d))`, at, at, p.ID)},
+	}.Encode()
 	for n := 0; ; n++ {
 		if rows, err = t.once(ctx, address); err == nil {
 			return rows, nil
@@ -87,6 +50,16 @@ func (t *Table) events(ctx context.Context, query url.Values) (rows []Event, err
 			return nil, err
 		}
 	}
+}
+
+// Forget removes a device that is gone.
+func (t *Table) Forget(ctx context.Context, d Device) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodDelete, fmt.Sprintf("/rest/v1/devices?id=eq.%d", d.ID), nil)
+	if err != nil {
+		return err
+	}
+	_, err = t.do(r)
+	return err
 }
 
 func (t *Table) once(ctx context.Context, address string) (rows []Event, err error) {
