@@ -130,8 +130,8 @@ func TestBlocks(t *testing.T) {
 	require.NoError(t, err)
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod")) // it requires what the blocks import
 	require.NoError(t, err)
-	mod = regexp.MustCompile(`(?m)^(module|replace) .*$`).ReplaceAll(mod, nil)
-	mod = fmt.Appendf(mod, "module example.com/docs\nrequire github.com/gapless-go/gapless v0.0.0\nreplace github.com/gapless-go/gapless => %s\n", here)
+	mod = regexp.MustCompile(`(?m)^module .*$`).ReplaceAll(mod, fmt.Appendf(nil, "module example.com/docs\n"+
+		"require github.com/gapless-go/gapless v0.0.0\nreplace github.com/gapless-go/gapless => %s\n", here))
 	require.NoError(t, os.WriteFile(filepath.Join(module, "go.mod"), mod, 0o600))
 	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	require.NoError(t, err)
