@@ -17,8 +17,8 @@ import (
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/enrich/deliver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
+	"github.com/gapless-go/gapless/mockserver/postgres"
 )
 
 // post is a database with an outbox, and a book of what was done.

@@ -75,6 +75,7 @@ func commands(t *testing.T) (all []command) {
 func TestCommands(t *testing.T) {
 	all := commands(t)
 	require.Greater(t, len(all), 20)
+	installed := map[string]string{} // the folders of programs
 	for _, c := range all {
 		t.Run(c.where+" "+strings.Join(c.words, " "), func(t *testing.T) {
 			switch name := c.words[0]; {
@@ -85,7 +86,14 @@ func TestCommands(t *testing.T) {
 			case strings.HasPrefix(name, "./"):
 				require.FileExists(t, filepath.Join(root, c.folder, name))
 			case name == "go" && c.words[1] == "run":
-				c.checkRun(t)
+				c.checkRun(t, c.words[2], c.words[3:])
+			case name == "go" && c.words[1] == "install":
+				folder, ours := strings.CutPrefix(strings.TrimSuffix(c.words[2], "@latest"), "github.com/gapless-go/gapless/")
+				require.True(t, ours)
+				c.checkRun(t, "./"+folder, nil)
+				installed[filepath.Base(folder)] = "./" + folder
+			case installed[name] != "":
+				c.checkRun(t, installed[name], c.words[1:])
 			case name == "go" && c.words[1] == "test":
 				c.checkTest(t)
 			case name == "go" && slices.Contains([]string{"get", "tool"}, c.words[1]):
@@ -99,14 +107,14 @@ func TestCommands(t *testing.T) {
 }
 
 // checkRun asks the program for its flags.
-func (c command) checkRun(t *testing.T) {
-	folder := filepath.Join(root, c.folder, c.words[2])
-	require.NotEmpty(t, sources(t, folder, ".go"), "%s is no package", c.words[2])
-	flags := slices.DeleteFunc(slices.Clone(c.words[3:]), func(w string) bool { return !strings.HasPrefix(w, "-") })
+func (c command) checkRun(t *testing.T, program string, args []string) {
+	folder := filepath.Join(root, c.folder, program)
+	require.NotEmpty(t, sources(t, folder, ".go"), "%s is no package", program)
+	flags := slices.DeleteFunc(slices.Clone(args), func(w string) bool { return !strings.HasPrefix(w, "-") })
 	if strings.Contains(c.folder, "fcm") || len(flags) == 0 { // that module is in no workspace
 		return
 	}
-	help := exec.Command("go", "run", c.words[2], "-h")
+	help := exec.Command("go", "run", program, "-h")
 	help.Dir = filepath.Join(root, c.folder)
 	out, _ := help.CombinedOutput() // some exit with 2 behind it
 	for _, f := range flags {
