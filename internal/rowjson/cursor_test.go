@@ -101,17 +101,20 @@ func TestDepth(t *testing.T) {
 	require.Error(t, Check([]byte(strings.Repeat("[", 70)+"}"+strings.Repeat("]", 70))))
 }
 
-// TestSpecial: eight bytes at a time find what one at a time find.
-func TestSpecial(t *testing.T) {
+// TestStringEnd: eight bytes at a time find what one at a time find.
+func TestStringEnd(t *testing.T) {
 	for b := range 256 {
-		for at := range 20 {
+		for at := 1; at < 20; at++ {
 			text := bytes.Repeat([]byte{0xff}, 24)
-			text[at], text[at+2] = byte(b), '"'
-			want := at + 2
-			if b < ' ' || b == '"' || b == '\\' {
-				want = at
+			text[0], text[at], text[at+2] = '"', byte(b), '"'
+			want := at + 3
+			switch {
+			case b == '"':
+				want = at + 1
+			case b < ' ', b == '\\': // and no escape follows
+				want = ^at
 			}
-			require.Equal(t, want, special(text, 0), "%#x at %d", b, at)
+			require.Equal(t, want, stringEnd(text, 0), "%#x at %d", b, at)
 		}
 	}
 }

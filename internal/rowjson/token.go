@@ -17,10 +17,19 @@ func valueEnd(text []byte, i int) int {
 	if i >= len(text) {
 		return ^i
 	}
-	if c := text[i]; c == '{' || c == '[' {
+	switch text[i] {
+	case '"':
+		return stringEnd(text, i)
+	case '{', '[':
 		return containerEnd(text, i, 0)
+	case 'n':
+		return wordEnd(text, i, null)
+	case 't':
+		return wordEnd(text, i, "true")
+	case 'f':
+		return wordEnd(text, i, "false")
 	}
-	return scalarEnd(text, i)
+	return numberEnd(text, i)
 }
 
 // containerEnd goes over an object or an array that is depth deep within
@@ -38,7 +47,7 @@ func containerEnd(text []byte, i, depth int) int {
 		case i == len(text):
 			return ^i
 		case text[i] != '{' && text[i] != '[':
-			if i = scalarEnd(text, i); i < 0 {
+			if i = valueEnd(text, i); i < 0 {
 				return i
 			}
 		case depth+open == maxDepth:
@@ -104,21 +113,6 @@ func afterSpace(text []byte, i int) int {
 	return i
 }
 
-// scalarEnd is for a string, a number or a word.
-func scalarEnd(text []byte, i int) int {
-	switch text[i] {
-	case '"':
-		return stringEnd(text, i)
-	case 'n':
-		return wordEnd(text, i, null)
-	case 't':
-		return wordEnd(text, i, "true")
-	case 'f':
-		return wordEnd(text, i, "false")
-	}
-	return numberEnd(text, i)
-}
-
 const null = "null"
 
 func wordEnd(text []byte, i int, word string) int {
@@ -166,8 +160,29 @@ func digitsEnd(text []byte, i int) int {
 	return i
 }
 
+// stringEnd compares eight bytes at a time, without which a mixed stream costs a
+// tenth more.
 func stringEnd(text []byte, i int) int {
-	for i = special(text, i+1); i < len(text); i = special(text, i) {
+	for i++; ; {
+		for len(text)-i >= 8 {
+			// A quote and a control character, but no blank, are less than 0x21 when
+			// a bit is turned. The high bit of a byte is set where it is less, or
+			// zero; above the lowest such byte also where others are.
+			w := binary.LittleEndian.Uint64(text[i : i+8])
+			low, slash := w^ones*('"'^' '), w^ones*'\\'
+			found := ((low-ones*0x21)&^low | (slash-ones)&^slash) & highs
+			if found != 0 {
+				i += bits.TrailingZeros64(found) / 8
+				break
+			}
+			i += 8
+		}
+		for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' {
+			i++
+		}
+		if i == len(text) {
+			return ^i
+		}
 		switch text[i] {
 		case '"':
 			return i + 1
@@ -181,33 +196,12 @@ func stringEnd(text []byte, i int) int {
 			return ^i
 		}
 	}
-	return ^i
 }
 
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
 )
-
-// special returns where the next quote, backslash or control character is, from
-// i on; the length of the text if there is none. It compares eight bytes at a
-// time, without which a mixed stream costs a tenth more.
-func special(text []byte, i int) int {
-	for ; i+8 <= len(text); i += 8 {
-		// A quote and a control character, but no blank, are less than 0x21 when
-		// a bit is turned. The high bit of a byte is set where it is less, or
-		// zero; above the lowest such byte also where others are.
-		w := binary.LittleEndian.Uint64(text[i:])
-		low, slash := w^ones*('"'^' '), w^ones*'\\'
-		if found := ((low-ones*0x21)&^low | (slash-ones)&^slash) & highs; found != 0 {
-			return i + bits.TrailingZeros64(found)/8
-		}
-	}
-	for i < len(text) && text[i] != '"' && text[i] != '\\' && text[i] >= ' ' {
-		i++
-	}
-	return i
-}
 
 // escapeLen returns the length of the escape at i, 0 if it is none.
 func escapeLen(text []byte, i int) int {
