@@ -17,11 +17,12 @@ const (
 	Intact Caveat = iota
 	// Truncated: of a char(n) or bit(n), and of each element of an array of them,
 	// Realtime sends the first character or bit alone, and a space for an empty
-	// bpchar.
+	// bpchar. Many keys come as one, so that such a column tells no rows apart.
 	Truncated
 	// NullOrNaN: of a float or numeric that is NaN or infinite, Realtime sends
 	// null. In a column that is NOT NULL, null is one of these for certain.
-	// Elements of an array come as the strings NaN, Infinity and -Infinity.
+	// Elements of an array come as the strings NaN, Infinity and -Infinity. Of a key
+	// column, null says of no row which one it is.
 	NullOrNaN
 	// NullOrJSONNull: a json or jsonb that is SQL NULL, and one that is the JSON
 	// value null, are both sent as null, and so are elements of arrays of them. The
@@ -78,22 +79,6 @@ func (c Column) Doubtful(value json.RawMessage) bool {
 		return string(value) == "null"
 	}
 	return false
-}
-
-// CheckKey returns an error if rows cannot be told apart by the values that
-// Realtime sends of the column: those of a char(n) or bit(n), or an array of
-// them, are cut, so that many keys come as one. The error is a *[ColumnError].
-//
-// A key column of a float type or numeric is fine but for the rows whose key is
-// NaN or infinite: their key comes as null, which says of no row which one it
-// is. Keys that are arrays and differ by their bounds alone come as one, by the
-// REST API, too.
-func (c Column) CheckKey(table string) error {
-	if c.Caveat() != Truncated {
-		return nil
-	}
-	return &ColumnError{Table: table, Column: c.Name, Type: c.Type,
-		Reason: "it cannot be a key: Realtime sends the first character or bit of each value alone"}
 }
 
 // SQLColumn returns a column as a change describes it, from its type as SQL and

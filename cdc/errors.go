@@ -77,19 +77,8 @@ type TypeError struct {
 
 func (e *TypeError) Error() string { return "cdc: type " + e.GoType + ": " + e.Reason }
 
-// QueryError is a condition of a filter that PostgREST cannot be asked for. See
-// [Filter.Query].
-type QueryError struct {
-	Column string
-	Reason string
-}
-
-func (e *QueryError) Error() string {
-	return fmt.Sprintf("cdc: filter on column %q as a query: %s", clip(e.Column, maxName), e.Reason)
-}
-
-// ColumnError is a column whose type does not allow what was asked for: to be
-// a key ([Column.CheckKey]) or to be filtered on ([Filter.For]).
+// ColumnError is a column that cannot be filtered on as was asked for: by Realtime,
+// because of its type ([Filter.For]), or by PostgREST ([Filter.Query]).
 type ColumnError struct {
 	Table, Column string
 	Type          string // the column's PostgreSQL type, empty if unknown

@@ -25,9 +25,9 @@ import (
 // Update takes out of the filter is not heard of again. It asks a Delete by
 // what the replica identity has of the old row, and delivers none whose
 // columns the filter needs and the identity lacks. A null meets no condition
-// but IsNull, IsUnknown, IsDistinct, Not(IsTrue) and Not(IsFalse). An Update
-// that leaves alone a value that is stored out of line (TOAST) is not delivered
-// through a filter on that column. A char(n) or bit(n) is compared by its first
+// but IsNull and IsDistinct: a bool that is not true is IsDistinct(column, true).
+// An Update that leaves alone a value that is stored out of line (TOAST) is not
+// delivered through a filter on that column. A char(n) or bit(n) is compared by its first
 // character, and a NaN or infinite number as null.
 //
 // Filters poison: on columns of some types the server takes a filter, and from
@@ -106,16 +106,9 @@ func Match(column, pattern string) Filter { return compare(column, "match", patt
 func IMatch(column, pattern string) Filter { return compare(column, "imatch", pattern) }
 
 // IsNull is column IS NULL.
-func IsNull(column string) Filter { return is(column, "null") }
-
-// IsTrue is column IS TRUE, for a column of type bool.
-func IsTrue(column string) Filter { return is(column, "true") }
-
-// IsFalse is column IS FALSE, for a column of type bool.
-func IsFalse(column string) Filter { return is(column, "false") }
-
-// IsUnknown is column IS UNKNOWN, for a column of type bool.
-func IsUnknown(column string) Filter { return is(column, "unknown") }
+func IsNull(column string) Filter {
+	return newFilter(condition{column: column, op: "is", values: []string{"null"}})
+}
 
 // In is column = ANY of the values, at least 1 and at most 100.
 func In(column string, values ...any) Filter {
@@ -196,7 +189,7 @@ func (c condition) String() string {
 // subscription with the filter is for. A column with several conditions has a
 // value for each. The parameters of the zero Filter are empty.
 //
-// The error is that of Err, or a *[QueryError] for a condition that PostgREST
+// The error is that of Err, or a *[ColumnError] for a condition that PostgREST
 // cannot be asked for: a Like or ILike whose pattern has a *, which PostgREST
 // takes for %. Match can ask for the same.
 //
@@ -231,7 +224,7 @@ func (c condition) query() (string, error) {
 	}
 	if op != "in" {
 		if strings.HasSuffix(op, "like") && strings.Contains(c.values[0], "*") {
-			return "", &QueryError{Column: c.column, Reason: "PostgREST takes the * of a pattern for %"}
+			return "", &ColumnError{Column: c.column, Reason: "PostgREST takes the * of a pattern for %, so that it cannot be asked for this"}
 		}
 		return s + c.values[0], nil
 	}
@@ -300,10 +293,6 @@ func like(column, op, pattern string) Filter {
 		return invalid(column, errors.New("a pattern cannot end with the backslash that makes a character literal"))
 	}
 	return newFilter(condition{column: column, op: op, values: []string{pattern}})
-}
-
-func is(column, keyword string) Filter {
-	return newFilter(condition{column: column, op: "is", values: []string{keyword}})
 }
 
 func newFilter(c condition) Filter {

@@ -202,9 +202,8 @@ func TestFilterText(t *testing.T) {
 		`name=imatch.^AL`:                   cdc.IMatch("name", "^AL"),
 		`name=isdistinct.x`:                 cdc.IsDistinct("name", "x"),
 		`note=is.null`:                      cdc.IsNull("note"),
-		`active=is.true`:                    cdc.IsTrue("active"),
-		`active=is.false`:                   cdc.IsFalse("active"),
-		`active=is.unknown`:                 cdc.IsUnknown("active"),
+		`active=eq.true`:                    cdc.Eq("active", true),
+		`active=isdistinct.true`:            cdc.IsDistinct("active", true),
 		`note=not.is.null`:                  cdc.Not(cdc.IsNull("note")),
 		`id=eq.2`:                           cdc.Not(cdc.Not(cdc.Eq("id", 2))),
 		`id=in.(1,3,5)`:                     cdc.In("id", 1, 3, 5),
@@ -296,7 +295,7 @@ func TestFilterAsRecorded(t *testing.T) {
 	uid := uuid.MustParse("11111111-1111-4111-8111-111111111111")
 	built := []cdc.Filter{
 		cdc.Eq("id", 1), cdc.Neq("id", 1), cdc.Lt("id", 3), cdc.Lte("id", 3), cdc.Gt("id", 3), cdc.Gte("id", 3), cdc.In("id", 1, 3, 5),
-		cdc.Eq("name", "alpha"), cdc.In("name", "alpha", "be,ta"), cdc.Like("name", "al%"), cdc.ILike("name", "AL%"), cdc.IsNull("note"), cdc.IsTrue("active"),
+		cdc.Eq("name", "alpha"), cdc.In("name", "alpha", "be,ta"), cdc.Like("name", "al%"), cdc.ILike("name", "AL%"), cdc.IsNull("note"), cdc.Eq("active", true),
 		cdc.Not(cdc.IsNull("note")), cdc.Match("name", "^al"), cdc.IMatch("name", "^AL"), cdc.IsDistinct("note", "x"), cdc.Not(cdc.Eq("id", 1)),
 		cdc.And(cdc.Gt("id", 1), cdc.Lt("id", 4)), cdc.Gte("price", 10.5), cdc.Eq("uid", uid), cdc.Gt("ts", utc(2024, 1, 1, 0, 0, 0, 0)), cdc.Eq("active", true),
 		cdc.Eq("note", "null"), cdc.Eq("name", "be,ta"), cdc.Eq("name", ""), {}, cdc.Not(cdc.In("name", "alpha")), cdc.Not(cdc.In("id", 1, 2)), cdc.Eq("qty", 5),
@@ -311,8 +310,11 @@ func TestFilterAsRecorded(t *testing.T) {
 	}
 	require.Len(t, recorded, len(built))
 	for i, want := range recorded {
-		if want == "name=eq." {
-			want = `name=eq.""` // the same to the server, and plainer
+		switch want { // the same to the server, and plainer
+		case "name=eq.":
+			want = `name=eq.""`
+		case "active=is.true":
+			want = "active=eq.true"
 		}
 		require.Equal(t, want, built[i].String())
 	}

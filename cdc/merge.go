@@ -1,14 +1,9 @@
 package cdc
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 )
-
-// ErrMerge is the error of Merge for a type whose parts cannot be set one by
-// one.
-var ErrMerge = errors.New("cdc: columns cannot be set one by one in this type")
 
 // Merge returns the new row of an Update that left some columns out because it
 // did not change them (Change.Missing): those columns are as they are in before,
@@ -16,7 +11,7 @@ var ErrMerge = errors.New("cdc: columns cannot be set one by one in this type")
 // and what it points to alone; what the two rows have in common they share.
 //
 // T is as in As, but neither a pointer nor a json.Unmarshaler, nor a struct in
-// which another is embedded by pointer: those give ErrMerge. A change without a
+// which another is embedded by pointer: those give a *TypeError. A change without a
 // new row, such as a Delete, is an error. The other errors are those of As: a
 // gap is ErrGap, and a change that does not carry its row an *IncompleteError.
 // With an error, the row is before.
@@ -31,7 +26,7 @@ func Merge[T any](c Change, before T, opts ...AsOption) (T, error) {
 		return before, err
 	}
 	if !plan.Mergeable() {
-		return before, ErrMerge
+		return before, &TypeError{GoType: reflect.TypeFor[T]().String(), Reason: "columns cannot be set one by one"}
 	}
 	if c.Op == Delete || c.Record == nil {
 		return before, fmt.Errorf("cdc: merge: %v has no new row", c.Op)

@@ -60,7 +60,7 @@ type embedded struct{ ID int64 }
 
 func TestMergeRefusesWhatItWouldShare(t *testing.T) {
 	_, err := cdc.Merge(partial(`{"id":2}`, "body"), &merged{})
-	require.ErrorIs(t, err, cdc.ErrMerge)
+	require.ErrorAs(t, err, new(*cdc.TypeError))
 	_, err = cdc.Merge(partial(`{"id":2}`, "body"), struct{ *embedded }{})
 	require.Error(t, err)
 	_, err = cdc.Merge(partial(`{"id":2}`, "body"), struct {

@@ -34,7 +34,7 @@ func TestQueryText(t *testing.T) {
 		`s=ilike.a%_`:                   cdc.ILike("s", "a%_"),
 		`s=match.a*`:                    cdc.Match("s", "a*"),
 		`s=isdistinct.null`:             cdc.IsDistinct("s", "null"),
-		`b=is.unknown`:                  cdc.IsUnknown("b"),
+		`b=is.null`:                     cdc.IsNull("b"),
 		`"order"=eq.1`:                  cdc.Eq("order", 1),
 		`"a.or"=eq.1`:                   cdc.Eq("a.or", 1),
 		`"x->y"=eq.1`:                   cdc.Eq("x->y", 1),
@@ -53,10 +53,10 @@ func TestQueryMistakes(t *testing.T) {
 	require.Equal(t, cdc.In("a").Err(), err)
 	for _, f := range []cdc.Filter{cdc.Like("name", "a*"), cdc.Not(cdc.ILike("name", `\*`)), cdc.And(cdc.Eq("id", 1), cdc.Like("name", "*"))} {
 		q, err := f.Query()
-		var refused *cdc.QueryError
+		var refused *cdc.ColumnError
 		require.ErrorAs(t, err, &refused)
 		require.Equal(t, "name", refused.Column)
-		require.EqualError(t, err, `cdc: filter on column "name" as a query: PostgREST takes the * of a pattern for %`)
+		require.EqualError(t, err, `cdc: column "name": PostgREST takes the * of a pattern for %, so that it cannot be asked for this`)
 		require.Nil(t, q)
 	}
 }
@@ -115,7 +115,7 @@ func everyFilter() (filters []cdc.Filter) {
 		add(cdc.Eq(oddColumns[i%len(oddColumns)], cdc.Literal(s)))
 		filters = append(filters, cdc.And(cdc.Gt("s", cdc.Literal(s)), cdc.Neq("s", "a b"), cdc.Lte("s", cdc.Literal("{a}"))))
 	}
-	for _, f := range []cdc.Filter{cdc.IsNull("s"), cdc.IsNull("b"), cdc.IsTrue("b"), cdc.IsFalse("b"), cdc.IsUnknown("b")} {
+	for _, f := range []cdc.Filter{cdc.IsNull("s"), cdc.IsNull("b"), cdc.Eq("b", true), cdc.Eq("b", false), cdc.IsDistinct("b", true), cdc.IsDistinct("b", false)} {
 		add(f)
 	}
 	for _, name := range oddColumns {
@@ -140,7 +140,7 @@ func TestQueryFindsWhatASubscriptionDelivers(t *testing.T) {
 			if _, err := f.Query(); err == nil {
 				asked = append(asked, f)
 			} else {
-				require.ErrorAs(t, err, new(*cdc.QueryError))
+				require.ErrorAs(t, err, new(*cdc.ColumnError))
 			}
 		}
 		require.Greater(t, len(asked), 1000)

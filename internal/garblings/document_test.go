@@ -37,7 +37,7 @@ Broadcast has the values as they are.
 
 This page is made from two tables, [values.tsv](../internal/garblings/values.tsv) and
 [filters.tsv](../internal/garblings/filters.tsv), which a test makes on PostgreSQL 15 with the casts of the server, from hostile values of
-every type in ` + "`pg_type`" + `, arrays, domains and composites of it. ` + "`cdc.Column.Caveat`, `Doubtful`, `CheckKey` and `cdc.Filter.For`" + ` and both mock
+every type in ` + "`pg_type`" + `, arrays, domains and composites of it. ` + "`cdc.Column.Caveat`, `Doubtful` and `cdc.Filter.For`" + ` and both mock
 servers are tested against the same tables. (The tables also have hstore and citext, a range, an enum and composites of our own.)
 
 `

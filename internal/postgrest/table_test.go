@@ -144,7 +144,7 @@ func TestPages(t *testing.T) {
 
 func TestPageWithFilterAndTotal(t *testing.T) {
 	tables(t, func(t *testing.T, _ *mockserver.Server, c *spied) {
-		filter, err := cdc.And(cdc.IsTrue("odd"), cdc.Gt("id", 10_000_000_000_000), cdc.Lte("n", 51)).Query()
+		filter, err := cdc.And(cdc.Eq("odd", true), cdc.Gt("id", 10_000_000_000_000), cdc.Lte("n", 51)).Query()
 		require.NoError(t, err)
 		table := numberTable(c)
 		table.Filter, table.Total = filter, true
