@@ -15,6 +15,7 @@ type table struct {
 	oid          uint32
 	schema, name string
 	rls          bool
+	keyOnly      bool     // the replica identity is full for the sake of a generated key
 	columns      []column // in the order of their numbers
 	byName       map[string]int
 	pk           []int // in the order of the key
@@ -49,6 +50,8 @@ with recursive domains as (
 	select d.oid, t.oid, t.typbasetype, t.typtype from domains d join pg_type t on t.oid = d.typbasetype where d.typtype = 'd'
 )
 select c.oid, n.nspname, c.relname, c.relrowsecurity,
+	c.relreplident = 'f' and exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+		where r.prrelid = c.oid and p.pubname = 'supabase_realtime_mockserver_keys'),
 	a.attname, t.typname, t.oid, b.oid, format_type(t.oid, null), format_type(t.oid, -1),
 	b.typtype = 'c' or b.typcategory = 'A' or
 		b.oid >= 16384 and exists (select from pg_cast where castsource = b.oid and casttarget = 'json'::regtype and castmethod = 'f'),
@@ -85,7 +88,7 @@ func catalog(ctx context.Context, db rows, oids []uint32, roles []string) (map[u
 		var c column
 		var bySQL bool
 		var may []bool
-		err := found.Scan(&t.oid, &t.schema, &t.name, &t.rls, &c.name, &c.typname, &c.typ, &c.base, &c.cast, &c.exact,
+		err := found.Scan(&t.oid, &t.schema, &t.name, &t.rls, &t.keyOnly, &c.name, &c.typname, &c.typ, &c.base, &c.cast, &c.exact,
 			&bySQL, &c.generated, &c.keyPart, &may)
 		if err != nil {
 			return nil, err

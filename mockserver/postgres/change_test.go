@@ -352,5 +352,5 @@ func TestBootstrapTwice(t *testing.T) {
 		s := postgres.Start(t, postgres.Options{DatabaseURL: url, Config: mockserver.Config{Timing: mockserver.Fast()}})
 		require.NoError(t, s.Close())
 	}
-	require.Equal(t, "4", ask(t, url, "select count(*)::text from realtime.mockserver_migrations"))
+	require.Equal(t, "5", ask(t, url, "select count(*)::text from realtime.mockserver_migrations"))
 }

@@ -19,6 +19,9 @@ import (
 // publication is the one whose tables Realtime tells of.
 const publication = "supabase_realtime"
 
+// logged is the publication from which the log is read; see 005_publication.sql.
+const logged = "supabase_realtime_mockserver"
+
 // Database is a project on a PostgreSQL: what the mock server's socket, REST
 // API and sign-in ask. It is safe for concurrent use. Close it in the end.
 type Database struct {
@@ -28,9 +31,10 @@ type Database struct {
 	ledger *ledger
 }
 
-// session is how our sessions write values: as those of the real server do.
+// session is how our sessions write values: as those of the real server do. The
+// time zone is the database's.
 var session = map[string]string{
-	"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "extra_float_digits": "1",
+	"DateStyle": "ISO", "IntervalStyle": "postgres", "extra_float_digits": "1",
 	"bytea_output": "hex", "client_encoding": "UTF8", "search_path": `"$user", public, extensions`,
 }
 
@@ -43,6 +47,7 @@ func open(ctx context.Context, url string, exact bool) (*Database, error) {
 	for name, value := range session {
 		cfg.ConnConfig.RuntimeParams[name] = value
 	}
+	delete(cfg.ConnConfig.RuntimeParams, "timezone")                                           // that of $PGTZ
 	cfg.ConnConfig.RuntimeParams["application_name"] = "gapless mockserver " + rand.Text()[:8] // Exhaust finds ours by it
 	// Statements are not prepared: tables may change under them.
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec

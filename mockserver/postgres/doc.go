@@ -22,7 +22,9 @@
 // # How it works
 //
 // A temporary replication slot streams the log by pgoutput into a bounded
-// queue. A poller takes from that with the real server's timings, or those of
+// queue. It reads a publication of its own, supabase_realtime_mockserver, which
+// event triggers keep in step with the tables of supabase_realtime: the real
+// server takes no row filters, column lists or publish_via_partition_root of that. A poller takes from that with the real server's timings, or those of
 // Config.Timing, and asks PostgreSQL for all changes of a look together: the
 // catalogue as it is then, what only it can write as JSON, the filters that
 // only it can decide, and, in the role and with the claims of each subscriber,
@@ -45,14 +47,17 @@
 //
 // # What is not
 //
-//   - "Subscribed to PostgreSQL" is said when the slot is there. The real server
-//     may say it before, and lose what is committed in between.
+//   - "Subscribed to PostgreSQL" does not wait for the slot, and what is committed
+//     before that is there is lost, as with the real server. A slot waits for the
+//     transactions that are under way. With the timing Fast the slot comes first.
 //   - A transaction that is in the log already and that no snapshot sees yet is
 //     waited for. The real server reads the log so late that it hardly meets
 //     with one, and would take its rows for hidden.
 //   - Stored generated columns, which pgoutput leaves out before PostgreSQL 18,
 //     are computed from the row. One of a row in which an unchanged TOAST value
-//     is missing is left out.
+//     is missing is left out. A table whose primary key has one gets the replica
+//     identity full, without which its old key would not be known; subscribers get
+//     no more of the old row than that key.
 //   - A transaction of more than 2000 changes, or 64 MB, is looked at in parts.
 //   - The size of a change for error 413 is an estimate.
 //   - The table realtime.subscription tells who is subscribed, and nothing is read

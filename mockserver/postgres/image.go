@@ -60,7 +60,7 @@ func (c *rowChange) convert(q *questions) error {
 		if !ok {
 			return &columnError{c.table.fullName(), described.Name}
 		}
-		if before != nil && (c.rel.Identity == pgoutput.IdentityFull || described.Key) {
+		if before != nil && c.identifies(at, described.Key) {
 			q.write(&c.oldRecord[at], &c.table.columns[at], before[i])
 		}
 		if c.new != nil {
@@ -75,6 +75,15 @@ func (c *rowChange) convert(q *questions) error {
 	}
 	c.generate(q)
 	return nil
+}
+
+// identifies reports whether a column is part of the replica identity, by the
+// table or else as the log says.
+func (c *rowChange) identifies(at int, key bool) bool {
+	if c.rel.Identity == pgoutput.IdentityFull {
+		return !c.table.keyOnly || c.table.columns[at].keyPart > 0
+	}
+	return key
 }
 
 // identity returns what is known of the old row. An UPDATE that left the replica
@@ -94,10 +103,14 @@ func (c *rowChange) generate(q *questions) {
 			continue
 		}
 		if c.new != nil {
-			q.generate(&c.record[i], c.table, i, c.text)
+			q.generate(&c.record[i], c.table, i, c.text, asJSON)
 		}
-		if before := c.old; before != nil && c.rel.Identity == pgoutput.IdentityFull {
-			q.generate(&c.oldRecord[i], c.table, i, c.byColumn(before))
+		if before := c.old; before != nil && c.identifies(i, false) {
+			q.generate(&c.oldRecord[i], c.table, i, c.byColumn(before), asJSON)
+		}
+		if c.table.columns[i].keyPart > 0 { // by which a subscriber's right to the row is asked for
+			c.text[i].Kind = pgoutput.Text
+			q.generate(&c.text[i].Text, c.table, i, c.text, asText)
 		}
 	}
 }
@@ -180,12 +193,18 @@ func (q *questions) cast(into *[]byte, c *column, text string) {
 	*into = []byte{} // it is there, even if not yet known
 }
 
+// The forms of a generated column.
+const (
+	asJSON = "select to_jsonb((%s)::%s)::text"
+	asText = "select ((%s)::%s)::text"
+)
+
 // generate asks for a generated column of a row.
-func (q *questions) generate(into *[]byte, t *table, column int, row pgoutput.Tuple) {
-	key := fmt.Sprint(t.oid, " ", column)
+func (q *questions) generate(into *[]byte, t *table, column int, row pgoutput.Tuple, form string) {
+	key := fmt.Sprint(t.oid, " ", column, form)
 	asked := q.rows[key]
 	if asked == nil {
-		asked = newGeneration(t, column)
+		asked = newGeneration(t, column, form)
 		if q.rows == nil {
 			q.rows = map[string]*question{}
 		}
@@ -215,7 +234,7 @@ func (q *questions) generate(into *[]byte, t *table, column int, row pgoutput.Tu
 
 // newGeneration makes the query of a generated column over rows that are given
 // as an array for each column. The expression is PostgreSQL's own text of it.
-func newGeneration(t *table, column int) *question {
+func newGeneration(t *table, column int, form string) *question {
 	asked := &question{}
 	var params, names, cells []string
 	for i := range t.columns {
@@ -230,7 +249,7 @@ func newGeneration(t *table, column int) *question {
 		cells = append(cells, fmt.Sprintf("u.c%d::%s as %s", n, c.exact, pgx.Identifier{c.name}.Sanitize()))
 	}
 	c := &t.columns[column]
-	asked.sql = fmt.Sprintf("select to_jsonb((%s)::%s)::text from (select u.n as %s, %s from unnest(%s) with ordinality u(%s, n)) r order by r.%s",
+	asked.sql = fmt.Sprintf(form+" from (select u.n as %s, %s from unnest(%s) with ordinality u(%s, n)) r order by r.%s",
 		c.generated, c.exact, ordinal, strings.Join(cells, ", "), strings.Join(params, ", "), strings.Join(names, ", "), ordinal)
 	return asked
 }

@@ -28,7 +28,10 @@ type changeLog struct {
 
 // OpenLog implements project.Database.
 func (db *Database) OpenLog(ctx context.Context, arrived func()) (project.Log, error) {
-	s, err := db.openStream(ctx, "supabase_realtime_replication_slot", publication, arrived)
+	if _, err := db.pool.Exec(ctx, "select realtime.mockserver_publish()"); err != nil { // what a restore or a dump left
+		return nil, asError(err)
+	}
+	s, err := db.openStream(ctx, "supabase_realtime_replication_slot", logged, arrived)
 	if err != nil {
 		return nil, asError(err)
 	}

@@ -72,6 +72,10 @@ func New(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err = s.Apply(ctx, opts.Schema); err != nil {
 		return nil, err
 	}
+	if opts.Schema != "" { // settings of the database are those of sessions that begin later
+		s.db.pool.Reset()
+		s.db.web.Reset()
+	}
 	if s.Server, err = mockserver.NewOn(opts.Config, s.db); err != nil {
 		return nil, err
 	}
