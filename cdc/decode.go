@@ -23,8 +23,9 @@ import (
 //
 // Decode takes time linear in the length of payload and allocates at most 16
 // bytes for each byte of it (a row of one-letter keys). Values may be nested
-// 9,990 deep. Of a row the change keeps its text and 12 bytes for each value: where
-// it is, so that As does not look for it again.
+// 9,990 deep. Of a row the change keeps its text and, in 12 bytes each, where its
+// values are, so that As does not look for them again; not if that is more than the
+// text.
 //
 // Decode is safe for concurrent use. Changes of the same columns share one
 // slice of them.

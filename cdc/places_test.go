@@ -88,3 +88,26 @@ func TestAs_KeepsNoRow(t *testing.T) {
 	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(5*size))
 	require.Equal(t, row{46, "open", json.RawMessage(`[1]`)}, list[49])
 }
+
+// TestDecode_KeepsLittleBesideTheRow: what a queue counts of a change is its rows,
+// and what else it holds is no more than they.
+func TestDecode_KeepsLittleBesideTheRow(t *testing.T) {
+	for name, member := range map[string]string{"short values": `"id":1,`, "longer ones": `"status":"shipped, and on its way",`, "of no column": `"":1,`} {
+		t.Run(name, func(t *testing.T) {
+			record := strings.TrimSuffix(strings.Repeat(member, 1<<20/len(member)), ",")
+			payload := with(t, `"id": 46, "status": null`, record)
+			list := make([]cdc.Change, 10)
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			for i := range list {
+				list[i] = decode(t, payload)
+			}
+			runtime.GC()
+			runtime.GC() // what a pool has
+			runtime.ReadMemStats(&after)
+			require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(len(list)*len(record)*21/10))
+			require.Len(t, list[9].Record, len(record)+2)
+		})
+	}
+}

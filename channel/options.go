@@ -67,7 +67,7 @@ const (
 // sixteenth of these bounds, which then do not count.
 type Queue struct {
 	Changes int  // at most so many changes; default 8192
-	Bytes   int  // holding at most so many bytes of rows, a single larger change excepted; default 64 MiB
+	Bytes   int  // holding at most so many bytes of rows, a single larger change excepted; default 64 MiB. In memory they may take twice that
 	Full    Full // default Overflow
 }
 

@@ -102,12 +102,13 @@ const (
 )
 
 // Keep copies the texts of two rows, either of which may be the zero Row, and
-// where their members are: nil if no member is known.
+// where their members are: nil if no member is known, or if this took more memory
+// than the texts.
 func Keep(rows [2]Row) (places *Places, texts [2][]byte) {
 	a, b := &rows[0], &rows[1]
 	n, size := header+len(a.cells)+len(b.cells), len(a.Text)+len(b.Text)
 	var all []byte
-	if n == header {
+	if n == header || (n-header)*cellSize > size {
 		all = make([]byte, size)
 	} else {
 		buf := make([]Cell, n+(size+cellSize-1)/cellSize)
