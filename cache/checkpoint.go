@@ -75,10 +75,13 @@ func (f File) lock() (io.Closer, error) {
 	return file, nil
 }
 
-// header is the first line of a checkpoint: the rows of another table, or in
-// another form, are not taken.
+// header is the first line of a checkpoint: the rows of another table, in another
+// form, or that another user has seen, are not taken.
 type header struct {
 	Format  string   `json:"format"`
+	Project string   `json:"project"`
+	Role    string   `json:"role"`
+	Subject string   `json:"subject"`
 	Schema  string   `json:"schema"`
 	Table   string   `json:"table"`
 	Type    string   `json:"type"`
@@ -91,10 +94,10 @@ type header struct {
 	Saved time.Time `json:"saved"`
 }
 
-const checkpointFormat = "gapless cache 2"
+const checkpointFormat = "gapless cache 3"
 
 func (t *Table[K, T]) header(rows int) header {
-	return header{Format: checkpointFormat, Schema: t.opts.schema, Table: t.name, Type: typeText(reflect.TypeFor[T](), 0),
+	return header{Format: checkpointFormat, Project: t.identity.Project, Role: t.identity.Role, Subject: t.identity.Subject, Schema: t.opts.schema, Table: t.name, Type: typeText(reflect.TypeFor[T](), 0),
 		Columns: t.opts.columns, Filter: t.opts.filter.String(), Rows: rows, Shape: t.source.shape.columns(), Saved: time.Now().UTC()}
 }
 
@@ -113,25 +116,30 @@ func typeText(t reflect.Type, depth int) string {
 }
 
 // restore takes the rows of the checkpoint, and returns the view that it was
-// of. They are stale until the table has been read.
-func (t *Table[K, T]) restore() (saved View[K, T]) {
+// of. They are stale until the table has been read. It waits for a token, which
+// says whose rows they have to be. Its error is one that does not pass.
+func (t *Table[K, T]) restore(ctx context.Context) (saved View[K, T], err error) {
 	if t.opts.checkpoint == nil {
-		return saved
+		return saved, nil
+	}
+	err = t.again(ctx, ofTable, func() (err error) { t.identity, err = t.client.Identity(ctx); return err })
+	if err != nil {
+		return saved, err
 	}
 	var rows []T
-	err := rescue.Do("the Checkpoint of "+t.String(), func() (err error) { rows, err = t.loadCheckpoint(); return err })
+	err = rescue.Do("the Checkpoint of "+t.String(), func() (err error) { rows, err = t.loadCheckpoint(); return err })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return saved
+		return saved, nil
 	case err != nil: // a start without is slower, and as right
 		t.note(func(s *Status) { s.CheckpointErr = err })
-		return saved
+		return saved, nil
 	}
 	for _, row := range rows {
 		t.core.put(t.core.key(row), &entry[K, T]{value: row}, CauseSnapshot)
 	}
 	t.step(restored)
-	return t.View()
+	return t.View(), nil
 }
 
 func (t *Table[K, T]) loadCheckpoint() (rows []T, err error) {
@@ -148,7 +156,7 @@ func (t *Table[K, T]) loadCheckpoint() (rows []T, err error) {
 	want := t.header(h.Rows)
 	want.Saved, want.Shape = h.Saved, h.Shape // the columns are not known yet
 	if !reflect.DeepEqual(h, want) {
-		return nil, errors.New("cache: the checkpoint is of another table, type or choice of rows")
+		return nil, errors.New("cache: the checkpoint is of another project, user, table, type or choice of rows")
 	}
 	for range h.Rows {
 		var text json.RawMessage

@@ -102,7 +102,7 @@ type read struct {
 func newCore[K comparable, T any](key func(T) K, quarantine time.Duration) core[K, T] {
 	alike := newEquality[T]()
 	return core[K, T]{key: key, equal: alike.equal, alike: alike, quarantine: quarantine,
-		gone: tombstones[K]{at: map[K]moment{}}, dirty: map[K]*doubt{}, reads: map[*read]struct{}{}}
+		gone: tombstones[K]{at: map[K]grave{}}, dirty: map[K]*doubt{}, reads: map[*read]struct{}{}}
 }
 
 // begin begins an epoch: from now on every change is delivered, until the next
@@ -125,7 +125,7 @@ func (c *core[K, T]) begin(now moment) {
 func (c *core[K, T]) caughtUp() {
 	c.whole = true
 	if c.history != nil {
-		c.history.whole = c.wall
+		c.history.whole = max(c.wall, c.history.now) // by the clock that is ahead: nobody knows what was before
 	}
 }
 
@@ -137,6 +137,9 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 	c.counts.events++
 	c.at = e.committed
 	defer func() { c.at = 0 }()
+	if c.overtaken(now, e) {
+		return false
+	}
 	before, there := c.rows.Peek(e.key)
 	if settled && c.contradicts(e, before, there) {
 		c.counts.contradictions++
@@ -150,11 +153,11 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 	if e.op == cdc.Update && e.old != e.key {
 		unchanged = now // a read from before has shown another row, if any, by this key
 		c.remove(e.old, CauseStream)
-		c.bury(now, e.old)
+		c.bury(now, e.old, e.committed)
 	}
 	if e.op == cdc.Delete {
 		c.remove(e.key, CauseStream)
-		c.bury(now, e.key)
+		c.bury(now, e.key, e.committed)
 		return contradiction
 	}
 	c.gone.remove(e.key)
@@ -162,13 +165,8 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 		c.doubt(now, e.key).partly(now, e.committed, e.partial, left, unchanged)
 		return contradiction
 	}
-	overtaken := there && e.committed < before.committed-regression
 	c.put(e.key, &entry[K, T]{value: e.row, event: now, committed: e.committed, load: c.load}, CauseStream)
 	delete(c.dirty, e.key)
-	if overtaken {
-		c.counts.regressions++
-		c.doubt(now, e.key).wholly(now, e.committed)
-	}
 	return contradiction
 }
 
@@ -179,10 +177,41 @@ func (c *core[K, T]) confirmed(e *entry[K, T]) bool {
 	return c.whole || e.event >= c.epochAt || e.load > c.loads
 }
 
-// regression is how much earlier than its predecessor the commit of an event
-// may be for one and the same row. More is an order that cannot be: a change
-// that was overtaken, or a clock that was set back. The row is read.
-const regression = 1000 // ms
+// clockStep is how much earlier than the event before it one must have been
+// committed to be taken for a sign that the database's clock was set back.
+const clockStep = 60_000 // ms
+
+// overtaken reports whether an event was committed before another one of its row
+// that has come: whoever changes a row waits for the commit of who did it before,
+// so that their times have the order of the commits. The rows are left as they
+// are, and are read. Changes of one row within a millisecond have one time.
+func (c *core[K, T]) overtaken(now moment, e event[K, T]) bool {
+	last := max(c.lastCommit(e.key), c.lastCommit(e.old))
+	if e.committed == 0 || e.committed >= last {
+		return false
+	}
+	c.counts.regressions++
+	if last-e.committed > clockStep {
+		last = e.committed
+	}
+	for _, k := range []K{e.old, e.key} {
+		c.gone.remove(k)
+		c.doubt(now, k).wholly(now, last)
+	}
+	return true
+}
+
+// lastCommit is when the last event of a key was committed, 0 if that is not
+// known.
+func (c *core[K, T]) lastCommit(k K) (last int64) {
+	if before, there := c.rows.Peek(k); there {
+		last = before.committed
+	}
+	if d := c.dirty[k]; d != nil {
+		last = max(last, d.committed)
+	}
+	return max(last, c.gone.at[k].committed)
+}
 
 // contradicts reports whether an event does not fit the row that is there. A
 // cache that holds a part of the table cannot tell.
@@ -320,8 +349,8 @@ func (c *core[K, T]) touched(r *read, k K, e *entry[K, T], there bool) bool {
 	if there {
 		return e.event >= r.since
 	}
-	at, buried := c.gone.at[k]
-	return buried && at >= r.since
+	g, buried := c.gone.at[k]
+	return buried && g.at >= r.since
 }
 
 // absent takes keys that a read asked for and did not find.
@@ -452,9 +481,9 @@ func (c *core[K, T]) look(k K) (there, read bool) {
 	return there, there && e.used.Swap(false)
 }
 
-func (c *core[K, T]) bury(now moment, k K) {
+func (c *core[K, T]) bury(now moment, k K, committed int64) {
 	delete(c.dirty, k)
-	c.gone.add(k, now)
+	c.gone.add(k, grave{now, committed})
 	oldest := c.since(now)
 	for r := range c.reads {
 		if !r.over.Load() {

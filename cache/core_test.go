@@ -9,28 +9,65 @@ import (
 	"github.com/gapless-go/gapless/cdc"
 )
 
-// Changes count in the order in which they come, whatever their commit times
-// say. A time that goes back by more than clocks and commits do has the row read.
+// C52: commit times are no cursor: what is committed at the same time counts in
+// the order in which it comes. An event from before another one of its row was
+// overtaken, or the clock was set back: nobody knows, and the row is read.
 func TestC52CommitTimesAreNoCursor(t *testing.T) {
 	c := newCore[int, string](nil, 0)
 	c.begin(1)
-	change := func(row string, committed int64) {
-		c.apply(moment(time.Second), event[int, string]{op: cdc.Update, key: 1, old: 1, row: row, committed: committed}, true)
+	now := moment(time.Second)
+	change := func(op cdc.Op, row string, committed int64) {
+		now++
+		c.apply(now, event[int, string]{op: op, key: 1, old: 1, row: row, committed: committed}, true)
 	}
 	value := func() string {
-		e, _ := c.rows.Peek(1)
+		e, there := c.rows.Peek(1)
+		if !there {
+			return "none"
+		}
 		return e.value
 	}
-	change("first", 10_000)
-	change("at the same time", 10_000)
+	doubted := func(regressions int) {
+		t.Helper()
+		require.Contains(t, c.dirty, 1, "the row is read, as the order may be wrong")
+		require.EqualValues(t, regressions, c.counts.regressions)
+	}
+	read := func(row string) {
+		now += 10
+		r := c.request(now)
+		c.merge(r, []shown[int, string]{{key: 1, row: row}}, how{cause: CauseRepair})
+		require.Empty(t, c.dirty)
+	}
+	change(cdc.Update, "first", 110_000)
+	change(cdc.Update, "at the same time", 110_000)
 	require.Equal(t, "at the same time", value())
-	change("a little earlier", 9_100)
-	require.Equal(t, "a little earlier", value())
+	change(cdc.Update, "overtaken", 109_999)
+	require.Equal(t, "at the same time", value())
+	doubted(1)
+	change(cdc.Update, "overtaken as well", 109_999)
+	doubted(2)
+	change(cdc.Update, "in order again", 110_001)
+	require.Equal(t, "in order again", value())
 	require.Empty(t, c.dirty)
-	change("much earlier", 5_000)
-	require.Equal(t, "much earlier", value())
-	require.Contains(t, c.dirty, 1, "the row is read, as the order may be wrong")
-	require.EqualValues(t, 1, c.counts.regressions)
+
+	change(cdc.Delete, "", 120_000)
+	require.Equal(t, "none", value())
+	change(cdc.Update, "overtaken by the end of its row", 119_000)
+	require.Equal(t, "none", value())
+	doubted(3)
+	read("read")
+	change(cdc.Delete, "", 119_500)
+	require.Equal(t, "read", value(), "overtaken by an event that a read has confirmed")
+	doubted(4)
+	read("read")
+
+	change(cdc.Update, "by a clock that was set back", 120_000-clockStep-1)
+	require.Equal(t, "read", value())
+	doubted(5)
+	read("by a clock that was set back")
+	change(cdc.Update, "and goes on", 120_000-clockStep)
+	require.Equal(t, "and goes on", value())
+	require.Empty(t, c.dirty)
 }
 
 // The core's memory does not grow with what has been: tombstones are forgotten

@@ -3,7 +3,9 @@ package cache
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // AnyTable is a *Table of any type.
@@ -77,11 +79,11 @@ func cutOnce(ctx context.Context, tables []AnyTable) (*Snapshot, error) {
 		}
 		parts = append(parts, part)
 	}
+	var k mark
 	id, err := marker.row(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		k, err = marker.write(ctx, id)
 	}
-	k, err := marker.write(ctx, id)
 	switch {
 	case errors.Is(err, errMarkGone), temporary(err):
 		return nil, errors.Join(errEpochOver, sleep(ctx, retryMin))
@@ -112,7 +114,7 @@ func (t *Table[K, T]) marker() *Marker { return t.opts.marker }
 type cutting[K comparable, T any] struct {
 	*Table[K, T]
 	epoch uint64
-	once  sync.Once
+	ended atomic.Bool   // nobody waits for it any more
 	more  chan struct{} // capacity 1
 
 	mu    sync.Mutex
@@ -143,7 +145,7 @@ func (t *Table[K, T]) beginCut(ctx context.Context) (cutter, error) {
 		err := t.do(ctx, func() {
 			if began = t.status.Phase == Synced; began {
 				c.epoch = t.core.pos.Epoch
-				t.passage.cuts = append(t.passage.cuts, c)
+				t.passage.cuts = append(slices.DeleteFunc(t.passage.cuts, (*cutting[K, T]).isOver), c)
 			}
 		})
 		if err != nil || began {
@@ -176,12 +178,11 @@ func (c *cutting[K, T]) view(ctx context.Context, seq int64) (view any, doubtful
 	}
 }
 
-// end takes the part out. A loop that is gone has none.
-func (c *cutting[K, T]) end() {
-	c.once.Do(func() {
-		_ = c.do(context.Background(), func() { c.passage.endCut(c) })
-	})
-}
+// end takes the part out. The loop, which nobody waits for here, lets go of it at
+// the next mark or cut.
+func (c *cutting[K, T]) end() { c.ended.Store(true) }
+
+func (c *cutting[K, T]) isOver() bool { return c.ended.Load() }
 
 // take is given the view at a mark.
 func (c *cutting[K, T]) take(seq int64, v View[K, T]) {
@@ -197,18 +198,8 @@ func (c *cutting[K, T]) take(seq int64, v View[K, T]) {
 
 // cut gives the view at a mark to those who wait for one.
 func (m *passage[K, T]) cut(seq int64, v View[K, T]) {
+	m.cuts = slices.DeleteFunc(m.cuts, (*cutting[K, T]).isOver)
 	for _, c := range m.cuts {
 		c.take(seq, v)
 	}
-}
-
-func (m *passage[K, T]) endCut(c *cutting[K, T]) {
-	kept := m.cuts[:0]
-	for _, other := range m.cuts {
-		if other != c {
-			kept = append(kept, other)
-		}
-	}
-	clear(m.cuts[len(kept):])
-	m.cuts = kept
 }

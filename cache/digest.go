@@ -333,7 +333,7 @@ func (t *Table[K, T]) checkBuckets(ctx context.Context, do how, d division) (f f
 		if err := t.again(ctx, ofRows, func() error {
 			list, err := t.source.keySums(ctx, part, t.version.columns)
 			for _, k := range list {
-				theirs[joined(k.key)] = k
+				theirs[postgrest.KeyText(k.key)] = k
 			}
 			return err
 		}); err != nil {
@@ -365,22 +365,13 @@ func (t *Table[K, T]) differingKeys(view View[K, T], d *division, theirs map[str
 		if _, ok := d.bucket(key); !ok {
 			continue
 		}
-		name := joined(key)
+		name := postgrest.KeyText(key)
 		if other, there := theirs[name]; !there || other.sum != sql.Sum(d.seed, key, t.version.texts(row)) {
 			differ = append(differ, k)
 		}
 		delete(theirs, name)
 	}
 	return differ, nil
-}
-
-// joined makes one string of a key.
-func joined(key []string) string {
-	var s strings.Builder
-	for _, text := range key {
-		fmt.Fprintf(&s, "%d:%s", len(text), text)
-	}
-	return s.String()
 }
 
 // readMissing reads rows that the cache lacks.

@@ -83,7 +83,8 @@
 // and for the server: while changes may be missing the phase is not Synced, a
 // request that fails is made again (Status.Trouble), and CatchUp, Cut and Verify
 // begin anew behind a gap. A stream that is late is not taken for one that is dead
-// as long as marks, or events from before them, keep coming.
+// as long as marks, or events from before them, keep coming. While the database
+// takes no marks nobody can tell a dead stream from a quiet one.
 //
 // An event that does not say which row it is of (a key that is garbled itself,
 // such as a char(n) or NaN) puts the whole table in doubt, which is then read. Rows

@@ -216,8 +216,16 @@ func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2
 		f := newFeed[K](t.core.equal, o)
 		view := t.attach(f)
 		defer t.detach(f)
-		if o.initial && !initial(view, yield) {
-			return
+		if o.initial {
+			for k, row := range view.All() {
+				if ctx.Err() != nil {
+					yield(Change[K, T]{}, ctx.Err())
+					return
+				}
+				if !yield(Change[K, T]{Op: cdc.Insert, Key: k, New: row, Cause: CauseSnapshot, Pos: view.Pos()}, nil) {
+					return
+				}
+			}
 		}
 		for {
 			changes, err := f.take()
@@ -248,15 +256,6 @@ func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2
 			}
 		}
 	}
-}
-
-func initial[K comparable, T any](view View[K, T], yield func(Change[K, T], error) bool) bool {
-	for k, row := range view.All() {
-		if !yield(Change[K, T]{Op: cdc.Insert, Key: k, New: row, Cause: CauseSnapshot, Pos: view.Pos()}, nil) {
-			return false
-		}
-	}
-	return true
 }
 
 func signal(c chan struct{}) {

@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -55,6 +57,7 @@ type history[K comparable, T any] struct {
 
 	past hamt.Map[K, *past[T]]
 	ages []aged[K] // a key for each version that came, in that order
+	live int       // how many of these are kept still: all of a key but its first
 	// now is the latest time that was heard of, and from when on the history is
 	// whole, in Unix milliseconds.
 	now, whole int64
@@ -109,6 +112,10 @@ func (h *history[K, T]) note(c Change[K, T], committed, base, wall int64) {
 	if n := len(next.versions) - h.perKey; n > 0 {
 		next.versions, next.cut = next.versions[n:], true
 	}
+	h.live += len(next.versions) - 1
+	if there {
+		h.live -= len(p.versions) - 1
+	}
 	h.past.Set(c.Key, next)
 	h.ages = append(h.ages, aged[K]{c.Key, came})
 	h.trim()
@@ -123,6 +130,23 @@ func (h *history[K, T]) trim() {
 	if h.ages = h.ages[n:]; len(h.ages) == 0 {
 		h.ages = nil
 	}
+	if len(h.ages) > 64 && len(h.ages) > 2*h.live {
+		h.compact()
+	}
+}
+
+// compact drops the places of versions that are not kept any more, when they are
+// most: those of a row that changes often.
+func (h *history[K, T]) compact() {
+	h.ages = h.ages[:0]
+	for k, p := range h.past.All() {
+		for _, v := range p.versions[1:] {
+			h.ages = append(h.ages, aged[K]{k, v.came})
+		}
+	}
+	slices.SortFunc(h.ages, func(a, b aged[K]) int { return cmp.Compare(a.came, b.came) })
+	h.ages = slices.Clip(h.ages)
+	h.live = len(h.ages)
 }
 
 // age drops the versions of a key that were replaced too long ago. If the
@@ -136,6 +160,7 @@ func (h *history[K, T]) age(k K) {
 	for n+1 < len(p.versions) && p.versions[n+1].came < h.now-h.keep {
 		n++
 	}
+	h.live -= n
 	switch {
 	case n+1 == len(p.versions):
 		h.past.Delete(k)

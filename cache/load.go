@@ -47,12 +47,18 @@ func (t *Table[K, T]) loadAll(ctx context.Context, do how, whole bool) (f found,
 		return f, err
 	}
 	defer all.over.Store(true)
-	open, err := t.loadPages(ctx, do, whole, &f)
+	open, err := t.loadPages(ctx, do, whole, all.epoch, &f)
 	if err == nil {
+		over := false
 		err = t.do(ctx, func() {
-			t.publish()
-			t.step(loaded)
+			if over = all.epoch != t.core.pos.Epoch; !over {
+				t.publish()
+				t.step(loaded)
+			}
 		})
+		if over {
+			err = errEpochOver
+		}
 	}
 	if err == nil {
 		err = t.passing(ctx, 0, func() {
@@ -78,9 +84,10 @@ func (t *Table[K, T]) startLoad(ctx context.Context) (all *read, err error) {
 	return all, err
 }
 
-// loadPages merges the pages of a load, of which the next is read meanwhile.
-// Those that it returns may wait for their mark still.
-func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *found) (open []openPage, err error) {
+// loadPages merges the pages of a load, of which the next is read meanwhile. It
+// ends with the epoch: what it has read counts for nothing then. Pages that it
+// returns may wait for their mark still.
+func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, epoch uint64, f *found) (open []openPage, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	ahead := make(chan loadedPage[K, T], 1)
 	var failed error // of the reader, once ahead is closed
@@ -96,6 +103,10 @@ func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, f *foun
 	}()
 	var bytes int64 // that open has
 	for p := range ahead {
+		if p.read.epoch != epoch {
+			p.read.over.Store(true)
+			return open, errEpochOver
+		}
 		o, err := t.mergePage(ctx, p, do, f)
 		if open, bytes = append(open, o), bytes+o.bytes; err != nil {
 			return open, err
@@ -154,7 +165,7 @@ func (p pages) read(last []string) error {
 	if last == nil {
 		return nil
 	}
-	name := joined(last)
+	name := postgrest.KeyText(last)
 	if _, again := p[name]; again {
 		return errRepeated
 	}

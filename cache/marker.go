@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/postgrest"
@@ -22,9 +23,11 @@ const markTable = "rt_mark"
 // A Marker is for any number of Tables of one client, and is what makes one
 // consistent Cut of them possible. It is safe for concurrent use.
 type Marker struct {
-	api  postgrest.Table
-	lock chan struct{} // capacity 1; holds id
-	id   string        // of the row; empty: there is none yet
+	api       postgrest.Table
+	inserting chan struct{} // capacity 1: one at a time
+
+	mu sync.Mutex
+	id string // of the row; empty: there is none yet
 }
 
 // NewMarker makes a Marker that acts as the client does. The database must have
@@ -32,25 +35,27 @@ type Marker struct {
 // service key: a mark belongs to a user. It makes no request until a Table
 // with the Marker is run.
 func NewMarker(client *realtime.Client) *Marker {
-	return &Marker{lock: make(chan struct{}, 1), api: postgrest.Table{
+	return &Marker{inserting: make(chan struct{}, 1), api: postgrest.Table{
 		Client: client, Schema: "public", Name: markTable, Key: []string{"id"}}}
 }
 
 // row returns the id of the Marker's row, which it inserts if there is none.
 func (m *Marker) row(ctx context.Context) (string, error) {
 	select {
-	case m.lock <- struct{}{}:
-		defer func() { <-m.lock }()
+	case m.inserting <- struct{}{}:
+		defer func() { <-m.inserting }()
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if m.id != "" {
-		return m.id, nil
+	if id := m.known(); id != "" {
+		return id, nil
 	}
 	row, err := m.api.Insert(ctx, struct{}{})
 	if err != nil {
 		return "", fmt.Errorf("cache: a marker needs the table public.%s of package sql, and a user: %w", markTable, err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.id = row.Key[0]
 	return m.id, nil
 }
@@ -60,15 +65,15 @@ func (m *Marker) known() string {
 	if m == nil {
 		return ""
 	}
-	m.lock <- struct{}{}
-	defer func() { <-m.lock }()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return m.id
 }
 
 // forget has the next call of row make another one.
 func (m *Marker) forget(id string) {
-	m.lock <- struct{}{}
-	defer func() { <-m.lock }()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.id == id {
 		m.id = ""
 	}

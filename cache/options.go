@@ -202,8 +202,9 @@ func WithMaxRows(n int, full Overflow) Option {
 }
 
 // WithCheckpoint has the rows saved every so often, and when Run ends, and read
-// back when a Table of the same table, options and T is run: it then serves
-// them at once, in the phase Stale, and reads from the table what has changed.
+// back when a Table of the same project, user, table, options and T is run: it
+// then serves them, in the phase Stale, as soon as the client has a token, which
+// says whose rows they are, and reads from the table what has changed.
 // T must come out of encoding/json as it went in; Status.CheckpointErr tells if
 // it does not, or if saving fails. every 0 is a minute.
 func WithCheckpoint(c Checkpoint, every time.Duration) Option {

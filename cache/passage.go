@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,9 @@ func (m *passage[K, T]) run(h *held) {
 	}
 }
 
+// isDropped reports whether nobody waits for the job any more.
+func (h *held) isDropped() bool { return h.state.Load() == dropped }
+
 // drop gives the job up.
 func (h *held) drop() {
 	h.err = errEpochOver
@@ -76,6 +80,9 @@ func (m *passage[K, T]) hold(h *held, now moment) {
 	if m.passed(h, now) {
 		m.run(h)
 		return
+	}
+	if len(m.held) == cap(m.held) { // now and then, those that nobody waits for any more go
+		m.held = slices.DeleteFunc(m.held, (*held).isDropped)
 	}
 	m.held = append(m.held, h)
 	if m.marked && h.seq == 0 {

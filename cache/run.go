@@ -87,7 +87,10 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 
 // follow prepares and then lives from channel to channel.
 func (t *Table[K, T]) follow(ctx context.Context) error {
-	saved := t.restore()
+	saved, err := t.restore(ctx)
+	if err != nil {
+		return err
+	}
 	if err := t.again(ctx, ofTable, func() error { return t.source.open(ctx, t.opts.marker != nil) }); err != nil {
 		return err
 	}

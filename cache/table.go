@@ -38,14 +38,15 @@ type Table[K comparable, T any] struct {
 	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
 	run     atomic.Bool
 
-	wasSynced  atomic.Bool   // once at least
-	jobs       chan task     // for the loop
-	doubt      chan struct{} // capacity 1: something may be in doubt that is to be read
-	loading    chan struct{} // capacity 1: held by who reads the whole table
-	reshaped   chan struct{} // capacity 1: a read has shown other columns
-	savedShape []cdc.Column  // of the checkpoint
-	reread     atomic.Bool   // the whole table is to be read, whatever versions say
-	over       chan struct{} // closed when Run has returned
+	wasSynced  atomic.Bool       // once at least
+	jobs       chan task         // for the loop
+	doubt      chan struct{}     // capacity 1: something may be in doubt that is to be read
+	loading    chan struct{}     // capacity 1: held by who reads the whole table
+	reshaped   chan struct{}     // capacity 1: a read has shown other columns
+	identity   realtime.Identity // as whom a checkpoint is written and read
+	savedShape []cdc.Column      // of the checkpoint
+	reread     atomic.Bool       // the whole table is to be read, whatever versions say
+	over       chan struct{}     // closed when Run has returned
 
 	// These are the loop's own.
 	core                  core[K, T]

@@ -3,8 +3,15 @@ package cache
 // tombstones are removed keys with the time of their removal, forgotten when no
 // read can bring the row back any more.
 type tombstones[K comparable] struct {
-	at    map[K]moment
+	at    map[K]grave
 	queue []buried[K] // in the order of time; a key may be in it several times
+}
+
+// grave is when a key was removed, and when that was committed, in Unix
+// milliseconds of the database.
+type grave struct {
+	at        moment
+	committed int64
 }
 
 type buried[K comparable] struct {
@@ -12,9 +19,9 @@ type buried[K comparable] struct {
 	at  moment
 }
 
-func (t *tombstones[K]) add(k K, now moment) {
-	t.at[k] = now
-	t.queue = append(t.queue, buried[K]{k, now})
+func (t *tombstones[K]) add(k K, g grave) {
+	t.at[k] = g
+	t.queue = append(t.queue, buried[K]{k, g.at})
 }
 
 func (t *tombstones[K]) remove(k K) { delete(t.at, k) }
@@ -28,7 +35,7 @@ func (t *tombstones[K]) clear() {
 func (t *tombstones[K]) forget(oldest moment) {
 	n := 0
 	for ; n < len(t.queue) && t.queue[n].at < oldest; n++ {
-		if b := t.queue[n]; t.at[b.key] == b.at {
+		if b := t.queue[n]; t.at[b.key].at == b.at {
 			delete(t.at, b.key)
 		}
 	}

@@ -265,17 +265,54 @@ func refreshTime(expiry, now time.Time) time.Time {
 }
 
 // claimedExpiry reads the exp claim of a JWT, the zero time if there is none.
-// The token is not verified: that is the server's part.
 func claimedExpiry(token string) time.Time {
-	t, _, err := jwt.NewParser().ParseUnverified(token, &jwt.RegisteredClaims{})
-	if err != nil {
-		return time.Time{}
-	}
-	exp, err := t.Claims.GetExpirationTime()
+	exp, err := claims(token).GetExpirationTime()
 	if err != nil || exp == nil {
 		return time.Time{}
 	}
 	return exp.Time
+}
+
+// claims returns those of a JWT, nil if it is none. The token is not verified:
+// that is the server's part.
+func claims(token string) jwt.MapClaims {
+	c := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, c); err != nil {
+		return nil
+	}
+	return c
+}
+
+// Identity is as whom a client acts, and where.
+type Identity struct {
+	Project string // its address without a slash at the end; that of the Realtime server if no more is known
+	Role    string // that of the database: authenticated, anon, service_role or one's own
+	Subject string // the user's id, empty for a key
+}
+
+// Identity returns as whom the client acts, by the claims of the present token,
+// which it does not verify; of an sb_… key the role is that of its kind. It blocks
+// and fails as Token does.
+func (c *Client) Identity(ctx context.Context) (Identity, error) {
+	token, err := c.Token(ctx)
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{Project: c.endpoint.String()}
+	if c.endpoint.project != nil {
+		id.Project = c.endpoint.project.String()
+	}
+	switch {
+	case strings.HasPrefix(token, "sb_publishable_"):
+		id.Role = "anon"
+	case strings.HasPrefix(token, "sb_"):
+		id.Role = "service_role"
+	default:
+		of := claims(token)
+		id.Role, _ = of["role"].(string)
+		id.Subject, _ = of["sub"].(string)
+	}
+	return id, nil
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -153,14 +153,23 @@ func (t *Table) someKeys(ctx context.Context, keys [][]string, all *Page) error 
 	return nil
 }
 
+// KeyText makes one text of the texts of a key, another one for each key.
+func KeyText(key []string) string {
+	var s strings.Builder
+	for _, text := range key {
+		fmt.Fprintf(&s, "%d:%s", len(text), text)
+	}
+	return s.String()
+}
+
 // without returns the keys that no row has.
 func without(keys [][]string, rows []Row) (left [][]string) {
 	have := make(map[string]bool, len(rows))
 	for _, row := range rows {
-		have[strings.Join(row.Key, "\x1f")] = true
+		have[KeyText(row.Key)] = true
 	}
 	for _, key := range keys {
-		if !have[strings.Join(key, "\x1f")] {
+		if !have[KeyText(key)] {
 			left = append(left, key)
 		}
 	}
