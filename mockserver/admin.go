@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"io"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // admin serves /mock/v1/, which the package's documentation describes. There is

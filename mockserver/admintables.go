@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"strconv"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // adminTable describes a table.

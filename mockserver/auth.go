@@ -1,8 +1,8 @@
 package mockserver
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,26 +21,16 @@ import (
 type authAPI struct {
 	server   *Server
 	lifetime time.Duration
-	store    authStore
+	users    project.Users
 	routes   *http.ServeMux
 }
 
-// account is a User that has been checked.
-type account struct {
-	User
-	password [sha256.Size]byte // a hash, so that comparing takes the same time for any length
-	created  time.Time
-}
-
-func newAuthAPI(s *Server, cfg Config, db project.Database) (*authAPI, error) {
-	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, store: &memoryAuth{sessions: newSessionStore()}, routes: http.NewServeMux()}
-	if db != nil {
-		a.store = backendAuth{db}
-	}
+func newAuthAPI(s *Server, cfg Config, db project.Users) (*authAPI, error) {
+	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, users: db, routes: http.NewServeMux()}
 	for i, u := range cfg.Users {
 		checked, err := newAccount(u)
 		if err == nil {
-			err = a.store.create(context.Background(), checked)
+			err = a.users.CreateUser(context.Background(), *checked, u.Password)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("mockserver: Config.Users[%d]: %w", i, err)
@@ -60,26 +50,27 @@ func newAuthAPI(s *Server, cfg Config, db project.Database) (*authAPI, error) {
 }
 
 // newAccount checks a user and fills in what it leaves out.
-func newAccount(u User) (*account, error) {
-	u.Email = strings.ToLower(u.Email)
+func newAccount(u User) (*project.User, error) {
 	switch {
 	case u.Email == "" && u.Phone == "":
 		return nil, errors.New("it has neither Email nor Phone")
 	case u.Password == "":
 		return nil, errors.New("it has no Password")
 	}
-	if u.ID == "" {
-		u.ID = uuid.NewString()
-	}
-	id, err := uuid.Parse(u.ID)
+	id, err := uuid.Parse(cmp.Or(u.ID, uuid.NewString()))
 	if err != nil {
 		return nil, fmt.Errorf("ID %q is no UUID", u.ID)
 	}
-	u.ID = id.String()
-	if u.Role == "" {
-		u.Role = "authenticated"
+	provider := "email"
+	if u.Email == "" {
+		provider = "phone"
 	}
-	return &account{User: u, created: time.Now().UTC()}, nil
+	metadata := Claims{"app_metadata": Claims{"provider": provider, "providers": []string{provider}}, "user_metadata": Claims{}}
+	maps.Copy(metadata, u.Claims)
+	return &project.User{
+		ID: id.String(), Email: strings.ToLower(u.Email), Phone: u.Phone, Role: cmp.Or(u.Role, "authenticated"), Claims: u.Claims,
+		AppMetadata: mustJSON(metadata["app_metadata"]), UserMetadata: mustJSON(metadata["user_metadata"]), Created: time.Now().UTC(),
+	}, nil
 }
 
 // authError is an error of the Auth API in the words of its old and its new
@@ -155,7 +146,7 @@ func (a *authAPI) token(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *authAPI) signIn(w http.ResponseWriter, r *http.Request, req tokenRequest) {
-	u, g, err := a.store.signIn(r.Context(), req.Email, req.Phone, req.Password)
+	u, g, err := a.users.SignIn(r.Context(), strings.ToLower(req.Email), req.Phone, req.Password)
 	switch {
 	case err != nil:
 		a.failed(w, err)
@@ -167,14 +158,14 @@ func (a *authAPI) signIn(w http.ResponseWriter, r *http.Request, req tokenReques
 }
 
 func (a *authAPI) refresh(w http.ResponseWriter, r *http.Request, req tokenRequest) {
-	u, g, err := a.store.refresh(r.Context(), req.RefreshToken)
+	u, g, err := a.users.Refresh(r.Context(), req.RefreshToken)
 	switch {
-	case errors.Is(err, errTokenUsed):
+	case errors.Is(err, project.ErrTokenUsed):
 		refuseGrant(w, "refresh_token_already_used", "Invalid Refresh Token: Already Used")
-	case errors.Is(err, errTokenUnknown):
-		refuseGrant(w, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
 	case err != nil:
 		a.failed(w, err)
+	case u == nil:
+		refuseGrant(w, "refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found")
 	default:
 		a.grant(w, u, g)
 	}
@@ -193,14 +184,14 @@ func (a *authAPI) failed(w http.ResponseWriter, err error) {
 }
 
 // grant answers with a session: an access token and a refresh token.
-func (a *authAPI) grant(w http.ResponseWriter, u *account, g sessionGrant) {
+func (a *authAPI) grant(w http.ResponseWriter, u *project.User, g project.Session) {
 	now := time.Now()
 	expires := now.Add(a.lifetime)
-	claims := Claims{"app_metadata": u.appMetadata(), "user_metadata": u.userMetadata(), "is_anonymous": false, "aal": "aal1"}
+	claims := Claims{"app_metadata": json.RawMessage(u.AppMetadata), "user_metadata": json.RawMessage(u.UserMetadata), "is_anonymous": false, "aal": "aal1"}
 	maps.Copy(claims, u.Claims)
 	maps.Copy(claims, Claims{
 		"sub": u.ID, "role": u.Role, "aud": "authenticated", "email": u.Email, "phone": u.Phone,
-		"iat": now.Unix(), "exp": expires.Unix(), "session_id": g.session,
+		"iat": now.Unix(), "exp": expires.Unix(), "session_id": g.ID,
 		"jti": uuid.NewString(), // two tokens of one second differ
 	})
 	writeJSON(w, http.StatusOK, map[string]any{
@@ -208,41 +199,23 @@ func (a *authAPI) grant(w http.ResponseWriter, u *account, g sessionGrant) {
 		"token_type":    "bearer",
 		"expires_in":    int(a.lifetime / time.Second),
 		"expires_at":    expires.Unix(),
-		"refresh_token": g.refreshToken,
-		"user":          u.json(now),
+		"refresh_token": g.RefreshToken,
+		"user":          userJSON(u, now),
 	})
 }
 
-func (u *account) appMetadata() any {
-	if given, ok := u.Claims["app_metadata"]; ok {
-		return given
-	}
-	provider := "email"
-	if u.Email == "" {
-		provider = "phone"
-	}
-	return map[string]any{"provider": provider, "providers": []string{provider}}
-}
-
-func (u *account) userMetadata() any {
-	if given, ok := u.Claims["user_metadata"]; ok {
-		return given
-	}
-	return map[string]any{}
-}
-
-func (u *account) json(signedIn time.Time) map[string]any {
+func userJSON(u *project.User, signedIn time.Time) map[string]any {
 	return map[string]any{
 		"id": u.ID, "aud": "authenticated", "role": u.Role, "email": u.Email, "phone": u.Phone,
-		"app_metadata": u.appMetadata(), "user_metadata": u.userMetadata(), "identities": []any{},
-		"email_confirmed_at": u.created, "confirmed_at": u.created, "last_sign_in_at": signedIn.UTC(),
-		"created_at": u.created, "updated_at": signedIn.UTC(), "is_anonymous": false,
+		"app_metadata": json.RawMessage(u.AppMetadata), "user_metadata": json.RawMessage(u.UserMetadata), "identities": []any{},
+		"email_confirmed_at": u.Created, "confirmed_at": u.Created, "last_sign_in_at": signedIn.UTC(),
+		"created_at": u.Created, "updated_at": signedIn.UTC(), "is_anonymous": false,
 	}
 }
 
 // bearer returns the user of the request's token and the session; it answers
 // the request where there is none.
-func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *account, session string) {
+func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *project.User, session string) {
 	token, given := bearerToken(r)
 	if !given {
 		writeAuthError(w, http.StatusUnauthorized, "no_authorization", "This endpoint requires a Bearer token")
@@ -255,7 +228,7 @@ func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *account, se
 	}
 	subject, _ := claims["sub"].(string)
 	session, _ = claims["session_id"].(string)
-	switch u, err = a.store.account(r.Context(), subject); {
+	switch u, err = a.users.User(r.Context(), subject); {
 	case err != nil:
 		a.failed(w, err)
 		return nil, ""
@@ -273,7 +246,7 @@ func (a *authAPI) user(w http.ResponseWriter, r *http.Request) {
 	open := true
 	var err error
 	if session != "" {
-		open, err = a.store.open(r.Context(), session)
+		open, err = a.users.HasSession(r.Context(), session)
 	}
 	switch {
 	case err != nil:
@@ -281,7 +254,7 @@ func (a *authAPI) user(w http.ResponseWriter, r *http.Request) {
 	case !open:
 		writeAuthError(w, http.StatusForbidden, "session_not_found", "Session from session_id claim in JWT does not exist")
 	default:
-		writeJSON(w, http.StatusOK, u.json(time.Now()))
+		writeJSON(w, http.StatusOK, userJSON(u, time.Now()))
 	}
 }
 
@@ -292,7 +265,7 @@ func (a *authAPI) logout(w http.ResponseWriter, r *http.Request) {
 	if u == nil {
 		return
 	}
-	if err := a.store.end(r.Context(), u, session, r.URL.Query().Get("scope")); err != nil {
+	if err := a.users.EndSessions(r.Context(), u.ID, session, r.URL.Query().Get("scope")); err != nil {
 		a.failed(w, err)
 		return
 	}

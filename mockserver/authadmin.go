@@ -4,50 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
-
-// accounts are the users that there are. It is safe for concurrent use.
-type accounts struct {
-	mu  sync.Mutex
-	all []*account // never changed in place
-}
-
-func (a *accounts) list() []*account {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.all
-}
-
-// add adds a user, unless another one has its email, phone or id.
-func (a *accounts) add(u *account) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if slices.ContainsFunc(a.all, func(o *account) bool {
-		return o.ID == u.ID || u.Email != "" && o.Email == u.Email || u.Phone != "" && o.Phone == u.Phone
-	}) {
-		return false
-	}
-	a.all = append(slices.Clip(a.all), u)
-	return true
-}
-
-// remove removes the user of an id and returns it; nil if there is none.
-func (a *accounts) remove(id string) *account {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	i := slices.IndexFunc(a.all, func(u *account) bool { return u.ID == id })
-	if i < 0 {
-		return nil
-	}
-	removed := a.all[i]
-	a.all = slices.Delete(slices.Clone(a.all), i, i+1)
-	return removed
-}
 
 // adminUser is the body of a request for a new user.
 type adminUser struct {
@@ -89,30 +49,30 @@ func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
 	}
 	u, err := newAccount(User{ID: req.ID, Email: req.Email, Phone: req.Phone, Password: req.Password, Role: req.Role, Claims: claims})
 	if err == nil {
-		err = a.store.create(r.Context(), u)
+		err = a.users.CreateUser(r.Context(), *u, req.Password)
 	}
 	var broken *project.Error
 	switch {
 	case errors.As(err, &broken):
 		a.failed(w, err)
-	case err != nil && !errors.Is(err, errTaken):
+	case err != nil && !errors.Is(err, project.ErrTaken):
 		writeAuthError(w, http.StatusBadRequest, "validation_failed", "Cannot create a user: "+err.Error())
 	case err != nil:
 		writeAuthError(w, http.StatusUnprocessableEntity, "email_exists", "A user with this email address has already been registered")
 	default:
-		writeJSON(w, http.StatusOK, u.json(time.Now()))
+		writeJSON(w, http.StatusOK, userJSON(u, time.Now()))
 	}
 }
 
 // oneUser answers with a user; clients ask for it before they remove it.
 func (a *authAPI) oneUser(w http.ResponseWriter, r *http.Request) {
-	switch u, err := a.store.account(r.Context(), r.PathValue("id")); {
+	switch u, err := a.users.User(r.Context(), r.PathValue("id")); {
 	case err != nil:
 		a.failed(w, err)
 	case u == nil:
 		noUser(w)
 	default:
-		writeJSON(w, http.StatusOK, u.json(u.created))
+		writeJSON(w, http.StatusOK, userJSON(u, u.Created))
 	}
 }
 
@@ -122,7 +82,7 @@ func noUser(w http.ResponseWriter) {
 
 // deleteUser removes a user and ends its sessions.
 func (a *authAPI) deleteUser(w http.ResponseWriter, r *http.Request) {
-	switch removed, err := a.store.remove(r.Context(), r.PathValue("id")); {
+	switch removed, err := a.users.DeleteUser(r.Context(), r.PathValue("id")); {
 	case err != nil:
 		a.failed(w, err)
 	case !removed:

@@ -2,10 +2,11 @@ package mockserver
 
 import (
 	"encoding/json"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // declared makes a function, for some roles, of one that is declared with

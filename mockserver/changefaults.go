@@ -33,16 +33,16 @@ func (f *faults) lateSlot() time.Duration {
 	return f.slotDelay
 }
 
-func (f *faults) changeDropped(t *table) bool {
+func (f *faults) changeDropped(table string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.dropped.takeOf(t)
+	return f.dropped.takeOf(table)
 }
 
-func (f *faults) changeTruncated(t *table) bool {
+func (f *faults) changeTruncated(table string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.truncated.takeOf(t)
+	return f.truncated.takeOf(table)
 }
 
 func (f *faults) rateExceeded() bool { return f.until(&f.over) > 0 }
@@ -61,12 +61,12 @@ type onTheWay struct {
 	last   bool // and it is the last that they wait for
 }
 
-func (f *faults) onTheWay(t *table) onTheWay {
+func (f *faults) onTheWay(table string) onTheWay {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	way := onTheWay{copies: 1, delay: f.lag, pooled: f.reordered.take()}
 	way.last = way.pooled && f.reordered == 0
-	if f.doubled.takeOf(t) {
+	if f.doubled.takeOf(table) {
 		way.copies = 2
 	}
 	return way

@@ -67,7 +67,7 @@ func (rt *realtime) subscriptionsByChannel() map[*channel]int {
 	counts := map[*channel]int{}
 	for _, subs := range rt.subs {
 		for _, s := range subs {
-			counts[s.ch]++
+			counts[ownerOf(s).ch]++
 		}
 	}
 	return counts

@@ -10,7 +10,10 @@ import (
 // database holds the committed rows of the tables and the write-ahead log. It
 // is safe for concurrent use, and calls no user code under its lock.
 type database struct {
-	tables []*table // fixed, in the order of Config.Tables
+	*users
+	tables   []*table // fixed, in the order of Config.Tables
+	channels ChannelPolicy
+	policies MessagePolicies // on realtime.messages
 
 	mu     sync.Mutex // guards table.rows, too
 	lastTx uint64
@@ -20,7 +23,7 @@ type database struct {
 	slots  map[*slot]struct{}
 
 	messages []storedMessage // committed and not taken yet
-	sent     func()          // called when there are some, without the lock; may be nil
+	store    messageStore    // those that were
 
 	hides   budget // how many of the next commits are hidden
 	hideFor time.Duration
@@ -44,7 +47,7 @@ func roleOf(claims Claims) string {
 }
 
 func newDatabase(specs []Table) (*database, error) {
-	db := &database{slots: map[*slot]struct{}{}}
+	db := &database{users: newUsers(), slots: map[*slot]struct{}{}}
 	for _, spec := range specs {
 		t, err := newTable(spec)
 		if err != nil {
@@ -112,9 +115,6 @@ func (db *database) table(schema, name string) (*table, bool) {
 
 // all returns every table. The caller must not change the slice.
 func (db *database) all() []*table { return db.tables }
-
-// roleExists reports whether it is a role of the database.
-func (db *database) roleExists(role string) bool { return isRole(role) }
 
 // canSelect reports whether the role may read the column.
 func (db *database) canSelect(role string, t *table, column int) bool {

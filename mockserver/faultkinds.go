@@ -272,14 +272,15 @@ func refuseUpgrades(s *Server, p refuseParams) error {
 
 // setTableBudget sets how many changes of a table a fault meets.
 func (s *Server) setTableBudget(b *tableBudget, p tableTimesParams) error {
-	var t *table
+	name := ""
 	if p.Table != "" {
-		var err error
-		if t, err = s.db.lookup(p.Table); err != nil {
+		t, err := s.db.lookup(p.Table)
+		if err != nil {
 			return err
 		}
+		name = t.fullName()
 	}
-	s.realtime.faults.set(func() { *b = tableBudget{budget(p.Times), t} })
+	s.realtime.faults.set(func() { *b = tableBudget{budget(p.Times), name} })
 	return nil
 }
 

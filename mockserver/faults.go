@@ -65,13 +65,15 @@ func (b *budget) take() bool {
 	return *b < 0
 }
 
-// tableBudget is a budget for changes of one table, or nil for those of any.
+// tableBudget is a budget for changes of one table, or of any.
 type tableBudget struct {
 	budget
-	table *table
+	table string // with its schema; empty: any
 }
 
-func (b *tableBudget) takeOf(t *table) bool { return (b.table == nil || b.table == t) && b.take() }
+func (b *tableBudget) takeOf(table string) bool {
+	return (b.table == "" || b.table == table) && b.take()
+}
 
 func (f *faults) set(do func()) {
 	f.mu.Lock()

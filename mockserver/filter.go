@@ -4,35 +4,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// changeFilter is one condition of a binding's filter, as the client wrote it.
-type changeFilter struct {
-	column string
-	op     string
-	value  string // of in: an array literal
-	negate bool
-}
-
 var filterOps = []string{"eq", "neq", "lt", "lte", "gt", "gte", "in", "like", "ilike", "is", "match", "imatch", "isdistinct"}
-
-// inspect returns the elements of the tuple that the filter is in Elixir.
-func (f changeFilter) inspect() []string {
-	return []string{inspectString(f.column), inspectString(f.op), inspectString(f.value), inspect(f.negate)}
-}
 
 // parseFilters reads a filter: conditions that all must hold, separated by
 // commas, each "column=operator.value" or "column=not.operator.value". The
 // error is worded as the server's, behind "Error parsing `filter` params: ".
-func parseFilters(filter string) ([]changeFilter, error) {
+func parseFilters(filter string) ([]project.Filter, error) {
 	if filter = strings.TrimSpace(filter); filter == "" {
 		return nil, nil
 	}
-	var filters []changeFilter
+	var filters []project.Filter
 	for _, segment := range splitFilter(filter) {
 		f, err := parseCondition(strings.TrimSpace(segment))
 		if err != nil {
@@ -72,7 +61,7 @@ func splitFilter(filter string) (segments []string) {
 	return append(segments, filter[begin:])
 }
 
-func parseCondition(segment string) (f changeFilter, err error) {
+func parseCondition(segment string) (f project.Filter, err error) {
 	if segment == "" {
 		return f, errors.New("filter must not contain empty segments (check for extra commas)")
 	}
@@ -94,7 +83,7 @@ func parseCondition(segment string) (f changeFilter, err error) {
 	default:
 		value = "{" + value[1:len(value)-1] + "}"
 	}
-	return changeFilter{column: column, op: op, value: value, negate: negate}, nil
+	return project.Filter{Column: column, Op: op, Value: value, Negate: negate}, nil
 }
 
 // unquoteValue removes the quotes of a value that is wholly within them. Anything
@@ -120,7 +109,7 @@ func unquoteValue(value string) string {
 
 // predicate is a filter that has been checked against a table.
 type predicate struct {
-	changeFilter
+	project.Filter
 	index int         // of the column
 	typ   pgtype.Type // of the column, without its modifier
 	want  any         // of comparisons
@@ -134,15 +123,15 @@ type predicate struct {
 
 // newPredicate checks a filter as the trigger on the server's table of
 // subscriptions does. Its error is an *Error, as PostgreSQL would raise it.
-func newPredicate(t *table, f changeFilter, selectable func(column int) bool) (predicate, error) {
-	p := predicate{changeFilter: f}
-	index, ok := t.byName[f.column]
+func newPredicate(t *table, f project.Filter, selectable func(column int) bool) (predicate, error) {
+	p := predicate{Filter: f}
+	index, ok := t.byName[f.Column]
 	if !ok || !selectable(index) {
-		return p, pgtype.Raise("invalid column for filter %s", f.column)
+		return p, pgtype.Raise("invalid column for filter %s", f.Column)
 	}
 	p.index, p.typ = index, t.columns[index].Type.Bare()
 	var err error
-	switch f.op {
+	switch f.Op {
 	case "in":
 		err = p.checkIn()
 	case "is":
@@ -152,7 +141,7 @@ func newPredicate(t *table, f changeFilter, selectable func(column int) bool) (p
 	case "match", "imatch":
 		err = p.checkMatch()
 	default:
-		p.want, err = p.typ.Parse(cutToBare(p.typ, f.value))
+		p.want, err = p.typ.Parse(cutToBare(p.typ, f.Value))
 	}
 	return p, err
 }
@@ -163,7 +152,7 @@ func (p *predicate) checkIn() error {
 	if p.typ.Item != nil && p.typ.DomainOf == nil {
 		listType = p.typ // SQL has no arrays of arrays: int[][] is int[]
 	}
-	list, err := listType.Parse(p.value)
+	list, err := listType.Parse(p.Value)
 	if err != nil {
 		return err
 	}
@@ -182,14 +171,14 @@ func (p *predicate) checkIn() error {
 }
 
 func (p *predicate) checkIs() error {
-	switch p.value {
+	switch p.Value {
 	case "null":
 		return nil
 	case "true", "false", "unknown":
 		if p.typ.Name() == "bool" {
 			return nil
 		}
-		return pgtype.Raise("is %s filter requires a boolean column, got %s", p.value, p.typ.SQLName)
+		return pgtype.Raise("is %s filter requires a boolean column, got %s", p.Value, p.typ.SQLName)
 	}
 	return pgtype.Raise("invalid value for is filter: must be null, true, false, or unknown")
 }
@@ -198,9 +187,9 @@ func (p *predicate) checkIs() error {
 // not.
 func (p *predicate) checkLike() error {
 	if !slices.Contains([]string{"text", "name", "bpchar", "bytea", "citext"}, p.typ.Name()) {
-		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.SQLName)
+		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.Op, p.typ.SQLName)
 	}
-	pattern := p.fold(cutToBare(p.typ, p.value))
+	pattern := p.fold(cutToBare(p.typ, p.Value))
 	p.like = pgtype.NewPattern(pattern, '\\')
 	if escapes := len(pattern) - len(strings.TrimRight(pattern, `\`)); escapes%2 != 0 {
 		p.dangling = pgtype.NewPattern(pattern[:len(pattern)-1]+"_%", '\\')
@@ -210,7 +199,7 @@ func (p *predicate) checkLike() error {
 
 // fold makes text alike that ilike does not tell apart.
 func (p *predicate) fold(text string) string {
-	if p.op == "ilike" || p.typ.Name() == "citext" {
+	if p.Op == "ilike" || p.typ.Name() == "citext" {
 		return strings.ToLower(text)
 	}
 	return text
@@ -220,18 +209,18 @@ func (p *predicate) fold(text string) string {
 // lacks some of PostgreSQL's: back references, lookaround.
 func (p *predicate) checkMatch() error {
 	if p.typ.Name() != "text" && p.typ.Name() != "citext" {
-		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.op, p.typ.SQLName)
+		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.Op, p.typ.SQLName)
 	}
 	flags := "(?s)"
-	if p.op == "imatch" || p.typ.Name() == "citext" {
+	if p.Op == "imatch" || p.typ.Name() == "citext" {
 		flags = "(?is)"
 	}
-	if len(p.value) > maxRegexp {
-		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: regular expression is too complex", p.op)
+	if len(p.Value) > maxRegexp {
+		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: regular expression is too complex", p.Op)
 	}
-	pattern, err := regexp.Compile(flags + p.value)
+	pattern, err := regexp.Compile(flags + p.Value)
 	if err != nil {
-		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: %v", p.op, err)
+		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: %v", p.Op, err)
 	}
 	p.match = pattern
 	return nil
@@ -256,16 +245,16 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 	value := wireText(wire)
 	switch {
 	case p.lacks():
-		return false, &errPoll{fmt.Errorf("type %s has no operator for %s", p.typ.SQLName, p.op)}
-	case p.op == "is" && !null: // the server casts the text of the JSON to the type first
+		return false, &errPoll{fmt.Errorf("type %s has no operator for %s", p.typ.SQLName, p.Op)}
+	case p.Op == "is" && !null: // the server casts the text of the JSON to the type first
 		if _, err := p.typ.Parse(value); err != nil {
 			return false, &errPoll{err}
 		}
-		return p.is(string(wire)) != p.negate, nil
-	case p.op == "is":
-		return p.is(string(wire)) != p.negate, nil
-	case p.op == "isdistinct" && null:
-		return !p.negate, nil
+		return p.is(string(wire)) != p.Negate, nil
+	case p.Op == "is":
+		return p.is(string(wire)) != p.Negate, nil
+	case p.Op == "isdistinct" && null:
+		return !p.Negate, nil
 	case null:
 		return false, nil
 	}
@@ -273,30 +262,30 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 	case p.dangling != nil && p.dangling.Matches(p.fold(value)):
 		return false, &errPoll{pgtype.Errorf("22025", "LIKE pattern must not end with escape character")}
 	case p.like != nil:
-		return p.like.Matches(p.fold(value)) != p.negate, nil
+		return p.like.Matches(p.fold(value)) != p.Negate, nil
 	case p.match != nil:
-		return p.match.MatchString(value) != p.negate, nil
+		return p.match.MatchString(value) != p.Negate, nil
 	}
 	have, err := p.typ.Parse(value)
 	if err != nil {
 		return false, &errPoll{err}
 	}
 	holds, known, err := p.compare(have)
-	return known && holds != p.negate, err
+	return known && holds != p.Negate, err
 }
 
 // lacks reports whether the type does not have the comparison, of which the query
 // fails for every value, NULL too.
 func (p *predicate) lacks() bool {
-	switch p.op {
+	switch p.Op {
 	case "is", "like", "ilike", "match", "imatch":
 		return false
 	}
 	name := p.typ.Base().Name()
 	if name == "point" {
-		return p.op != "neq"
+		return p.Op != "neq"
 	}
-	return !p.typ.Comparable() || slices.Contains(lackingOps[name], p.op)
+	return !p.typ.Comparable() || slices.Contains(lackingOps[name], p.Op)
 }
 
 // lackingOps are the comparisons that types lack which have others.
@@ -311,7 +300,7 @@ var lackingOps = map[string][]string{
 
 // is tells whether the value is what the keyword says.
 func (p *predicate) is(wire string) bool {
-	keyword := p.value
+	keyword := p.Value
 	if keyword == "unknown" {
 		keyword = "null"
 	}
@@ -321,11 +310,11 @@ func (p *predicate) is(wire string) bool {
 // compare compares a value that is not NULL with the filter's. Not known is
 // SQL's NULL.
 func (p *predicate) compare(have any) (holds, known bool, err error) {
-	if p.op == "in" {
+	if p.Op == "in" {
 		return p.in(have)
 	}
 	n, err := p.order(have, p.want)
-	switch p.op {
+	switch p.Op {
 	case "eq":
 		holds = n == 0
 	case "neq", "isdistinct":
@@ -362,7 +351,7 @@ func (p *predicate) in(have any) (holds, known bool, err error) {
 
 func (p *predicate) order(a, b any) (int, error) {
 	n, ok := p.typ.Compare(a, b)
-	if !ok && p.op == "neq" && p.typ.Base().Name() == "point" {
+	if !ok && p.Op == "neq" && p.typ.Base().Name() == "point" {
 		return pgtype.CompareBools(p.typ.Text(a) != p.typ.Text(b), false), nil
 	}
 	if !ok {

@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // FuzzParseFilters holds that no filter makes the parser panic, and that what
@@ -25,28 +27,28 @@ func FuzzParseFilters(f *testing.F) {
 			return
 		}
 		for _, read := range filters {
-			require.Contains(t, filterOps, read.op)
-			again, err := parseFilters(read.String())
+			require.Contains(t, filterOps, read.Op)
+			again, err := parseFilters(filterString(read))
 			require.NoError(t, err)
-			if plain := strings.TrimSpace(read.column) == read.column && !strings.ContainsAny(read.column, `=,()."`); plain {
-				require.Equal(t, []changeFilter{read}, again, "%q", read.String())
+			if plain := strings.TrimSpace(read.Column) == read.Column && !strings.ContainsAny(read.Column, `=,()."`); plain {
+				require.Equal(t, []project.Filter{read}, again, "%q", filterString(read))
 			}
 		}
 		_ = inspectFilters(filters)
 	})
 }
 
-// String writes the filter so that it can be read again.
-func (f changeFilter) String() string {
-	op := f.op
-	if f.negate {
+// filterString writes the filter so that it can be read again.
+func filterString(f project.Filter) string {
+	op := f.Op
+	if f.Negate {
 		op = "not." + op
 	}
-	if f.op == "in" {
-		return f.column + "=" + op + "." + "(" + f.value[1:len(f.value)-1] + ")"
+	if f.Op == "in" {
+		return f.Column + "=" + op + "." + "(" + f.Value[1:len(f.Value)-1] + ")"
 	}
-	quoted := regexp.MustCompile(`["\\]`).ReplaceAllString(f.value, `\$0`)
-	return f.column + "=" + op + `."` + quoted + `"`
+	quoted := regexp.MustCompile(`["\\]`).ReplaceAllString(f.Value, `\$0`)
+	return f.Column + "=" + op + `."` + quoted + `"`
 }
 
 // FuzzJoin holds that no payload of a join makes the server panic, that the
@@ -84,15 +86,16 @@ func FuzzJoin(f *testing.F) {
 			return
 		}
 		require.True(t, json.Valid([]byte(cfg.echo())), "%s", cfg.echo())
-		ch := &channel{conn: &conn{rt: &realtime{db: db}}, config: cfg, who: bearer{claims: Claims{"role": "anon"}}}
+		ch := &channel{conn: &conn{rt: &realtime{backend: db, ctx: t.Context()}}, config: cfg, who: bearer{claims: Claims{"role": "anon"}}}
 		subs, err := ch.subscriptions()
 		if err != nil {
 			require.Empty(t, subs)
 		}
 		for _, s := range subs {
-			for _, c := range []walChange{{table: s.table, op: "UPDATE", new: row, old: empty}, {table: s.table, op: "DELETE", old: row}} {
+			table := db.tables[s.Table]
+			for _, c := range []walChange{{table: table, op: "UPDATE", new: row, old: empty}, {table: table, op: "DELETE", old: row}} {
 				if change, err := newChange(c); err == nil {
-					_, _ = s.passes(change)
+					_, _ = passes(s.State.([]predicate), change)
 				}
 			}
 		}
@@ -107,12 +110,12 @@ func TestHostilePatterns(t *testing.T) {
 	require.NoError(t, err)
 	table := &table{columns: []tableColumn{{Field: pgtype.Field{Name: "t", Type: text}}}, byName: map[string]int{"t": 0}}
 	may := func(int) bool { return true }
-	long, err := newPredicate(table, changeFilter{column: "t", op: "like", value: strings.Repeat("%_", 2_000_000)}, may)
+	long, err := newPredicate(table, project.Filter{Column: "t", Op: "like", Value: strings.Repeat("%_", 2_000_000)}, may)
 	require.NoError(t, err)
 	_, err = long.matches([]byte(`"short"`))
 	require.NoError(t, err)
 	for _, pattern := range []string{strings.Repeat(".", 4_900_000), strings.Repeat("(a{1000}){1000}", 10), "("} {
-		_, err = newPredicate(table, changeFilter{column: "t", op: "match", value: pattern}, may)
+		_, err = newPredicate(table, project.Filter{Column: "t", Op: "match", Value: pattern}, may)
 		require.Error(t, err)
 	}
 }

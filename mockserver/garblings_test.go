@@ -9,6 +9,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/garblings"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // columnOf describes a column of the tables of garblings; false: this server has
@@ -138,7 +139,7 @@ func tryFilters(t *testing.T, described Table, f garblings.Filter, outputs, wire
 		case strings.HasSuffix(f.Operator, "like") && strings.HasSuffix(value, `\`):
 			continue
 		}
-		p, err := newPredicate(tab, changeFilter{column: "v", op: f.Operator, value: value}, func(int) bool { return true })
+		p, err := newPredicate(tab, project.Filter{Column: "v", Op: f.Operator, Value: value}, func(int) bool { return true })
 		if err != nil {
 			continue
 		}
@@ -166,7 +167,7 @@ func TestFilter_DanglingEscape(t *testing.T) {
 		{`ab\`, "abc", true}, {`ab\`, "ab", false}, {`ab\`, "b", false}, {`%\`, "x", true}, {`%\`, "", false}, {`ab\\`, `ab\`, false}, {`a_\`, "ab\\", true},
 	} {
 		for _, op := range []string{"like", "ilike"} {
-			p, err := newPredicate(tab, changeFilter{column: "v", op: op, value: c.pattern}, func(int) bool { return true })
+			p, err := newPredicate(tab, project.Filter{Column: "v", Op: op, Value: c.pattern}, func(int) bool { return true })
 			require.NoError(t, err)
 			_, err = p.matches(pgtype.AppendString(nil, c.text))
 			require.Equal(t, c.fails, err != nil, "%q %s %q", c.text, op, c.pattern)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // The server is written in Elixir, and some of its messages show values in
@@ -69,12 +71,17 @@ func inspectString(s string) string {
 // inspectWidth is where inspect begins to break lines.
 const inspectWidth = 80
 
+// inspectFilter returns the elements of the tuple that the filter is in Elixir.
+func inspectFilter(f project.Filter) []string {
+	return []string{inspectString(f.Column), inspectString(f.Op), inspectString(f.Value), inspect(f.Negate)}
+}
+
 // inspectFilters writes a list of filters, which are tuples in Elixir: on one
 // line if that fits, else one filter a line, with breaks inside where needed.
-func inspectFilters(filters []changeFilter) string {
+func inspectFilters(filters []project.Filter) string {
 	tuples := make([]string, len(filters))
 	for i, f := range filters {
-		tuples[i] = "{" + strings.Join(f.inspect(), ", ") + "}"
+		tuples[i] = "{" + strings.Join(inspectFilter(f), ", ") + "}"
 	}
 	if line := "[" + strings.Join(tuples, ", ") + "]"; len(line) <= inspectWidth {
 		return line
@@ -85,7 +92,7 @@ func inspectFilters(filters []changeFilter) string {
 			width-- // for the comma
 		}
 		if len(tuples[i])+2 > width {
-			tuples[i] = fill("{", f.inspect(), "}", 2)
+			tuples[i] = fill("{", inspectFilter(f), "}", 2)
 		}
 	}
 	return "[\n  " + strings.Join(tuples, ",\n  ") + "\n]"

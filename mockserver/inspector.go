@@ -111,7 +111,7 @@ func (i *inspector) rows(w http.ResponseWriter, r *http.Request) {
 		offset = 0
 	}
 	var answer inspectedRows
-	if i.s.realtime.backend != nil {
+	if i.s.elsewhere() {
 		answer, err = i.sqlRows(r.Context(), r.FormValue("table"), offset)
 	} else {
 		answer, err = i.memoryRows(r.FormValue("table"), offset)
@@ -157,7 +157,7 @@ type inspected struct {
 
 func (i *inspector) look(ctx context.Context) []byte {
 	now := inspected{URL: i.s.url, Sockets: i.s.Connections(), Tables: i.s.describeTables(), Commits: i.s.db.commits()}
-	if i.s.realtime.backend != nil {
+	if i.s.elsewhere() {
 		seen := i.sqlTables(ctx)
 		now.Tables, now.Commits = append([]adminTable{}, seen.tables...), seen.written
 	}

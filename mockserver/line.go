@@ -1,6 +1,10 @@
 package mockserver
 
-import "time"
+import (
+	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/project"
+)
 
 // line is what lies between the poll and the channels, which faults make
 // changes wait in. It is of the poller's goroutine.
@@ -13,7 +17,7 @@ type line struct {
 // heldChange is what is to be sent of a change.
 type heldChange struct {
 	due        time.Time
-	deliveries []delivery
+	deliveries []project.Delivery
 }
 
 // reorderWait is for how long changes wait for others to be mixed with, in
@@ -21,10 +25,10 @@ type heldChange struct {
 const reorderWait = 10
 
 // take sends a change on its way: once, twice, later, or in another order.
-func (p *poller) take(c found) {
-	f := p.rt.faults.onTheWay(c.table)
+func (p *poller) take(c project.Change) {
+	f := p.rt.faults.onTheWay(c.Table)
 	for range f.copies {
-		h := heldChange{time.Now().Add(f.delay), c.deliveries}
+		h := heldChange{time.Now().Add(f.delay), c.Deliveries}
 		if !f.pooled {
 			p.line.put(h)
 			continue
@@ -95,6 +99,6 @@ func (l *line) until(d time.Duration) time.Duration {
 
 func (h heldChange) send(late bool) {
 	for _, d := range h.deliveries {
-		d.send(late)
+		send(d, late)
 	}
 }

@@ -80,7 +80,7 @@ func (s *Server) ExhaustConnections(d time.Duration) {
 	rt := s.realtime
 	rt.faults.set(func() { rt.faults.full = time.Now().Add(d) })
 	rt.freeConnections()
-	if d > 0 && rt.backend != nil {
+	if d > 0 {
 		rt.takeConnections(d)
 	}
 	rt.loseSlot(0)

@@ -8,17 +8,15 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // storedMessage is a row of realtime.messages, as the functions of the database
 // write it. Broadcasts of clients are not stored.
 type storedMessage struct {
-	id, topic, event string
-	private, binary  bool
-	payload          []byte // jsonb, or the bytes of a binary one
-	inserted         time.Time
+	project.Message
+	inserted time.Time
 }
 
 // RealtimeSend is the database's function realtime.send, in a transaction of
@@ -72,9 +70,9 @@ func (tx *Tx) RealtimeSend(payload any, event, topic string, private bool) error
 // RealtimeSendBinary is Server.RealtimeSendBinary as part of the transaction.
 func (tx *Tx) RealtimeSendBinary(payload []byte, event, topic string, private bool) error {
 	return tx.step(func() error {
-		tx.messages = append(tx.messages, storedMessage{
-			id: uuid.NewString(), topic: topic, event: event, private: private, binary: true, payload: slices.Clone(payload), inserted: tx.began,
-		})
+		tx.messages = append(tx.messages, storedMessage{project.Message{
+			ID: uuid.NewString(), Topic: topic, Event: event, Private: private, Binary: true, Payload: slices.Clone(payload),
+		}, tx.began})
 		return nil
 	})
 }
@@ -119,9 +117,9 @@ func (tx *Tx) message(event, topic string, private bool, payload pgtype.Object) 
 		payload = append(payload, pgtype.Member{Key: "id", Value: id})
 		payload.Sort()
 	}
-	tx.messages = append(tx.messages, storedMessage{
-		id: id, topic: topic, event: event, private: private, payload: pgtype.AppendJSONB(nil, payload), inserted: tx.began,
-	})
+	tx.messages = append(tx.messages, storedMessage{project.Message{
+		ID: id, Topic: topic, Event: event, Private: private, Payload: pgtype.AppendJSONB(nil, payload),
+	}, tx.began})
 }
 
 // toJSONB is to_jsonb of a row: nil of none.
@@ -147,14 +145,6 @@ func (t *table) toJSONB(r Row) (any, error) {
 	return fields, nil
 }
 
-// broadcast returns the message as clients get it live.
-func (m storedMessage) broadcast() broadcast {
-	return broadcast{
-		kind: phoenix.UserBroadcast, event: m.event, json: !m.binary, payload: m.payload,
-		id: m.id, meta: mustJSON(map[string]string{"id": m.id}),
-	}
-}
-
 // keptFor is how long messages stay at least: whole days are dropped.
 const keptFor = 72 * time.Hour
 
@@ -167,40 +157,31 @@ const (
 // messageStore is the table realtime.messages. Its mutex also orders the
 // delivery of messages.
 type messageStore struct {
-	mu    sync.Mutex
-	rows  []storedMessage // in the order of their commits
-	bytes int
+	mu      sync.Mutex
+	deliver func(project.Message) // nil: nobody relays them
+	rows    []storedMessage       // in the order of their commits
+	bytes   int
 }
 
-// deliverMessages stores and relays what transactions have sent, in the order
-// of their commits.
-func (rt *realtime) deliverMessages() {
-	rt.store.mu.Lock()
-	defer rt.store.mu.Unlock()
-	for _, m := range rt.db.takeMessages() {
-		rt.store.add(m)
-		rt.relayStored(m)
-	}
-}
-
-func (rt *realtime) relayStored(m storedMessage) {
-	b := m.broadcast()
-	switch {
-	case rt.faults.outage() != nil, rt.events.exceeded(), rt.limits.tooLarge(b.size):
-		return
-	}
-	rt.events.add(1)
-	if err := rt.relay(world{m.topic, m.private}, b, nil); err != nil {
-		rt.log.Warn("message from the database not sent", "topic", m.topic, "err", err)
+// deliverMessages stores and delivers what transactions have sent, in the order of
+// their commits.
+func (db *database) deliverMessages() {
+	db.store.mu.Lock()
+	defer db.store.mu.Unlock()
+	for _, m := range db.takeMessages() {
+		db.store.add(m)
+		if db.store.deliver != nil {
+			db.store.deliver(m.Message)
+		}
 	}
 }
 
 func (s *messageStore) add(m storedMessage) {
 	s.rows = append(s.rows, m)
-	s.bytes += len(m.payload)
+	s.bytes += len(m.Payload)
 	oldest := time.Now().Add(-keptFor).UTC().Truncate(24 * time.Hour)
 	for len(s.rows) > maxStored || s.bytes > maxStoredBytes || s.rows[0].inserted.Before(oldest) {
-		s.bytes -= len(s.rows[0].payload)
+		s.bytes -= len(s.rows[0].Payload)
 		s.rows[0] = storedMessage{}
 		s.rows = s.rows[1:]
 		if len(s.rows) == 0 {
@@ -211,16 +192,20 @@ func (s *messageStore) add(m storedMessage) {
 
 // since returns the newest private messages of a topic since a time, the
 // oldest first.
-func (s *messageStore) since(topic string, since time.Time, limit int) []storedMessage {
+func (s *messageStore) since(topic string, since time.Time, limit int) []project.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	oldest := time.Now().Add(-keptFor).UTC().Truncate(24 * time.Hour)
 	var found []storedMessage
 	for _, m := range s.rows {
-		if m.private && m.topic == topic && !m.inserted.Before(since) && !m.inserted.Before(oldest) {
+		if m.Private && m.Topic == topic && !m.inserted.Before(since) && !m.inserted.Before(oldest) {
 			found = append(found, m)
 		}
 	}
 	slices.SortStableFunc(found, func(a, b storedMessage) int { return a.inserted.Compare(b.inserted) })
-	return found[max(0, len(found)-limit):]
+	newest := make([]project.Message, 0, limit)
+	for _, m := range found[max(0, len(found)-limit):] {
+		newest = append(newest, m.Message)
+	}
+	return newest
 }

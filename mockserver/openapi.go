@@ -2,11 +2,12 @@ package mockserver
 
 import (
 	"encoding/json"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // openAPI is the description that PostgREST gives of itself at its root: of

@@ -2,11 +2,12 @@ package mockserver
 
 import (
 	"cmp"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // maxRecord is how many bytes a change may have in the form in which the

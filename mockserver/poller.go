@@ -2,9 +2,11 @@ package mockserver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // maxFailures is how many attempts to make a slot may fail in a row before the
@@ -26,8 +28,8 @@ type poller struct {
 	chance *chance
 
 	// Under rt.mu:
-	log    changeLog // nil: there is none
-	reopen time.Time // when one is to be made, where there is none
+	log    project.Log // nil: there is none
+	reopen time.Time   // when one is to be made, where there is none
 
 	// Of the poller's goroutine:
 	failures int           // attempts to make a slot, in a row
@@ -95,9 +97,20 @@ func (p *poller) rest(d time.Duration) bool {
 	select {
 	case <-t.C:
 	case <-p.wake:
+	case <-p.opening():
 	case <-p.ctx.Done():
 	}
 	return p.ctx.Err() == nil
+}
+
+// opening is closed when the log that is being opened is open; nil: none is.
+func (p *poller) opening() <-chan struct{} {
+	p.rt.mu.Lock()
+	defer p.rt.mu.Unlock()
+	if p.log == nil || isOpened(p.log) || hasFailed(p.log) {
+		return nil
+	}
+	return p.log.Opened()
 }
 
 // retire ends the poller if there has been no subscription for long, which it
@@ -127,12 +140,7 @@ func (p *poller) look() (wait time.Duration, more bool) {
 	if log == nil {
 		return wait, more
 	}
-	var taken int
-	var all []found
-	err := rescue.Do("a policy", func() (err error) {
-		taken, all, err = log.next(maxChanges)
-		return err
-	})
+	all, taken, err := p.read(log)
 	delivered := false
 	if err == nil && p.rt.faults.pollTimedOut(len(all)) {
 		p.rt.pause(p.ctx, p.rt.timing.PollTimeout)
@@ -155,14 +163,28 @@ func (p *poller) look() (wait time.Duration, more bool) {
 	return timing.PollIdle, true
 }
 
+// read takes changes from the log, if it is open, without those that are to be
+// lost. It returns how many it took.
+func (p *poller) read(log project.Log) (all []project.Change, taken int, err error) {
+	if !isOpened(log) {
+		return nil, 0, nil
+	}
+	err = rescue.Do("a policy", func() (err error) {
+		all, err = log.Next(p.ctx, maxChanges, p.rt.subscribed, p.rt.faults.changeTruncated)
+		return err
+	})
+	taken = len(all)
+	return slices.DeleteFunc(all, func(c project.Change) bool { return p.rt.faults.changeDropped(c.Table) }), taken, err
+}
+
 // slot returns the slot, or makes one if it is time to. Without one it returns
 // how long to wait, and false when it has failed too often.
-func (p *poller) slot() (log changeLog, wait time.Duration, more bool) {
+func (p *poller) slot() (log project.Log, wait time.Duration, more bool) {
 	p.rt.mu.Lock()
 	defer p.rt.mu.Unlock()
 	made := p.log != nil || p.makeSlot()
-	if p.log != nil && p.log.failed() != nil {
-		p.rt.log.Warn("the log cannot be read", "error", p.log.failed())
+	if p.log != nil && hasFailed(p.log) {
+		p.rt.log.Warn("the log cannot be read", "error", p.log.Err())
 		p.drop()
 		made = false
 	}
@@ -176,7 +198,7 @@ func (p *poller) slot() (log changeLog, wait time.Duration, more bool) {
 		p.backoff = p.chance.between(poll, min(3*max(p.backoff, poll), 50*poll))
 		p.reopen = time.Now().Add(p.backoff)
 	}
-	if p.log != nil && p.log.ready() {
+	if p.log != nil && isOpened(p.log) {
 		p.failures, p.backoff = 0, 0
 	}
 	return p.log, time.Until(p.reopen), true
@@ -191,14 +213,14 @@ func (p *poller) makeSlot() bool {
 	if p.rt.faults.outage() != nil {
 		return false
 	}
-	p.log = p.rt.openLog()
+	p.log = p.rt.backend.OpenLog(p.ctx, p.rt.arrived)
 	return true
 }
 
 // drop loses the slot, if there is one. The caller holds rt.mu.
 func (p *poller) drop() {
 	if p.log != nil {
-		p.log.close()
+		p.log.Close()
 		p.log = nil
 	}
 }

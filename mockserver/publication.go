@@ -32,9 +32,6 @@ func (s *Server) Publish(table string, on bool) error {
 		return err
 	}
 	s.db.setPublished(t, on)
-	s.realtime.mu.Lock()
-	defer s.realtime.mu.Unlock()
-	s.realtime.republished = true
 	return nil
 }
 
@@ -58,9 +55,7 @@ func (rt *realtime) publicationChanged() bool {
 	if time.Since(rt.checked) < rt.timing.Publication {
 		return false
 	}
-	if rt.backend != nil {
-		rt.noticePublication()
-	}
+	rt.noticePublication()
 	changed := rt.republished
 	rt.checked, rt.republished = time.Now(), false
 	return changed
@@ -72,29 +67,17 @@ func (rt *realtime) unsubscribeAll() (channels []*channel) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	seen := map[*channel]bool{}
-	for _, t := range rt.subscribedTables() {
+	for _, t := range slices.Sorted(maps.Keys(rt.subs)) {
 		for _, s := range rt.subs[t] {
-			if !seen[s.ch] {
-				seen[s.ch] = true
-				channels = append(channels, s.ch)
+			if ch := ownerOf(s).ch; !seen[ch] {
+				seen[ch] = true
+				channels = append(channels, ch)
 			}
 		}
 	}
 	rt.removeAll()
 	rt.asleep = time.Now()
 	return channels
-}
-
-// subscribedTables returns the keys of subs, those of tables in their order.
-// The caller holds mu.
-func (rt *realtime) subscribedTables() (keys []any) {
-	for _, t := range rt.db.all() {
-		keys = append(keys, t)
-	}
-	if rt.backend != nil {
-		keys = slices.Collect(maps.Keys(rt.subs))
-	}
-	return keys
 }
 
 // loseUntil subscribes after d, to changes that are committed after that.

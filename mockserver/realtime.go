@@ -18,22 +18,13 @@ import (
 // asked.
 type ChannelPolicy func(topic string, claims Claims) bool
 
-// defaultPolicy lets users and the service in, and nobody else.
-func defaultPolicy(_ string, claims Claims) bool {
-	role := roleOf(claims)
-	return role == "authenticated" || role == "service_role"
-}
-
 // realtime is the Realtime server: sockets, channels and the poller of the log.
 //
 // Its goroutines are two for each socket (see conn) and the poller. close ends
 // them and waits.
 type realtime struct {
-	db       *database
-	backend  project.Database // nil: db is the database
+	backend  project.Database
 	verifier *verifier
-	policy   ChannelPolicy
-	messages MessagePolicies
 	timing   Timing
 	limits   Limits
 	events   rateCounter // of broadcasts that were sent and delivered
@@ -47,7 +38,6 @@ type realtime struct {
 	sent     frameLog
 	tap      *tap // nil: there is no inspector
 	faults   faults
-	store    messageStore
 	present  presences
 
 	ctx  context.Context // ends with close
@@ -61,14 +51,14 @@ type realtime struct {
 	conns    []*conn
 	users    int // of them, those that have, or had, a channel
 	members  map[world][]*channel
-	subs     map[any][]*subscription // by subscription.on, in the order in which they were made
-	poller   *poller                 // nil: nobody reads the log
-	pollers  int                     // ever
-	free     func()                  // frees the connections that are taken; nil: none are
-	counting bool                    // changes are counted, since the first subscription
-	asleep   time.Time               // since when there is no subscription
+	subs     map[uint32][]*project.Subscription // by their tables, in the order in which they were made
+	poller   *poller                            // nil: nobody reads the log
+	pollers  int                                // ever
+	free     func()                             // frees the connections that are taken; nil: none are
+	counting bool                               // changes are counted, since the first subscription
+	asleep   time.Time                          // since when there is no subscription
 
-	publication *string   // of the backend's database, at the last look; nil: there was none
+	publication *string   // at the last look; nil: there was none
 	republished bool      // the publication has changed since it was looked at
 	checked     time.Time // when it was
 }
@@ -80,20 +70,17 @@ type world struct {
 	private bool
 }
 
-func newRealtime(db *database, v *verifier, cfg Config) *realtime {
+func newRealtime(db project.Database, v *verifier, cfg Config) *realtime {
 	rt := &realtime{
-		db: db, verifier: v, policy: cfg.Channels, messages: cfg.Messages,
+		backend: db, verifier: v,
 		timing: cfg.Timing.withDefaults(), limits: cfg.Limits.withDefaults(), log: cfg.Logger,
 		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
-		members: map[world][]*channel{}, subs: map[any][]*subscription{},
+		members: map[world][]*channel{}, subs: map[uint32][]*project.Subscription{},
 	}
 	if cfg.Inspector {
 		rt.tap = &tap{}
 	}
 	rt.present.worlds = map[world][]*presence{}
-	if rt.policy == nil {
-		rt.policy = defaultPolicy
-	}
 	if rt.log == nil {
 		rt.log = slog.New(slog.DiscardHandler)
 	}

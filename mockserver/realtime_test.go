@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // Nothing of a socket stays in the server when the socket has ended, and

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // maxReplay is the most messages that a join brings, and the number without a
@@ -42,7 +43,7 @@ func (ch *channel) findReplays() (err error) {
 	ch.replays, err = ch.conn.rt.storedSince(ch.name, ch.replaySince, ch.replayLimit)
 	ch.replayed = map[string]bool{}
 	for _, m := range ch.replays {
-		ch.replayed[m.id] = true
+		ch.replayed[m.ID] = true
 	}
 	return err
 }
@@ -56,8 +57,8 @@ func integer(raw json.RawMessage) (int64, bool) {
 // bytes as a binary frame, which clients of serializer 1.0.0 do not get.
 func (ch *channel) replay() {
 	for _, m := range ch.replays {
-		b := m.broadcast()
-		b.meta = mustJSON(map[string]any{"id": m.id, "replayed": true})
+		b := broadcastOf(m)
+		b.meta = mustJSON(map[string]any{"id": m.ID, "replayed": true})
 		if b.json {
 			b.payload = compactJSON(b.payload)
 			b = broadcast{kind: phoenix.Text, payload: b.object()}
@@ -71,4 +72,26 @@ func (ch *channel) replay() {
 		}
 	}
 	ch.replays = nil
+}
+
+// broadcastOf returns a message of the database as clients get it live.
+func broadcastOf(m project.Message) broadcast {
+	return broadcast{
+		kind: phoenix.UserBroadcast, event: m.Event, json: !m.Binary, payload: m.Payload,
+		id: m.ID, meta: mustJSON(map[string]string{"id": m.ID}),
+	}
+}
+
+// relayStored relays a message of the database, unless that is away or there are
+// too many.
+func (rt *realtime) relayStored(m project.Message) {
+	b := broadcastOf(m)
+	switch {
+	case rt.faults.outage() != nil, rt.events.exceeded(), rt.limits.tooLarge(b.size):
+		return
+	}
+	rt.events.add(1)
+	if err := rt.relay(world{m.Topic, m.Private}, b, nil); err != nil {
+		rt.log.Warn("message from the database not sent", "topic", m.Topic, "err", err)
+	}
 }

@@ -2,13 +2,14 @@ package mockserver
 
 import (
 	"errors"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"io"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // maxBody is the most that a request to the REST or Auth API may hold.
@@ -117,7 +118,7 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 	if out := s.realtime.faults.outage(); out != nil {
 		return nil, noConnection(out.rest)
 	}
-	if s.realtime.backend == nil && !isRole(*role) {
+	if !s.elsewhere() && !isRole(*role) {
 		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "role %q does not exist", *role)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -127,7 +128,7 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 		return nil, refuse(http.StatusForbidden, "", "Access to schema is forbidden").
 			hint("Accessing the schema via the Data API is only allowed using a secret API key.")
 	}
-	if s.realtime.backend != nil {
+	if s.elsewhere() {
 		return req.answerBackend(path)
 	}
 	if path == "" {

@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // restError is an answer of the REST API that is an error: PostgREST's status

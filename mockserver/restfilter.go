@@ -2,11 +2,12 @@ package mockserver
 
 import (
 	"context"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"io"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // truth is a truth value of SQL: 1 true, 0 unknown, -1 false, so that NOT is

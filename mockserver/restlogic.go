@@ -1,9 +1,10 @@
 package mockserver
 
 import (
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // restNode is a condition as PostgREST's language has it: a filter of a

@@ -1,13 +1,14 @@
 package mockserver
 
 import (
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // restQuery is the query string of a request to a table, in PostgREST's

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // planned binds a query string to a table.

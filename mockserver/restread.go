@@ -1,11 +1,12 @@
 package mockserver
 
 import (
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"math"
 	"net/http"
 	"regexp"
 	"strconv"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // projection writes rows as JSON.

@@ -2,9 +2,10 @@ package mockserver
 
 import (
 	"context"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"iter"
 	"slices"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // scan is a way to read the rows that a condition holds for.

@@ -3,12 +3,13 @@ package mockserver
 import (
 	"bytes"
 	"encoding/json"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // payload is the body of a write: objects with the same keys.

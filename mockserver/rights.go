@@ -1,9 +1,9 @@
 package mockserver
 
 import (
+	"context"
 	"errors"
 
-	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -33,42 +33,22 @@ type MessagePolicies struct {
 	Write MessagePolicy
 }
 
-// mayRead reports whether somebody may read what a private channel has.
-func (rt *realtime) mayRead(name, extension string, claims Claims) (bool, error) {
-	return rt.permits(rt.messages.Read, name, extension, false, claims)
-}
-
 // mayWrite reports whether somebody may write to a private channel. Where that
 // cannot be found out, it is not so.
 func (rt *realtime) mayWrite(name, extension string, claims Claims) bool {
-	may, err := rt.permits(rt.messages.Write, name, extension, true, claims)
+	may, err := rt.permits(project.Access{Topic: name, Extension: extension, Write: true}, claims)
 	return may && err == nil
 }
 
-// permits asks a policy. The error is the backend's, or a panic of the policy.
-func (rt *realtime) permits(p MessagePolicy, name, extension string, write bool, claims Claims) (bool, error) {
-	role := roleOf(claims)
-	switch {
-	case rt.backend != nil:
-		return rt.backendPermits(name, extension, write, claims)
-	case !rt.db.roleExists(role):
-		return false, nil
-	case p != nil && bypassesRLS(role):
-		return true, nil
-	}
-	may := false
-	err := rescue.Do("a policy on realtime.messages", func() error {
-		if p != nil {
-			may = p(name, extension, claims)
-		} else {
-			may = rt.policy(name, claims)
-		}
-		return nil
-	})
+// permits asks the policies on realtime.messages. One that fails permits nothing.
+func (rt *realtime) permits(a project.Access, claims Claims) (bool, error) {
+	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
+	defer cancel()
+	may, err := rt.backend.Permits(ctx, callerOf(claims), a)
 	if err != nil {
-		rt.log.Warn("a policy cannot be asked", "topic", name, "error", err)
+		rt.log.Warn("the policies on realtime.messages cannot be asked", "topic", a.Topic, "error", err)
 	}
-	return may, err
+	return may && err == nil, err
 }
 
 // rights are what the claims of a channel allow. What may be read has been
@@ -86,9 +66,9 @@ func (rt *realtime) readRights(name string, config joinConfig, claims Claims) ri
 	}
 	r := rights{write: map[string]bool{}}
 	var failed [2]error
-	r.broadcasts, failed[0] = rt.mayRead(name, ExtensionBroadcast, claims)
+	r.broadcasts, failed[0] = rt.permits(project.Access{Topic: name, Extension: ExtensionBroadcast}, claims)
 	if config.presence {
-		r.presence, failed[1] = rt.mayRead(name, ExtensionPresence, claims)
+		r.presence, failed[1] = rt.permits(project.Access{Topic: name, Extension: ExtensionPresence}, claims)
 	}
 	r.unknown = errors.Is(errors.Join(failed[:]...), project.ErrUnavailable)
 	return r

@@ -6,8 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // pairTable is a table with a primary key of two columns.

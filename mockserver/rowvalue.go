@@ -2,6 +2,7 @@ package mockserver
 
 import (
 	"fmt"
+
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 

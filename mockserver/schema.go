@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/google/uuid"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // LoadSchema reads a Config from JSON: its Tables, Users, Messages and

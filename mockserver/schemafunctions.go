@@ -4,9 +4,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"regexp"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // sendArguments are those of realtime.send and realtime.send_binary.

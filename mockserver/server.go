@@ -31,7 +31,8 @@ type TB interface {
 // for its users, and Realtime. It is safe for concurrent use. Close it when
 // done.
 type Server struct {
-	db         *database
+	db         *database // in memory; empty where the project's is another one
+	backend    project.Database
 	verifier   *verifier
 	realtime   *realtime
 	auth       *authAPI
@@ -100,6 +101,7 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 	}
 	s := &Server{
 		db:        db,
+		backend:   other,
 		verifier:  newVerifier(cfg),
 		maxRows:   cfg.MaxRows,
 		functions: maps.Clone(cfg.Functions),
@@ -116,19 +118,22 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		s.inspector = &inspector{s: s, started: uuid.NewString()}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
-	if s.auth, err = newAuthAPI(s, cfg, other); err != nil {
+	db.channels, db.policies = cfg.Channels, cfg.Messages
+	if other == nil {
+		s.backend = db
+	}
+	if s.auth, err = newAuthAPI(s, cfg, s.backend); err != nil {
 		return nil, err
 	}
 	if err := s.listen(cfg.InMemory, cfg.Addr); err != nil {
 		return nil, err
 	}
-	s.realtime = newRealtime(s.db, s.verifier, cfg)
-	if err := s.realtime.use(other); err != nil {
+	s.realtime = newRealtime(s.backend, s.verifier, cfg)
+	if err := s.realtime.begin(other != nil); err != nil {
 		s.realtime.close()
 		_ = s.listener.Close()
 		return nil, err
 	}
-	s.db.sent = s.realtime.deliverMessages
 	s.serve(s.routes(), s.log)
 	return s, nil
 }

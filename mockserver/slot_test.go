@@ -7,8 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 func slotDatabase(t testing.TB) *database {
@@ -199,6 +200,6 @@ func TestColumnRights(t *testing.T) {
 		require.Equal(t, c.secret, db.canSelect(c.role, table, 1), "%+v", c)
 		require.Equal(t, c.id && c.secret, db.canWrite(c.role, table), "%+v", c)
 	}
-	require.True(t, db.roleExists("anon"))
-	require.False(t, db.roleExists("root"))
+	require.True(t, isRole("anon"))
+	require.False(t, isRole("root"))
 }

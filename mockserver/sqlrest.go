@@ -68,7 +68,7 @@ func sqlFailure(err error) error {
 		return noConnection("connection to server failed")
 	}
 	if pg, ok := err.(*project.Error); ok {
-		return backendError(pg)
+		return pg
 	}
 	return err
 }

@@ -2,11 +2,12 @@ package mockserver
 
 import (
 	"fmt"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // returning is what a write answers with, and how that is asked for.

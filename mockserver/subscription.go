@@ -1,6 +1,7 @@
 package mockserver
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,36 +14,14 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// subscription is a row of the server's table of subscriptions: one binding on
-// one table. It does not change once it is in the server.
-type subscription struct {
-	ch      *channel
-	order   int // of the binding, in its channel
-	id      int // of the binding
-	table   *table
-	event   string // INSERT, UPDATE, DELETE, or * for all
-	role    string
-	claims  Claims
-	filters []predicate
-	columns []string  // selected, sorted; nil: all
-	from    time.Time // changes committed before are not delivered; zero: all that are polled are
-
-	bound *project.Subscription // of a database that the server does not hold itself, or nil
+// owner is whose a project.Subscription is.
+type owner struct {
+	ch    *channel
+	order int // of the binding, in its channel
+	id    int // of the binding
 }
 
-// on returns what the subscription is on: the key of realtime.subs.
-func (s *subscription) on() any {
-	if s.bound != nil {
-		return s.bound.Table
-	}
-	return s.table
-}
-
-// wants reports whether a change is one for the subscription, filters and
-// policies aside.
-func (s *subscription) wants(c walChange) bool {
-	return (s.event == "*" || s.event == c.op) && !c.commit.Before(s.from)
-}
+func ownerOf(s *project.Subscription) *owner { return s.Owner.(*owner) }
 
 // bindingError is the server's message about bindings that it cannot take.
 type bindingError string
@@ -52,7 +31,7 @@ func (e bindingError) Error() string { return string(e) }
 // bindingParams is what a binding asks for.
 type bindingParams struct {
 	event, schema, table string
-	filters              []changeFilter
+	filters              []project.Filter
 	columns              []string // nil: all
 }
 
@@ -146,7 +125,7 @@ func (ch *channel) subscribeIn(d time.Duration) {
 func (ch *channel) subscribeNow() {
 	rt := ch.conn.rt
 	message := rt.faults.failedSubscription()
-	var subs []*subscription
+	var subs []*project.Subscription
 	switch {
 	case rt.faults.subscriptionTerminated():
 		message = ch.terminatedSubscription()
@@ -161,7 +140,7 @@ func (ch *channel) subscribeNow() {
 		}
 	}
 	if message != "" {
-		rt.forget(subs)
+		rt.backend.Unsubscribe(subs)
 		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, message)
 		if !isParameterError(message) {
 			ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.RetryMin, rt.timing.RetryMax)))
@@ -169,7 +148,7 @@ func (ch *channel) subscribeNow() {
 		return
 	}
 	if !rt.awake() {
-		rt.forget(subs)
+		rt.backend.Unsubscribe(subs)
 		ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax)))
 		return
 	}
@@ -214,12 +193,9 @@ const databaseTimeouts = `{:error, "Too many database timeouts"}`
 
 // ignoreBefore makes subscriptions blind for what was committed before. The
 // time of a commit is in microseconds.
-func ignoreBefore(at time.Time, subs []*subscription) {
+func ignoreBefore(at time.Time, subs []*project.Subscription) {
 	for _, s := range subs {
-		s.from = at.Truncate(time.Microsecond)
-		if s.bound != nil {
-			s.bound.From = s.from
-		}
+		s.From = at.Truncate(time.Microsecond)
 	}
 }
 
@@ -233,7 +209,7 @@ func isParameterError(message string) bool {
 // subscriptions makes the channel's subscriptions. The error is a bindingError:
 // of what cannot be read in any binding before what PostgreSQL refuses in one;
 // or project.ErrUnavailable. With one, the subscriptions are those made before.
-func (ch *channel) subscriptions() (all []*subscription, err error) {
+func (ch *channel) subscriptions() (all []*project.Subscription, err error) {
 	params := make([]bindingParams, len(ch.config.bindings))
 	for i, b := range ch.config.bindings {
 		if params[i], err = b.params(); err != nil {
@@ -280,76 +256,36 @@ func conditionName(code string) string {
 	return "data_exception"
 }
 
-// bind makes the subscriptions of one binding: one for each published table
-// that its names fit.
-func (ch *channel) bind(order int, p bindingParams) (subs []*subscription, err error) {
-	if ch.conn.rt.backend != nil {
-		return ch.bindBackend(order, p)
+// bind makes the subscriptions of one binding. The error is PostgreSQL's, an
+// *Error, or project.ErrUnavailable.
+func (ch *channel) bind(order int, p bindingParams) (subs []*project.Subscription, err error) {
+	rt := ch.conn.rt
+	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
+	defer cancel()
+	b := project.Binding{Event: p.event, Schema: p.schema, Table: p.table, Columns: p.columns, Filters: p.filters}
+	subs, err = rt.backend.Subscribe(ctx, callerOf(ch.who.claims), b)
+	for _, s := range subs {
+		s.Owner = &owner{ch: ch, order: order, id: ch.config.bindings[order].id}
 	}
-	schema, name := namePattern(p.schema), namePattern(p.table)
-	for _, t := range ch.conn.rt.db.all() {
-		if !t.published.Load() || !schema.Matches(t.schema) || !name.Matches(t.name) {
-			continue
-		}
-		s := &subscription{
-			ch: ch, order: order, id: ch.config.bindings[order].id, table: t, event: p.event,
-			role: roleOf(ch.who.claims), claims: ch.who.claims,
-		}
-		if refused := s.check(ch.conn.rt.db, p); refused != nil {
-			return nil, refused
-		}
-		subs = append(subs, s)
+	var refused *pgtype.Error
+	if err != nil && !errors.Is(err, project.ErrUnavailable) && !errors.As(err, &refused) {
+		err = pgtype.Errorf("08006", "%v", err)
 	}
-	return subs, nil
+	return subs, err
 }
 
-// sqlError returns err as PostgreSQL's, which it is but for our own mistakes.
-func sqlError(err error) *pgtype.Error {
-	var e *pgtype.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return pgtype.Raise("%v", err)
-}
-
-// check does what the trigger on the server's table of subscriptions does.
-func (s *subscription) check(db *database, p bindingParams) *pgtype.Error {
-	if !db.roleExists(s.role) {
-		return pgtype.Errorf("42704", "role %q does not exist", s.role)
-	}
-	selectable := func(column int) bool { return db.canSelect(s.role, s.table, column) }
-	for _, f := range p.filters {
-		checked, err := newPredicate(s.table, f, selectable)
-		if err != nil {
-			return sqlError(err)
-		}
-		s.filters = append(s.filters, checked)
-	}
-	for _, column := range p.columns {
-		if i, ok := s.table.byName[column]; !ok || !selectable(i) {
-			return pgtype.Raise("invalid column for select %s", column)
-		}
-	}
-	s.columns = slices.Sorted(slices.Values(p.columns))
-	return nil
-}
-
-// namePattern is what a name in a binding means: a LIKE pattern without an
-// escape character, so that _ in a name is a wildcard, too; and * alone is all.
-func namePattern(name string) pgtype.Pattern {
-	if name == "*" {
-		name = "%"
-	}
-	return pgtype.NewPattern(name, pgtype.NoEscape)
+// callerOf returns on whose behalf something with these claims is done.
+func callerOf(claims Claims) project.Caller {
+	return project.Caller{Role: roleOf(claims), Claims: claims}
 }
 
 // replace puts subscriptions in the place of those that the channel has. The
 // first ones start the poller, and the count of changes.
-func (rt *realtime) replace(ch *channel, subs []*subscription) {
+func (rt *realtime) replace(ch *channel, subs []*project.Subscription) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.closed {
-		rt.forget(subs)
+		rt.backend.Unsubscribe(subs)
 		return
 	}
 	rt.remove(ch)
@@ -361,7 +297,7 @@ func (rt *realtime) replace(ch *channel, subs []*subscription) {
 		rt.changes.tickNow()
 	}
 	for _, s := range subs {
-		rt.subs[s.on()] = append(rt.subs[s.on()], s)
+		rt.subs[s.Table] = append(rt.subs[s.Table], s)
 	}
 }
 
@@ -375,20 +311,20 @@ func (rt *realtime) unsubscribe(ch *channel) {
 // remove is unsubscribe under mu. Lists are copied, since the poller reads
 // them without mu.
 func (rt *realtime) remove(ch *channel) {
-	var gone []*subscription
+	var gone []*project.Subscription
 	for t, subs := range rt.subs {
-		kept := slices.DeleteFunc(slices.Clone(subs), func(s *subscription) bool {
-			if s.ch == ch {
+		kept := slices.DeleteFunc(slices.Clone(subs), func(s *project.Subscription) bool {
+			if ownerOf(s).ch == ch {
 				gone = append(gone, s)
 			}
-			return s.ch == ch
+			return ownerOf(s).ch == ch
 		})
 		rt.subs[t] = kept
 		if len(kept) == 0 {
 			delete(rt.subs, t)
 		}
 	}
-	rt.forget(gone)
+	rt.backend.Unsubscribe(gone)
 	if len(rt.subs) == 0 {
 		rt.asleep = time.Now()
 	}
@@ -397,14 +333,14 @@ func (rt *realtime) remove(ch *channel) {
 // removeAll ends all subscriptions. The caller holds mu.
 func (rt *realtime) removeAll() {
 	for _, subs := range rt.subs {
-		rt.forget(subs)
+		rt.backend.Unsubscribe(subs)
 	}
 	clear(rt.subs)
 }
 
 // subscribed returns the subscriptions on a table.
-func (rt *realtime) subscribed(t any) []*subscription {
+func (rt *realtime) subscribed(table uint32) []*project.Subscription {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	return rt.subs[t]
+	return rt.subs[table]
 }

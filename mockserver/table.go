@@ -3,9 +3,10 @@ package mockserver
 import (
 	"errors"
 	"fmt"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"slices"
 	"sync/atomic"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // Row is the content of a row, or of some of its columns: column name to

@@ -2,9 +2,10 @@ package mockserver
 
 import (
 	"encoding/json"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"strconv"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // termSize returns how many bytes Erlang's external term format takes for a

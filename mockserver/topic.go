@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // receive handles one message of the client, on the goroutine process as all
@@ -60,11 +61,11 @@ type channel struct {
 	who         bearer
 	rights      rights // of who
 	replaySince time.Time
-	replayLimit int             // 0: no replay
-	replays     []storedMessage // to be sent when the join has been answered
-	replayed    map[string]bool // their ids: they are not delivered live
-	present     *presence       // nil: it is not
-	calls       int             // about its presence, since callsFrom
+	replayLimit int               // 0: no replay
+	replays     []project.Message // to be sent when the join has been answered
+	replayed    map[string]bool   // their ids: they are not delivered live
+	present     *presence         // nil: it is not
+	calls       int               // about its presence, since callsFrom
 	callsFrom   time.Time
 	ended       atomic.Bool // any goroutine may read it
 	fresh       bool        // begin has not run yet

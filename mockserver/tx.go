@@ -62,8 +62,8 @@ func (db *database) attempt(f func(*Tx) error) (lost bool, err error) {
 	if err := db.commit(tx); err != nil {
 		return true, err
 	}
-	if len(tx.messages) > 0 && db.sent != nil {
-		db.sent()
+	if len(tx.messages) > 0 {
+		db.deliverMessages()
 	}
 	return false, nil
 }

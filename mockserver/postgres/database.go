@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,6 +30,7 @@ type Database struct {
 	web    *pgxpool.Pool // of the REST API, see openWeb
 	exact  bool          // values are not as the real server garbles them
 	ledger *ledger
+	logs   sync.WaitGroup // logs that are open
 }
 
 // session is how our sessions write values: as those of the real server do. The
@@ -98,6 +100,7 @@ func goesAway(code string) bool { return strings.HasPrefix(code, "57P0") }
 
 // Close ends the connections and waits for those who use one.
 func (db *Database) Close() {
+	db.logs.Wait()
 	db.ledger.close()
 	db.web.Close()
 	db.pool.Close()

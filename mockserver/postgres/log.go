@@ -20,41 +20,68 @@ import (
 // changeLog implements project.Log. Next is of one goroutine at a time.
 type changeLog struct {
 	db     *Database
+	ctx    context.Context
+	cancel context.CancelFunc
+	opened chan struct{} // closed when the fields below are set
 	stream *stream
 	conn   *pgx.Conn // for the questions of Next; under mu
-	once   sync.Once
+	err    error
 	mu     sync.Mutex
 }
 
-// OpenLog implements project.Database.
-func (db *Database) OpenLog(ctx context.Context, arrived func()) (project.Log, error) {
-	if _, err := db.pool.Exec(ctx, "select realtime.mockserver_publish()"); err != nil { // what a restore or a dump left
-		return nil, asError(err)
-	}
-	s, err := db.openStream(ctx, "supabase_realtime_replication_slot", logged, arrived)
-	if err != nil {
-		return nil, asError(err)
-	}
-	// A connection of its own saves the checks of the pool at each look.
-	conn, err := pgx.ConnectConfig(ctx, db.pool.Config().ConnConfig)
-	if err != nil {
-		s.close()
-		return nil, asError(err)
-	}
-	return &changeLog{db: db, stream: s, conn: conn}, nil
+// OpenLog implements project.Database. Opening a log waits for the transactions
+// that are under way, so a goroutine does, which ends with ctx.
+func (db *Database) OpenLog(ctx context.Context, arrived func()) project.Log {
+	l := &changeLog{db: db, opened: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancel(ctx)
+	db.logs.Go(func() {
+		l.err = l.open(arrived)
+		close(l.opened)
+		<-l.ctx.Done()
+		if l.err == nil {
+			l.end()
+		}
+	})
+	return l
 }
 
-// Close implements project.Log. It waits for a Next, which the end of its
+func (l *changeLog) open(arrived func()) error {
+	if _, err := l.db.pool.Exec(l.ctx, "select realtime.mockserver_publish()"); err != nil { // what a restore or a dump left
+		return asError(err)
+	}
+	s, err := l.db.openStream(l.ctx, "supabase_realtime_replication_slot", logged, arrived)
+	if err != nil {
+		return asError(err)
+	}
+	// A connection of its own saves the checks of the pool at each look.
+	conn, err := pgx.ConnectConfig(l.ctx, l.db.pool.Config().ConnConfig)
+	if err != nil {
+		s.close()
+		return asError(err)
+	}
+	l.stream, l.conn = s, conn
+	return nil
+}
+
+// Opened implements project.Log.
+func (l *changeLog) Opened() <-chan struct{} { return l.opened }
+
+// Err implements project.Log.
+func (l *changeLog) Err() error { return l.err }
+
+// Close implements project.Log. What it has open is closed behind it, before
+// Database.Close returns.
+func (l *changeLog) Close() { l.cancel() }
+
+// end closes what the log has open. It waits for a Next, which the end of its
 // context ends.
-func (l *changeLog) Close() {
-	l.once.Do(func() {
-		l.stream.close()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
-		defer cancel()
-		_ = l.conn.Close(ctx)
-	})
+func (l *changeLog) end() {
+	l.stream.close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	_ = l.conn.Close(ctx)
 }
 
 // closePatience bounds the farewell to a server that does not answer.
@@ -65,17 +92,24 @@ const closePatience = time.Second
 // values that only PostgreSQL can write, then filters, and then, as each of the
 // subscribers, which rows they see. Each is a message to PostgreSQL and back,
 // and mostly there is no more than the first.
-func (l *changeLog) Next(ctx context.Context, max int, subs project.Subscribers, tooLarge func() bool) ([]project.Change, error) {
-	taken, err := l.stream.take(max)
+func (l *changeLog) Next(ctx context.Context, _ int, subs project.Subscribers, tooLarge func(table string) bool) ([]project.Change, error) {
+	taken, err := l.stream.take(maxTaken)
 	if err != nil || len(taken) == 0 {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make([]project.Change, len(taken))
+	for i := range taken {
+		out[i].Table = taken[i].rel.Schema + "." + taken[i].rel.Name
+	}
 	p := &poll{db: l.db, conn: l.conn, all: make([]*matching, len(taken)), tooLarge: tooLarge}
 	return out, asError(p.run(ctx, taken, subs, out))
 }
+
+// maxTaken is how many changes one look at the log takes, about: more than the real
+// server, which asks for each of them, while this one asks for all together.
+const maxTaken = 1000
 
 // poll is one look at the log.
 type poll struct {
@@ -84,7 +118,7 @@ type poll struct {
 	all    []*matching // by change; nil: of a table without subscribers
 	tables map[uint32]*table
 
-	tooLarge func() bool // asked of each change
+	tooLarge func(table string) bool // asked of each change
 }
 
 // matching is a change and those who may get it.
@@ -110,7 +144,7 @@ func (p *poll) run(ctx context.Context, taken []change, subs project.Subscribers
 		return err
 	}
 	for _, c := range wanted {
-		c.tooLarge = p.tooLarge() || c.tooLarge
+		c.tooLarge = p.tooLarge(c.table.fullName()) || c.tooLarge
 	}
 	if err := p.filter(ctx); err != nil {
 		return err
@@ -162,7 +196,7 @@ func (p *poll) look(ctx context.Context, taken []change, subs project.Subscriber
 func match(c *change, t *table, subs []*project.Subscription) *matching {
 	m := &matching{rowChange: rowChange{change: c, table: t}, roles: map[string][]*project.Subscription{}}
 	for _, s := range subs {
-		if (s.Event == "*" || s.Event == c.op) && !c.commit.Before(s.From) {
+		if s.Wants(c.op, c.commit) {
 			m.roles[s.Caller.Role] = append(m.roles[s.Caller.Role], s)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // Caller is on whose behalf something is done in the database.
@@ -31,8 +33,8 @@ type Binding struct {
 	Columns       []string // selected; nil: all
 }
 
-// Subscription is a binding on one table. Only Owner and From are set after
-// it was made, and not while it is in use.
+// Subscription is a binding on one table. Only Owner and From are set after it
+// was made, and not while it is in use.
 type Subscription struct {
 	Owner any       // of the server
 	From  time.Time // changes committed before are not delivered; zero: all that are read are
@@ -45,12 +47,13 @@ type Subscription struct {
 }
 
 // Error is what PostgreSQL says to a statement that it refuses.
-type Error struct {
-	Code, Message, Detail, Hint string
-}
+type Error = pgtype.Error
 
-// Error is the message and the SQLSTATE.
-func (e *Error) Error() string { return e.Message + " [" + e.Code + "]" }
+// Wants reports whether a change is one for the subscription, filters and policies
+// aside.
+func (s *Subscription) Wants(op string, commit time.Time) bool {
+	return (s.Event == "*" || s.Event == op) && !commit.Before(s.From)
+}
 
 // Delivery is one change in one form for some subscriptions.
 type Delivery struct {
@@ -60,6 +63,7 @@ type Delivery struct {
 
 // Change is a row change that somebody may be subscribed to.
 type Change struct {
+	Table      string // with its schema
 	Deliveries []Delivery
 }
 
@@ -67,7 +71,7 @@ type Change struct {
 // were made.
 type Subscribers func(table uint32) []*Subscription
 
-// Log is a reader of what is committed, from when it was opened on.
+// Log is a reader of what is committed, from when it is open on.
 type Log interface {
 	// Next takes changes in commit order: whole transactions, up to and with
 	// the one in which about max changes are reached. TooLarge is asked once of
@@ -75,7 +79,12 @@ type Log interface {
 	// one that is too large. It does not wait for
 	// changes, but for the database, which is asked who may see them. With an
 	// error all that the log has not given is lost, and it is of no more use.
-	Next(ctx context.Context, max int, subs Subscribers, tooLarge func() bool) ([]Change, error)
+	Next(ctx context.Context, max int, subs Subscribers, tooLarge func(table string) bool) ([]Change, error)
+	// Opened returns a channel that is closed when the log is open, or could not be
+	// opened: see Err.
+	Opened() <-chan struct{}
+	// Err returns why the log could not be opened.
+	Err() error
 	// Close gives up what has not been read. Twice is fine.
 	Close()
 }
@@ -110,10 +119,11 @@ type Request struct {
 	Settings map[string]string // of the session, for the transaction
 }
 
-// User is an account. Its metadata are JSON objects.
+// User is an account.
 type User struct {
 	ID, Email, Phone, Role    string
-	AppMetadata, UserMetadata []byte
+	AppMetadata, UserMetadata []byte         // JSON objects
+	Claims                    map[string]any // further ones of its access tokens
 	Created                   time.Time
 }
 
@@ -122,7 +132,7 @@ type Session struct{ ID, RefreshToken string }
 
 var (
 	// ErrTaken says that another user has the ID, email or phone.
-	ErrTaken = errors.New("the user's ID, email or phone is another user's")
+	ErrTaken = errors.New("its Email or Phone is another user's, or its ID")
 	// ErrTokenUsed says that a refresh token has been used before.
 	ErrTokenUsed = errors.New("the refresh token has been used")
 )
@@ -158,9 +168,10 @@ type Database interface {
 	Subscribe(ctx context.Context, who Caller, b Binding) ([]*Subscription, error)
 	// Unsubscribe ends subscriptions. It does not wait for the database.
 	Unsubscribe(subs []*Subscription)
-	// OpenLog opens a log, which waits for the transactions that are under way.
-	// Arrived is called whenever there is something to take, and must not block.
-	OpenLog(ctx context.Context, arrived func()) (Log, error)
+	// OpenLog begins to open a log, which ends with ctx, and does not wait. Arrived is
+	// called when there is something to take, if that is to be told, and does not
+	// block.
+	OpenLog(ctx context.Context, arrived func()) Log
 	// As runs f in a transaction as the caller, and commits it if f returns nil.
 	// The error is f's, or an *Error, such as that the role does not exist.
 	As(ctx context.Context, r Request, f func(Tx) error) error

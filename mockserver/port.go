@@ -1,0 +1,292 @@
+package mockserver
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
+)
+
+// The database in memory implements project.Database.
+var _ project.Database = (*database)(nil)
+
+// Subscribe implements project.Database.
+func (db *database) Subscribe(_ context.Context, who project.Caller, b project.Binding) (subs []*project.Subscription, err error) {
+	schema, name := namePattern(b.Schema), namePattern(b.Table)
+	for _, t := range db.tables {
+		if !t.published.Load() || !schema.Matches(t.schema) || !name.Matches(t.name) {
+			continue
+		}
+		filters, err := db.checkBinding(t, who.Role, b)
+		if err != nil {
+			return nil, err
+		}
+		subs = append(subs, &project.Subscription{
+			Table: uint32(t.index), Event: b.Event, Caller: who, Columns: slices.Sorted(slices.Values(b.Columns)), State: filters,
+		})
+	}
+	return subs, nil
+}
+
+// namePattern is what a name in a binding means: a LIKE pattern without an
+// escape character, so that _ in a name is a wildcard, too; and * alone is all.
+func namePattern(name string) pgtype.Pattern {
+	if name == "*" {
+		name = "%"
+	}
+	return pgtype.NewPattern(name, pgtype.NoEscape)
+}
+
+// checkBinding does what the trigger on the server's table of subscriptions does.
+// The error is an *Error.
+func (db *database) checkBinding(t *table, role string, b project.Binding) (filters []predicate, err error) {
+	if !isRole(role) {
+		return nil, pgtype.Errorf("42704", "role %q does not exist", role)
+	}
+	selectable := func(column int) bool { return db.canSelect(role, t, column) }
+	for _, f := range b.Filters {
+		checked, err := newPredicate(t, f, selectable)
+		if err != nil {
+			return nil, asRaised(err)
+		}
+		filters = append(filters, checked)
+	}
+	for _, column := range b.Columns {
+		if i, ok := t.byName[column]; !ok || !selectable(i) {
+			return nil, pgtype.Raise("invalid column for select %s", column)
+		}
+	}
+	return filters, nil
+}
+
+// asRaised returns err as PostgreSQL's, which it is but for our own mistakes.
+func asRaised(err error) *pgtype.Error {
+	var e *pgtype.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return pgtype.Raise("%v", err)
+}
+
+// Unsubscribe implements project.Database.
+func (db *database) Unsubscribe([]*project.Subscription) {}
+
+// isOpen is closed: a slot in memory is open at once.
+var isOpen = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// OpenLog implements project.Database.
+func (db *database) OpenLog(context.Context, func()) project.Log { return db.openSlot() }
+
+// Opened implements project.Log.
+func (s *slot) Opened() <-chan struct{} { return isOpen }
+
+// Err implements project.Log.
+func (s *slot) Err() error { return nil }
+
+// Close implements project.Log.
+func (s *slot) Close() { s.close() }
+
+// Next implements project.Log. A change of a table that is not published is not
+// in it.
+func (s *slot) Next(_ context.Context, max int, subs project.Subscribers, tooLarge func(table string) bool) (all []project.Change, err error) {
+	for _, c := range s.next(max) {
+		if !c.table.published.Load() {
+			continue
+		}
+		deliveries, err := s.db.match(c, subs(uint32(c.table.index)), tooLarge)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, project.Change{Table: c.table.fullName(), Deliveries: deliveries})
+	}
+	return all, nil
+}
+
+// Messages implements project.Database.
+func (db *database) Messages(ctx context.Context, ready func(), deliver func(project.Message)) error {
+	db.store.mu.Lock()
+	db.store.deliver = deliver
+	db.store.mu.Unlock()
+	ready()
+	<-ctx.Done()
+	db.store.mu.Lock()
+	db.store.deliver = nil
+	db.store.mu.Unlock()
+	return ctx.Err()
+}
+
+// Replay implements project.Database.
+func (db *database) Replay(_ context.Context, topic string, since time.Time, limit int) ([]project.Message, error) {
+	return db.store.since(topic, since, limit), nil
+}
+
+// Permits implements project.Database. The error is a panic of a policy.
+func (db *database) Permits(_ context.Context, who project.Caller, a project.Access) (may bool, err error) {
+	policy := db.policies.Read
+	if a.Write {
+		policy = db.policies.Write
+	}
+	switch {
+	case !isRole(who.Role):
+		return false, nil
+	case policy != nil && bypassesRLS(who.Role):
+		return true, nil
+	}
+	err = rescue.Do("a policy on realtime.messages", func() error {
+		switch {
+		case policy != nil:
+			may = policy(a.Topic, a.Extension, who.Claims)
+		case db.channels != nil:
+			may = db.channels(a.Topic, who.Claims)
+		default:
+			may = who.Role == "authenticated" || who.Role == "service_role"
+		}
+		return nil
+	})
+	return may, err
+}
+
+// Exhaust implements project.Database.
+func (db *database) Exhaust(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// Publication implements project.Database.
+func (db *database) Publication(context.Context) (string, error) {
+	names := ""
+	for _, t := range db.tables {
+		if t.published.Load() {
+			names += t.fullName() + " "
+		}
+	}
+	return names, nil
+}
+
+// match finds who gets a change, and in which form: subscriptions of one role
+// that select the same columns share one.
+func (db *database) match(c walChange, subs []*project.Subscription, tooLarge func(table string) bool) (deliveries []project.Delivery, err error) {
+	groups := map[string][]*project.Subscription{}
+	for _, s := range subs {
+		if s.Wants(c.op, c.commit) {
+			groups[s.Caller.Role] = append(groups[s.Caller.Role], s)
+		}
+	}
+	if len(groups) == 0 && !slices.ContainsFunc(c.table.columns, func(column tableColumn) bool { return hasJSON(column.Type) }) {
+		return nil, nil // nothing of which the poll could fail for everybody
+	}
+	change, err := newChange(c)
+	if err != nil {
+		return nil, err
+	}
+	change.tooLarge = change.tooLarge || tooLarge(c.table.fullName())
+	for _, role := range slices.Sorted(maps.Keys(groups)) {
+		forRole, err := db.matchRole(change, role, groups[role])
+		if err != nil {
+			return nil, err
+		}
+		deliveries = append(deliveries, forRole...)
+	}
+	return deliveries, nil
+}
+
+// matchRole is match for the subscriptions of one role.
+func (db *database) matchRole(c *change, role string, subs []*project.Subscription) (deliveries []project.Delivery, err error) {
+	t := c.table
+	v := view{change: c, may: make([]bool, len(t.columns)), errors: "null"}
+	for i := range v.may {
+		v.may[i] = db.canSelect(role, t, i)
+	}
+	form := view.data
+	switch {
+	case c.op != "DELETE" && len(t.pk) == 0:
+		form, v.errors = view.refused, `["Error 400: Bad Request, no primary key"]`
+	case c.op != "DELETE" && slices.ContainsFunc(t.pk, func(i int) bool { return !v.may[i] }):
+		form, v.errors = view.refused, `["Error 401: Unauthorized"]`
+	default: // filters and policies are not asked about the errors above
+		if c.tooLarge {
+			v.errors = `["Error 413: Payload Too Large"]`
+		}
+		if subs, err = db.visibleTo(c, subs); err != nil {
+			return nil, err
+		}
+	}
+	for _, group := range groupBySelect(subs) {
+		v.selected = t.selection(group[0].Columns)
+		deliveries = append(deliveries, project.Delivery{Data: form(v), Subs: group})
+	}
+	return deliveries, nil
+}
+
+// visibleTo returns those of the subscriptions whose filters the change passes
+// and who may see the row, as it is now. A DELETE is shown to everybody.
+func (db *database) visibleTo(c *change, subs []*project.Subscription) (visible []*project.Subscription, err error) {
+	for _, s := range subs {
+		passes, err := passes(s.State.([]predicate), c)
+		if err != nil {
+			return nil, err
+		}
+		if passes && (c.op == "DELETE" || db.visible(c.table, c.table.key(entry{row: c.new}), s.Caller.Claims)) {
+			visible = append(visible, s)
+		}
+	}
+	return visible, nil
+}
+
+// passes reports whether all filters hold: for the new row, or for what is
+// known of a deleted one. A column that is not there passes no filter.
+func passes(filters []predicate, c *change) (bool, error) {
+	values := c.record
+	if c.op == "DELETE" {
+		values = c.old
+	}
+	for i := range filters {
+		f := &filters[i]
+		if values[f.index] == nil {
+			return false, nil
+		}
+		if ok, err := f.matches(values[f.index]); !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// groupBySelect groups subscriptions by the columns that they select, in the
+// server's order of groups: those that select all come first.
+func groupBySelect(subs []*project.Subscription) [][]*project.Subscription {
+	groups := map[string][]*project.Subscription{}
+	for _, s := range subs {
+		key := strings.Join(s.Columns, "\x00")
+		groups[key] = append(groups[key], s)
+	}
+	sorted := slices.Collect(maps.Values(groups))
+	slices.SortFunc(sorted, func(a, b []*project.Subscription) int { return slices.Compare(a[0].Columns, b[0].Columns) })
+	return sorted
+}
+
+// selection marks the columns that a selection shows, which always are those
+// of the primary key, too.
+func (t *table) selection(names []string) []bool {
+	selected := make([]bool, len(t.columns))
+	for i, column := range t.columns {
+		selected[i] = names == nil || slices.Contains(names, column.Name) || slices.Contains(t.pk, i)
+	}
+	return selected
+}
+
+func (db *database) As(context.Context, project.Request, func(project.Tx) error) error {
+	return project.ErrUnavailable
+}
+
+func (s *Server) elsewhere() bool { return s.backend != project.Database(s.db) }
