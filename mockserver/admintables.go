@@ -6,47 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// adminTable describes a table.
-type adminTable struct {
-	Schema     string        `json:"schema"`
-	Name       string        `json:"name"`
-	Columns    []adminColumn `json:"columns"`
-	PrimaryKey []string      `json:"primary_key"`
-	RLS        bool          `json:"rls"`
-	Published  bool          `json:"published"`
-	Identity   string        `json:"replica_identity"`
-	Rows       int           `json:"rows"`
-}
-
-type adminColumn struct {
-	Name    string `json:"name"`
-	Type    string `json:"type"`
-	NotNull bool   `json:"not_null"`
-}
-
-func (a *admin) tables(*http.Request) (any, error) { return a.s.describeTables(), nil }
-
-func (s *Server) describeTables() []adminTable {
-	list := []adminTable{}
-	for _, t := range s.db.all() {
-		described := adminTable{
-			Schema: t.schema, Name: t.name, Columns: make([]adminColumn, len(t.columns)), PrimaryKey: []string{},
-			RLS: t.rls.Load(), Published: t.published.Load(), Identity: t.identity.String(), Rows: s.db.rows(t).count,
-		}
-		for i, c := range t.columns {
-			described.Columns[i] = adminColumn{c.Name, c.Type.Name(), c.notNull}
-		}
-		for _, i := range t.pk {
-			described.PrimaryKey = append(described.PrimaryKey, t.columns[i].Name)
-		}
-		list = append(list, described)
-	}
-	return list
+func (a *admin) tables(r *http.Request) (any, error) {
+	tables, _, err := a.s.backend.Tables(r.Context())
+	return tables, err
 }
 
 // defaultRows is how many rows are shown to who does not say how many.
@@ -64,40 +33,28 @@ func (a *admin) rows(r *http.Request) (any, error) {
 			return nil, fmt.Errorf("limit %q is no number", text)
 		}
 	}
-	rows := []json.RawMessage{}
-	for e := range a.s.db.rows(t).all(t) {
-		if len(rows) == limit {
-			break
-		}
-		rows = append(rows, t.rowJSON(e.row))
+	found, _, err := a.s.backend.Rows(r.Context(), t, 0, limit)
+	rows := make([]json.RawMessage, len(found))
+	for i, row := range found {
+		rows[i] = row
 	}
-	return rows, nil
-}
-
-// rowJSON writes a row as the REST API does.
-func (t *table) rowJSON(r row) json.RawMessage {
-	b := []byte{'{'}
-	for i, c := range t.columns {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(pgtype.AppendString(b, c.Name), ':')
-		if r[i] == nil {
-			b = append(b, "null"...)
-			continue
-		}
-		b = append(b, c.Type.JSON(r[i])...)
-	}
-	return append(b, '}')
+	return rows, err
 }
 
 // table finds the table of the path.
-func (a *admin) table(r *http.Request) (*table, error) {
-	t, err := a.s.db.lookup(r.PathValue("table"))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, errNotFound)
+func (a *admin) table(r *http.Request) (project.Table, error) {
+	tables, _, err := a.s.backend.Tables(r.Context())
+	name := r.PathValue("table")
+	i := slices.IndexFunc(tables, func(t project.Table) bool {
+		return t.Schema == "public" && t.Name == name || t.Schema+"."+t.Name == name
+	})
+	if err == nil && i < 0 {
+		err = fmt.Errorf("%w: %w", pgtype.Errorf(pgtype.CodeUndefinedTable, "relation %q does not exist", name), errNotFound)
 	}
-	return t, nil
+	if err != nil {
+		return project.Table{}, err
+	}
+	return tables[i], nil
 }
 
 // adminChange is one change of a transaction.
@@ -236,6 +193,5 @@ func (a *admin) truncate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.s.db.truncate(t)
-	return nil, nil
+	return nil, a.s.Truncate(t.Schema + "." + t.Name)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // declared makes a function, for some roles, of one that is declared with
@@ -15,12 +16,12 @@ func declared(name string, roles []string, f func(*cacheCall) (any, error), requ
 	return func(tx *FuncTx, args map[string]json.RawMessage) (any, error) {
 		for arg := range args {
 			if !slices.Contains(params, arg) {
-				return nil, noFunction("", name, args)
+				return nil, project.NoFunction("public", name, args)
 			}
 		}
 		for _, param := range params[:required] {
 			if _, given := args[param]; !given {
-				return nil, noFunction("", name, args)
+				return nil, project.NoFunction("public", name, args)
 			}
 		}
 		if !slices.Contains(roles, tx.Role()) {
@@ -320,14 +321,14 @@ func (c *cacheCall) filter() (*condition, error) {
 		if g.Column == nil || g.Values == nil || g.Op != "in" && len(g.Values) != 1 || slices.Contains(g.Values, nil) {
 			return nil, pgtype.Errorf(pgtype.CodeBadParameter, "a condition is an object of column, op, values and not")
 		}
-		n := &restNode{op: g.Op, negate: g.Not, column: *g.Column, list: []string{}}
+		n := &project.Condition{Op: g.Op, Negate: g.Not, Column: *g.Column, List: []string{}}
 		for _, value := range g.Values {
-			n.value, n.list = *value, append(n.list, *value)
+			n.Value, n.List = *value, append(n.List, *value)
 		}
-		if _, known := restOperators[g.Op]; !known || n.inMemory() != nil || g.Op == "is" && !slices.Contains([]string{"null", "true", "false", "unknown"}, n.value) {
-			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `a filter has no operator "%s" of "%s"`, g.Op, n.value)
+		if _, known := restOperators[g.Op]; !known || conditionInMemory(n) != nil || g.Op == "is" && !slices.Contains([]string{"null", "true", "false", "unknown"}, n.Value) {
+			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `a filter has no operator "%s" of "%s"`, g.Op, n.Value)
 		}
-		if _, err := c.table.column(n.column); err != nil {
+		if _, err := c.table.column(n.Column); err != nil {
 			return nil, err
 		}
 		part, err := c.table.bind(n)

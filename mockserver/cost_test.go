@@ -8,13 +8,9 @@ import (
 	"testing"
 	"time"
 
-<<<<<<< HEAD
-	"github.com/gapless-go/gapless/internal/cputime"
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
-=======
->>>>>>> 0d1b9bb (mockserver: the database in memory is behind the same port as PostgreSQL)
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/internal/cputime"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 

@@ -11,9 +11,10 @@ import (
 // is safe for concurrent use, and calls no user code under its lock.
 type database struct {
 	*users
-	tables   []*table // fixed, in the order of Config.Tables
-	channels ChannelPolicy
-	policies MessagePolicies // on realtime.messages
+	tables    []*table // fixed, in the order of Config.Tables
+	functions map[string]Function
+	channels  ChannelPolicy
+	policies  MessagePolicies // on realtime.messages
 
 	mu     sync.Mutex // guards table.rows, too
 	lastTx uint64

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/memhttp"
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // front is where clients reach a server: a listener, in memory or on a TCP
@@ -89,7 +90,7 @@ func recovered(next http.Handler, log *slog.Logger) http.Handler {
 		if answer.status != 0 || answer.hijacked {
 			panic(http.ErrAbortHandler)
 		}
-		refuse(http.StatusInternalServerError, "XX000", "%v", err).write(w, r.Method != http.MethodHead)
+		writeRefusal(w, project.Refuse(http.StatusInternalServerError, "XX000", "%v", err), r.Method != http.MethodHead)
 	})
 }
 

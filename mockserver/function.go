@@ -8,10 +8,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // Function is a function of the database, in the schema public, which
@@ -27,22 +27,16 @@ import (
 // held and from several goroutines at once.
 type Function func(tx *FuncTx, args map[string]json.RawMessage) (any, error)
 
-// caller is on whose behalf something is done in the database.
-type caller struct {
-	role   string
-	claims Claims
-}
-
 // FuncTx is the transaction of a function or trigger. Unlike Tx it is subject
 // to grants and row level security, as its caller. It is for the one call that
 // it was given to, and that call's goroutine.
 type FuncTx struct{ tx *Tx }
 
 // Role returns the caller's role.
-func (f *FuncTx) Role() string { return f.tx.caller.role }
+func (f *FuncTx) Role() string { return f.tx.caller.Role }
 
 // Claims returns the claims of the caller's token, which must not be changed.
-func (f *FuncTx) Claims() Claims { return f.tx.caller.claims }
+func (f *FuncTx) Claims() Claims { return f.tx.caller.Claims }
 
 // Select returns the rows of a table that the caller may see, in the order of
 // its primary key, with the columns named, or with all where none is. Values
@@ -146,7 +140,7 @@ func (tx *Tx) seen(t *table) *rowSet {
 // columns.
 func (tx *Tx) selectAs(t *table, columns []int) (found []row, err error) {
 	for _, i := range columns {
-		if !tx.db.canSelect(tx.caller.role, t, i) {
+		if !tx.db.canSelect(tx.caller.Role, t, i) {
 			return nil, t.denied()
 		}
 	}
@@ -160,12 +154,12 @@ func (tx *Tx) selectAs(t *table, columns []int) (found []row, err error) {
 
 // allowed asks a policy about a row on behalf of the caller.
 func (tx *Tx) allowed(t *table, p Policy, r row) bool {
-	return bypassesRLS(tx.caller.role) || t.allowed(p, tx.caller.claims, r)
+	return bypassesRLS(tx.caller.Role) || t.allowed(p, tx.caller.Claims, r)
 }
 
 // insertAs adds a row as the caller.
 func (tx *Tx) insertAs(t *table, values Row) error {
-	if !tx.db.canWrite(tx.caller.role, t) {
+	if !tx.db.canWrite(tx.caller.Role, t) {
 		return t.denied()
 	}
 	fresh, err := t.newRow(values)
@@ -183,7 +177,7 @@ func (tx *Tx) insertAs(t *table, values Row) error {
 
 // findAs returns the rows with these values that the caller may see and change.
 func (tx *Tx) findAs(t *table, where Row, using Policy) ([]entry, error) {
-	if !tx.db.canWrite(tx.caller.role, t) {
+	if !tx.db.canWrite(tx.caller.Role, t) {
 		return nil, t.denied()
 	}
 	found, err := tx.find(t, where)
@@ -209,7 +203,7 @@ func (tx *Tx) updateAs(t *table, old entry, values map[int]any) (row, error) {
 // RAISE EXCEPTION makes of its text.
 func raised(err error) error {
 	var pg *pgtype.Error
-	var rest *restError
+	var rest *project.Refusal
 	var panicked *rescue.Error
 	if errors.As(err, &pg) || errors.As(err, &rest) || errors.As(err, &panicked) {
 		return err
@@ -217,65 +211,31 @@ func raised(err error) error {
 	return pgtype.Raise("%v", err)
 }
 
-// call answers a request to rpc/name.
-func (r *restRequest) call(name string) (*restAnswer, error) {
+// call carries out the call of a function, in a transaction of its own, and again
+// where that conflicts with another one, up to maxLost times. A function that
+// itself returns the error of that is not called again.
+func (r *request) call() (out project.Called, err error) {
 	if r.Method != http.MethodPost {
-		return nil, refuse(http.StatusMethodNotAllowed, "PGRST101", "Cannot use the %s method on RPC", r.Method)
+		return out, project.NoCallBy(r.Method)
 	}
-	args, err := r.arguments()
-	if err != nil {
-		return nil, err
+	function, known := r.db.functions[r.Name]
+	if !known || r.Schema != "public" {
+		return out, project.NoFunction(r.Schema, r.Name, r.Args)
 	}
-	function, known := r.server.functions[name]
-	if schema := r.profile(); !known || schema != "" && schema != "public" {
-		return nil, noFunction(schema, name, args)
-	}
-	result, err := r.callInTx(function, args)
-	if err != nil {
-		return nil, err
-	}
-	if result == nil {
-		return &restAnswer{status: http.StatusNoContent, header: http.Header{}}, nil
-	}
-	a := &restAnswer{status: http.StatusOK, header: http.Header{}, body: result}
-	a.header.Set("Content-Type", "application/json; charset=utf-8")
-	a.header.Set("Content-Range", "0-0/*")
-	return a, nil
-}
-
-// arguments reads the body of a call. No body is an empty object.
-func (r *restRequest) arguments() (map[string]json.RawMessage, error) {
-	body, err := r.readBody()
-	if err != nil {
-		return nil, err
-	}
-	if len(body) == 0 {
-		return map[string]json.RawMessage{}, nil
-	}
-	args, ok := object(body)
-	if !ok {
-		return nil, refuse(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
-	}
-	return args, nil
-}
-
-// callInTx calls a function in a transaction of its own, and again where that
-// conflicts with another one, up to maxLost times. A function that itself returns
-// the error of that is not called again.
-func (r *restRequest) callInTx(function Function, args map[string]json.RawMessage) (result []byte, err error) {
 	for tries := 1; ; tries++ {
 		var last *Tx
-		lost, err := r.server.db.attempt(func(tx *Tx) (err error) {
-			tx.caller, last = r.caller, tx
-			result, err = callJSON(function, &FuncTx{tx}, args)
+		var result []byte
+		lost, err := r.db.attempt(func(tx *Tx) (err error) {
+			tx.caller, last = r.Caller, tx
+			result, err = callJSON(function, &FuncTx{tx}, r.Args)
 			return err
 		})
 		switch {
 		case err == nil:
-			r.awaitVisible(last)
-			return result, nil
+			last.awaitVisible(r.ctx)
+			return project.Called{Page: project.Page{Rows: [][]byte{result}}, Void: result == nil}, nil
 		case !lost || !isConflict(err) || tries >= maxLost:
-			return nil, err
+			return out, err
 		}
 	}
 }
@@ -304,23 +264,4 @@ func callJSON(function Function, tx *FuncTx, args map[string]json.RawMessage) ([
 		return nil, fmt.Errorf("the result of the function has no JSON: %w", err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
-}
-
-// noFunction is the error of a call of a function that is not there, or not
-// with arguments of these names.
-func noFunction(schema, name string, args map[string]json.RawMessage) *restError {
-	if schema == "" {
-		schema = "public"
-	}
-	full := schema + "." + name
-	list := strings.Join(slices.Sorted(maps.Keys(args)), ", ")
-	short, long := "("+list+")", " with parameters "+list
-	switch len(args) {
-	case 0:
-		short, long = " without parameters", " without parameters"
-	case 1:
-		long = " with parameter " + list
-	}
-	return refuse(http.StatusNotFound, "PGRST202", "Could not find the function %s%s in the schema cache", full, short).
-		details("Searched for the function %s%s or with a single unnamed json/jsonb parameter, but no matches were found in the schema cache.", full, long)
 }

@@ -70,7 +70,7 @@ func TestFunctionCalls(t *testing.T) {
 				"details":"Searched for the function public.nope with parameters a, b or with a single unnamed json/jsonb parameter, but no matches were found in the schema cache.","hint":null}`},
 			{path: "rpc/nope", status: 404, want: `{"code":"PGRST202","message":"Could not find the function public.nope without parameters in the schema cache",
 				"details":"Searched for the function public.nope without parameters or with a single unnamed json/jsonb parameter, but no matches were found in the schema cache.","hint":null}`},
-			{path: "rpc/add", header: "Content-Profile: other", body: `{"id":1}`, status: 404, want: "*"},
+			{path: "rpc/add", header: "Content-Profile: other", body: `{"id":1}`, status: 406, want: "*"},
 		} {
 			if call.method == "" {
 				call.method = "POST"

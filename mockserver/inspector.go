@@ -5,15 +5,18 @@ import (
 	"cmp"
 	"context"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/redact"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 //go:embed inspector
@@ -44,7 +47,7 @@ type inspector struct {
 	started string // tells this server's frames from those of one before it
 
 	mu   sync.Mutex
-	seen sqlTables // of the backend's database
+	seen seenTables
 }
 
 // routes returns the handler of / and of what stands below /inspect.
@@ -110,12 +113,7 @@ func (i *inspector) rows(w http.ResponseWriter, r *http.Request) {
 	if err != nil || offset < 0 {
 		offset = 0
 	}
-	var answer inspectedRows
-	if i.s.elsewhere() {
-		answer, err = i.sqlRows(r.Context(), r.FormValue("table"), offset)
-	} else {
-		answer, err = i.memoryRows(r.FormValue("table"), offset)
-	}
+	answer, err := i.someRows(r.Context(), r.FormValue("table"), offset)
 	if err != nil {
 		http.Error(w, "there is no such table, or it cannot be read", http.StatusNotFound)
 		return
@@ -123,44 +121,79 @@ func (i *inspector) rows(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-func (i *inspector) memoryRows(name string, offset int) (answer inspectedRows, err error) {
-	t, err := i.s.db.lookup(name)
-	if err != nil {
-		return answer, err
+// someRows reads rows of a table in the order of its primary key.
+func (i *inspector) someRows(ctx context.Context, name string, offset int) (answer inspectedRows, err error) {
+	tables, _ := i.tables(ctx)
+	at := slices.IndexFunc(tables, func(t project.Table) bool {
+		return t.Schema+"."+t.Name == name || t.Schema == "public" && t.Name == name
+	})
+	if at < 0 {
+		return answer, errNotFound
 	}
-	set := i.s.db.rows(t)
-	answer = inspectedRows{Rows: [][]*string{}, Count: set.count}
-	for _, c := range t.columns {
+	for _, c := range tables[at].Columns {
 		answer.Columns = append(answer.Columns, c.Name)
 	}
-	at := 0
-	for e := range set.all(t) {
-		if at++; at <= offset {
-			continue
-		}
-		if len(answer.Rows) == maxInspectedRows {
-			break
-		}
-		answer.Rows = append(answer.Rows, shownJSON(t.rowJSON(e.row), answer.Columns))
+	rows, count, err := i.s.backend.Rows(ctx, tables[at], offset, maxInspectedRows)
+	answer.Rows, answer.Count = make([][]*string, len(rows)), count
+	for n, row := range rows {
+		answer.Rows[n] = shownJSON(row, answer.Columns)
 	}
-	return answer, nil
+	return answer, err
+}
+
+// shownJSON returns the values of a row as JSON text, without keys and tokens.
+func shownJSON(row []byte, columns []string) []*string {
+	var values map[string]json.RawMessage
+	_ = json.Unmarshal(redact.Text(row), &values) // the database has written it
+	shown := make([]*string, len(columns))
+	for i, name := range columns {
+		if text := string(values[name]); text != "null" && text != "" {
+			shown[i] = &text
+		}
+	}
+	return shown
+}
+
+// tables describes the tables, as they were up to inspectorLook ago. An error
+// leaves what was seen before.
+func (i *inspector) tables(ctx context.Context) ([]project.Table, uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if time.Since(i.seen.at) < i.seen.goodFor {
+		return i.seen.tables, i.seen.commits
+	}
+	began := time.Now()
+	tables, commits, err := i.s.backend.Tables(ctx)
+	if err != nil {
+		i.s.log.Debug("the inspector could not look at the database", "error", err)
+	} else {
+		i.seen.tables, i.seen.commits = tables, commits
+	}
+	i.seen.at = time.Now()
+	i.seen.goodFor = 20 * i.seen.at.Sub(began)
+	return i.seen.tables, i.seen.commits
+}
+
+// seenTables is what was seen of the database.
+type seenTables struct {
+	at      time.Time
+	goodFor time.Duration // longer where it takes long to look
+	tables  []project.Table
+	commits uint64
 }
 
 // inspected is what a page is told of the server when it has changed.
 type inspected struct {
-	URL     string       `json:"url"`
-	Sockets []Connection `json:"sockets"` // the first ones
-	Open    int          `json:"open"`    // all of them
-	Tables  []adminTable `json:"tables"`
-	Commits uint64       `json:"commits"` // changes with every commit
+	URL     string          `json:"url"`
+	Sockets []Connection    `json:"sockets"` // the first ones
+	Open    int             `json:"open"`    // all of them
+	Tables  []project.Table `json:"tables"`
+	Commits uint64          `json:"commits"` // changes with every commit
 }
 
 func (i *inspector) look(ctx context.Context) []byte {
-	now := inspected{URL: i.s.url, Sockets: i.s.Connections(), Tables: i.s.describeTables(), Commits: i.s.db.commits()}
-	if i.s.elsewhere() {
-		seen := i.sqlTables(ctx)
-		now.Tables, now.Commits = append([]adminTable{}, seen.tables...), seen.written
-	}
+	now := inspected{URL: i.s.url, Sockets: i.s.Connections()}
+	now.Tables, now.Commits = i.tables(ctx)
 	now.Open = len(now.Sockets)
 	now.Sockets = now.Sockets[:min(now.Open, maxInspected)]
 	return redact.Text(mustJSON(now))

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // farAway is when the project's keys expire.
@@ -139,7 +141,7 @@ func (s *Server) callerClaims(r *http.Request) (claims Claims, token string, err
 	return claims, token, err
 }
 
-// authenticate is callerClaims for the REST API. The error is a *restError.
+// authenticate is callerClaims for the REST API. The error is a *project.Refusal.
 func (s *Server) authenticate(r *http.Request) (Claims, error) {
 	claims, token, err := s.callerClaims(r)
 	code, text := "PGRST301", ""
@@ -153,8 +155,8 @@ func (s *Server) authenticate(r *http.Request) (Claims, error) {
 		code = "PGRST303"
 	}
 	if text != "" {
-		e := refuse(http.StatusUnauthorized, code, "%s", text)
-		e.challenge = `Bearer error="invalid_token", error_description="` + e.Message + `"`
+		e := project.Refuse(http.StatusUnauthorized, code, "%s", text)
+		e.Challenge = `Bearer error="invalid_token", error_description="` + e.Message + `"`
 		return nil, e
 	}
 	return claims, nil

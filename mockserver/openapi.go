@@ -2,12 +2,11 @@ package mockserver
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // openAPI is the description that PostgREST gives of itself at its root: of
@@ -62,8 +61,12 @@ func (p apiProperties) MarshalJSON() ([]byte, error) {
 // root answers GET and HEAD of the root: it describes the tables of one schema
 // of which the role may read anything.
 func (r *restRequest) root() (*restAnswer, error) {
+	if !r.server.isServiceKey(apiKey(r.Request)) {
+		return nil, project.Refuse(http.StatusForbidden, "", "Access to schema is forbidden").
+			WithHint("Accessing the schema via the Data API is only allowed using a secret API key.")
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return nil, refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
+		return nil, project.Refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
 	}
 	if !strings.Contains(r.Header.Get("Accept"), "application/openapi+json") {
 		if err := r.negotiate(); err != nil {
@@ -74,7 +77,11 @@ func (r *restRequest) root() (*restAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &restAnswer{status: http.StatusOK, header: http.Header{}, body: mustJSON(r.describe(schema))}
+	described, err := r.server.backend.Describe(r.Context(), r.ask.Caller, schema)
+	if err != nil {
+		return nil, err
+	}
+	a := &restAnswer{status: http.StatusOK, header: http.Header{}, body: mustJSON(r.describe(described))}
 	a.header.Set("Content-Type", "application/openapi+json; charset=utf-8")
 	if r.profile() != "" {
 		a.header.Set("Content-Profile", schema)
@@ -82,23 +89,18 @@ func (r *restRequest) root() (*restAnswer, error) {
 	return a, nil
 }
 
-func (r *restRequest) describe(schema string) openAPI {
+func (r *restRequest) describe(schema project.Schema) openAPI {
 	api := r.description()
-	for _, t := range r.server.db.all() {
-		if t.schema != schema || !r.server.db.canSelectAny(r.role, t) {
-			continue
-		}
-		api.Definitions[t.name] = t.describe()
+	for _, t := range schema.Tables {
+		api.Definitions[t.Name] = describeTable(t)
 		methods := []string{"get"}
-		if r.server.db.canWrite(r.role, t) {
+		if t.Writable {
 			methods = append(methods, "post", "patch", "delete")
 		}
-		api.Paths["/"+t.name] = apiPath(t.name, methods...)
+		api.Paths["/"+t.Name] = apiPath(t.Name, methods...)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.server.functions)) {
-		if schema == "public" {
-			api.Paths["/rpc/"+name] = apiPath("(rpc) "+name, "post")
-		}
+	for _, name := range schema.Functions {
+		api.Paths["/rpc/"+name] = apiPath("(rpc) "+name, "post")
 	}
 	return api
 }
@@ -125,45 +127,25 @@ func apiPath(tag string, methods ...string) map[string]any {
 	return path
 }
 
-// canSelectAny reports whether the role may read any column.
-func (db *database) canSelectAny(role string, t *table) bool {
-	for i := range t.columns {
-		if db.canSelect(role, t, i) {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *table) describe() apiTable {
+func describeTable(t project.Relation) apiTable {
 	described := apiTable{Type: "object"}
-	for i, c := range t.columns {
-		if c.notNull {
+	for _, c := range t.Columns {
+		if c.NotNull {
 			described.Required = append(described.Required, c.Name)
 		}
-		column := describeType(c.Type)
-		column.name = c.Name
-		if slices.Contains(t.pk, i) {
+		column := apiColumn{name: c.Name, Format: c.Format, Type: jsonType(c.Format), MaxLength: c.MaxLength, Enum: c.Enum}
+		if element, isArray := strings.CutSuffix(c.Format, "[]"); isArray {
+			column.Items = map[string]string{}
+			if typ := jsonType(element); typ != "" {
+				column.Items["type"] = typ
+			}
+		}
+		if c.Key {
 			column.Description = "Note:\nThis is a Primary Key.<pk/>"
 		}
 		described.Properties = append(described.Properties, column)
 	}
 	return described
-}
-
-// describeType describes a type. A domain is described as what is under it.
-func describeType(t pgtype.Type) apiColumn {
-	t = t.Base()
-	c := apiColumn{Format: t.FormatType(), Enum: t.Labels}
-	c.Type = jsonType(c.Format)
-	if element, isArray := t.Elem(); isArray {
-		c.Items = map[string]string{"type": jsonType(element.FormatType())}
-		if c.Items["type"] == "" {
-			c.Items = map[string]string{}
-		}
-	}
-	c.MaxLength = t.MaxLength()
-	return c
 }
 
 // jsonTypes are the types of OpenAPI for types of PostgreSQL. All others are

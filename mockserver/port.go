@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -285,8 +286,144 @@ func (t *table) selection(names []string) []bool {
 	return selected
 }
 
-func (db *database) As(context.Context, project.Request, func(project.Tx) error) error {
-	return project.ErrUnavailable
+// request is a request of the REST API that is carried out.
+type request struct {
+	*project.Request
+	ctx   context.Context
+	db    *database
+	table *table
 }
 
-func (s *Server) elsewhere() bool { return s.backend != project.Database(s.db) }
+// request begins to carry out a request.
+func (db *database) request(ctx context.Context, r *project.Request) (*request, error) {
+	if !isRole(r.Role) {
+		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "role %q does not exist", r.Role)
+	}
+	return &request{Request: r, ctx: ctx, db: db}, nil
+}
+
+// tableRequest begins to carry out a request to a table.
+func (db *database) tableRequest(ctx context.Context, ask *project.Request) (*request, error) {
+	r, err := db.request(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	t, ok := db.table(ask.Schema, ask.Name)
+	if !ok {
+		return nil, project.NoTable(ask.Schema, ask.Name)
+	}
+	r.table = t
+	return r, inMemory(ask.Query)
+}
+
+// Read implements project.Database.
+func (db *database) Read(ctx context.Context, ask *project.Request) (page project.Page, err error) {
+	r, err := db.tableRequest(ctx, ask)
+	if err != nil {
+		return page, err
+	}
+	return r.read()
+}
+
+// Write implements project.Database.
+func (db *database) Write(ctx context.Context, ask *project.Request) (out project.Written, err error) {
+	r, err := db.tableRequest(ctx, ask)
+	switch {
+	case err != nil:
+		return out, err
+	case !db.canWrite(r.Role, r.table):
+		return out, r.table.denied()
+	}
+	switch r.Method {
+	case http.MethodPost:
+		return r.create()
+	case http.MethodPatch:
+		return r.update()
+	}
+	return r.delete()
+}
+
+// Call implements project.Database.
+func (db *database) Call(ctx context.Context, ask *project.Request) (out project.Called, err error) {
+	r, err := db.request(ctx, ask)
+	if err != nil {
+		return out, err
+	}
+	return r.call()
+}
+
+// Describe implements project.Database.
+func (db *database) Describe(_ context.Context, who project.Caller, schema string) (described project.Schema, err error) {
+	for _, t := range db.tables {
+		if t.schema == schema && db.canSelectAny(who.Role, t) {
+			described.Tables = append(described.Tables, project.Relation{Name: t.name, Columns: t.describe(), Writable: db.canWrite(who.Role, t)})
+		}
+	}
+	if schema == "public" {
+		described.Functions = slices.Sorted(maps.Keys(db.functions))
+	}
+	return described, nil
+}
+
+// canSelectAny reports whether the role may read any column.
+func (db *database) canSelectAny(role string, t *table) bool {
+	for i := range t.columns {
+		if db.canSelect(role, t, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// describe describes the columns. A domain is described as what is under it.
+func (t *table) describe() (columns []project.RelationColumn) {
+	for i, c := range t.columns {
+		typ := c.Type.Base()
+		columns = append(columns, project.RelationColumn{
+			Name: c.Name, Format: typ.FormatType(), NotNull: c.notNull, Key: slices.Contains(t.pk, i),
+			MaxLength: typ.MaxLength(), Enum: typ.Labels,
+		})
+	}
+	return columns
+}
+
+// Tables implements project.Database.
+func (db *database) Tables(context.Context) ([]project.Table, uint64, error) {
+	list := []project.Table{}
+	for _, t := range db.tables {
+		described := project.Table{
+			Schema: t.schema, Name: t.name, Columns: make([]project.Column, len(t.columns)), PrimaryKey: []string{},
+			RLS: t.rls.Load(), Published: t.published.Load(), Identity: t.identity.String(), Rows: db.rows(t).count,
+		}
+		for i, c := range t.columns {
+			described.Columns[i] = project.Column{Name: c.Name, Type: c.Type.Name(), NotNull: c.notNull}
+		}
+		for _, i := range t.pk {
+			described.PrimaryKey = append(described.PrimaryKey, t.columns[i].Name)
+		}
+		list = append(list, described)
+	}
+	return list, db.commits(), nil
+}
+
+// Rows implements project.Database.
+func (db *database) Rows(_ context.Context, of project.Table, offset, limit int) (rows [][]byte, count int, err error) {
+	t, ok := db.table(of.Schema, of.Name)
+	if !ok {
+		return nil, 0, project.NoTable(of.Schema, of.Name)
+	}
+	all, err := t.newProjection(nil)
+	set := db.rows(t)
+	for e := range set.all(t) {
+		if offset--; offset >= 0 {
+			continue
+		}
+		if len(rows) == limit || err != nil {
+			break
+		}
+		var row []byte
+		row, err = all.json(e.row)
+		rows = append(rows, row)
+	}
+	return rows, set.count, err
+}

@@ -1,15 +1,17 @@
 package mockserver
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // maxBody is the most that a request to the REST or Auth API may hold.
@@ -18,28 +20,16 @@ const maxBody = 8 << 20
 // restRequest is a request to the REST API.
 type restRequest struct {
 	*http.Request
-	caller
+	ask    project.Request
 	server *Server
-	stale  time.Duration // it reads rows as they were so long ago
-	table  *table
-	query  *restQuery
-	prefer preferences
 	object bool // the answer is to be one object, and no array
 }
 
-// preferences are what the header Prefer asks for; "" where it does not.
-type preferences struct {
-	representation string // representation, minimal, headers-only
-	resolution     string // merge-duplicates, ignore-duplicates
-	count          string // exact, planned, estimated: this server always counts
-	missing        string // default
-}
-
-func parsePrefer(values []string) (p preferences) {
+func parsePrefer(values []string) (p project.Preferences) {
 	for _, preference := range strings.Split(strings.Join(values, ","), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(preference), "=")
 		field := map[string]*string{
-			"return": &p.representation, "resolution": &p.resolution, "count": &p.count, "missing": &p.missing,
+			"return": &p.Representation, "resolution": &p.Resolution, "count": &p.Count, "missing": &p.Missing,
 		}[name]
 		if field != nil && *field == "" { // the first one counts
 			*field = value
@@ -49,10 +39,10 @@ func parsePrefer(values []string) (p preferences) {
 }
 
 // applied is the header Preference-Applied.
-func (p preferences) applied() string {
+func applied(p project.Preferences) string {
 	var all []string
 	for _, f := range [][2]string{
-		{"resolution", p.resolution}, {"return", p.representation}, {"count", p.count}, {"missing", p.missing},
+		{"resolution", p.Resolution}, {"return", p.Representation}, {"count", p.Count}, {"missing", p.Missing},
 	} {
 		if f[1] != "" {
 			all = append(all, f[0]+"="+f[1])
@@ -93,8 +83,8 @@ func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.D
 	refused := asRESTError(err, role)
 	s.log.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path),
-		slog.Int("status", refused.status), slog.String("code", refused.Code))
-	refused.write(w, r.Method != http.MethodHead)
+		slog.Int("status", refused.Status), slog.String("code", refused.Code))
+	writeRefusal(w, refused, r.Method != http.MethodHead)
 }
 
 // allowAll answers OPTIONS, for browsers.
@@ -118,66 +108,133 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 	if out := s.realtime.faults.outage(); out != nil {
 		return nil, noConnection(out.rest)
 	}
-	if !s.elsewhere() && !isRole(*role) {
-		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "role %q does not exist", *role)
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	req := &restRequest{Request: r, caller: caller{*role, claims}, server: s, stale: stale, prefer: parsePrefer(r.Header.Values("Prefer"))}
+	req := &restRequest{Request: r, server: s, ask: project.Request{
+		Caller: callerOf(claims), Method: r.Method, Stale: stale, Prefer: parsePrefer(r.Header.Values("Prefer")),
+		Path: r.URL.Path, Headers: headersOf(r), Limit: math.MaxInt,
+	}}
+	req.ask.Accept = req.single
 	path := strings.TrimPrefix(r.URL.Path, "/rest/v1/")
-	if path == "" && !s.isServiceKey(apiKey(r)) {
-		return nil, refuse(http.StatusForbidden, "", "Access to schema is forbidden").
-			hint("Accessing the schema via the Data API is only allowed using a secret API key.")
-	}
-	if s.elsewhere() {
-		return req.answerBackend(path)
-	}
 	if path == "" {
 		return req.root()
 	}
 	if err := req.negotiate(); err != nil {
 		return nil, err
 	}
-	if name, isCall := strings.CutPrefix(path, "rpc/"); isCall {
-		return req.call(name)
+	name, isCall := strings.CutPrefix(path, "rpc/")
+	if strings.Contains(name, "/") {
+		return nil, project.Refuse(http.StatusNotFound, "PGRST125", "Invalid path specified in request URL")
 	}
-	if req.table, err = req.findTable(path); err != nil {
+	if req.ask.Schema, err = req.schema(); err != nil {
 		return nil, err
+	}
+	req.ask.Name = name
+	if isCall {
+		return req.call()
 	}
 	return req.serve()
 }
 
+// headersOf returns what functions and policies may know of the headers.
+func headersOf(r *http.Request) map[string]string {
+	headers := map[string]string{}
+	for name, values := range r.Header {
+		headers[strings.ToLower(name)] = strings.Join(values, ", ")
+	}
+	delete(headers, "authorization")
+	delete(headers, "apikey")
+	return headers
+}
+
 // noConnection is PostgREST's answer while it has no database.
-func noConnection(details string) *restError {
-	return refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").details("%s", details)
+func noConnection(details string) *project.Refusal {
+	return project.Refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").WithDetails("%s", details)
 }
 
 // serve answers a request to a table.
 func (r *restRequest) serve() (answer *restAnswer, err error) {
-	if r.query, err = parseRESTQuery(r.URL.RawQuery); err != nil {
-		return nil, err
-	}
-	if err := r.query.inMemory(); err != nil {
+	if r.ask.Query, err = parseRESTQuery(r.URL.RawQuery); err != nil {
 		return nil, err
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		return r.read()
-	case http.MethodPost:
-		return r.create()
-	case http.MethodPatch:
-		return r.update()
+		if r.ask.Offset, r.ask.Limit, err = r.window(); err != nil {
+			return nil, err
+		}
+		page, err := r.server.backend.Read(r.Context(), &r.ask)
+		if err != nil {
+			return nil, err
+		}
+		return r.answerPage(page)
+	case http.MethodPost, http.MethodPatch:
+		if r.ask.Body, err = r.payload(); err != nil {
+			return nil, err
+		}
 	case http.MethodDelete:
-		return r.delete()
+	default:
+		return nil, project.Refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
 	}
-	return nil, refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
+	done, err := r.server.backend.Write(r.Context(), &r.ask)
+	if err != nil {
+		return nil, err
+	}
+	return r.answerWrite(done), nil
 }
 
-// rows returns the content of the table as a read sees it.
-func (r *restRequest) rows() *rowSet {
-	if r.stale > 0 {
-		return r.server.db.rowsBefore(r.table, r.stale)
+// call answers a request to rpc/name.
+func (r *restRequest) call() (_ *restAnswer, err error) {
+	switch r.Method {
+	case http.MethodPost:
+		r.ask.Query = &project.Query{Limit: -1}
+		if query, err := parseRESTQuery(r.URL.RawQuery); err == nil {
+			r.ask.Query = query
+		}
+		r.ask.Args, err = r.arguments()
+	case http.MethodGet, http.MethodHead:
+		r.ask.Query, r.ask.Args = &project.Query{Limit: -1}, map[string]json.RawMessage{}
+		for name, values := range r.URL.Query() {
+			if name != "apikey" {
+				r.ask.Args[name] = mustJSON(values[0])
+			}
+		}
+	default:
+		err = project.NoCallBy(r.Method)
 	}
-	return r.server.db.visibleRows(r.table)
+	if err == nil {
+		r.ask.Offset, r.ask.Limit, err = r.window()
+	}
+	if err != nil {
+		return nil, err
+	}
+	result, err := r.server.backend.Call(r.Context(), &r.ask)
+	switch {
+	case err != nil:
+		return nil, err
+	case result.Set:
+		return r.answerPage(result.Page)
+	case result.Void:
+		return &restAnswer{status: http.StatusNoContent, header: http.Header{}}, nil
+	}
+	a := &restAnswer{status: http.StatusOK, header: http.Header{}, body: result.Rows[0]}
+	a.header.Set("Content-Type", "application/json; charset=utf-8")
+	a.header.Set("Content-Range", "0-0/*")
+	return a, nil
+}
+
+// arguments reads the body of a call. No body is an empty object.
+func (r *restRequest) arguments() (map[string]json.RawMessage, error) {
+	body, err := r.readBody()
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 {
+		return map[string]json.RawMessage{}, nil
+	}
+	args, ok := object(body)
+	if !ok {
+		return nil, project.Refuse(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
+	}
+	return args, nil
 }
 
 // negotiate reads the header Accept.
@@ -196,7 +253,7 @@ func (r *restRequest) negotiate() error {
 			return nil
 		}
 	}
-	return refuse(http.StatusNotAcceptable, "PGRST107", "None of these media types are available: %s", accepted)
+	return project.Refuse(http.StatusNotAcceptable, "PGRST107", "None of these media types are available: %s", accepted)
 }
 
 // profile returns the header that names the schema for the request's method,
@@ -216,26 +273,10 @@ func (r *restRequest) schema() (string, error) {
 		schema = exposed[0]
 	}
 	if !slices.Contains(exposed, schema) {
-		return "", refuse(http.StatusNotAcceptable, "PGRST106", "Invalid schema: %s", schema).
-			hint("Only the following schemas are exposed: " + strings.Join(exposed, ", "))
+		return "", project.Refuse(http.StatusNotAcceptable, "PGRST106", "Invalid schema: %s", schema).
+			WithHint("Only the following schemas are exposed: " + strings.Join(exposed, ", "))
 	}
 	return schema, nil
-}
-
-// findTable finds the table of that name in the schema that the profile names.
-func (r *restRequest) findTable(name string) (*table, error) {
-	if strings.Contains(name, "/") {
-		return nil, refuse(http.StatusNotFound, "PGRST125", "Invalid path specified in request URL")
-	}
-	schema, err := r.schema()
-	if err != nil {
-		return nil, err
-	}
-	t, ok := r.server.db.table(schema, name)
-	if !ok {
-		return nil, refuse(http.StatusNotFound, "PGRST205", "Could not find the table '%s.%s' in the schema cache", schema, name)
-	}
-	return t, nil
 }
 
 // readBody reads the whole body.
@@ -244,15 +285,15 @@ func (r *restRequest) readBody() ([]byte, error) {
 	switch strings.TrimSpace(media) {
 	case "", "application/json", "application/vnd.pgrst.object+json", "application/vnd.pgrst.array+json":
 	default:
-		return nil, refuse(http.StatusBadRequest, "PGRST102", "Content-Type not acceptable: %s", media)
+		return nil, project.Refuse(http.StatusBadRequest, "PGRST102", "Content-Type not acceptable: %s", media)
 	}
 	body, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, refuse(http.StatusRequestEntityTooLarge, "413", "Payload too large").details("the limit is %d bytes", tooLarge.Limit)
+		return nil, project.Refuse(http.StatusRequestEntityTooLarge, "413", "Payload too large").WithDetails("the limit is %d bytes", tooLarge.Limit)
 	case err != nil:
-		return nil, refuse(http.StatusBadRequest, "PGRST102", "the body could not be read: %v", err)
+		return nil, project.Refuse(http.StatusBadRequest, "PGRST102", "the body could not be read: %v", err)
 	}
 	return body, nil
 }
@@ -268,7 +309,7 @@ type restAnswer struct {
 func (r *restRequest) answer(status int) *restAnswer {
 	a := &restAnswer{status: status, header: http.Header{}}
 	if r.profile() != "" {
-		a.header.Set("Content-Profile", r.table.schema)
+		a.header.Set("Content-Profile", r.ask.Schema)
 	}
 	return a
 }
@@ -307,6 +348,6 @@ func (r *restRequest) single(rows int) error {
 	if !r.object || rows == 1 {
 		return nil
 	}
-	return refuse(http.StatusNotAcceptable, "PGRST116", "Cannot coerce the result to a single JSON object").
-		details("The result contains %d rows", rows)
+	return project.Refuse(http.StatusNotAcceptable, "PGRST116", "Cannot coerce the result to a single JSON object").
+		WithDetails("The result contains %d rows", rows)
 }

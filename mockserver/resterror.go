@@ -3,71 +3,36 @@ package mockserver
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
-
-// restError is an answer of the REST API that is an error: PostgREST's status
-// and its four members.
-type restError struct {
-	status  int
-	Code    string  `json:"code"`
-	Details *string `json:"details"`
-	Hint    *string `json:"hint"`
-	Message string  `json:"message"`
-
-	challenge    string // WWW-Authenticate
-	contentRange string
-}
-
-// Error makes it an error.
-func (e *restError) Error() string { return e.Code + " " + e.Message }
-
-func refuse(status int, code, format string, args ...any) *restError {
-	return &restError{status: status, Code: code, Message: fmt.Sprintf(format, args...)}
-}
-
-func (e *restError) details(format string, args ...any) *restError {
-	details := fmt.Sprintf(format, args...)
-	e.Details = &details
-	return e
-}
-
-func (e *restError) hint(hint string) *restError {
-	e.Hint = &hint
-	return e
-}
-
-// notImplemented is PostgREST's answer to what it does not do either; here it
-// stands for what only this server does not do.
-func notImplemented(what string) *restError {
-	return refuse(http.StatusBadRequest, "PGRST127", "Feature not implemented").details("%s", what)
-}
 
 // asRESTError gives an error its status. Roles other than anon are known to be
 // somebody, so that a missing right is not answered with 401.
-func asRESTError(err error, role string) *restError {
-	var rest *restError
+func asRESTError(err error, role string) *project.Refusal {
+	var rest *project.Refusal
 	var pg *pgtype.Error
 	switch {
 	case errors.As(err, &rest):
 		return rest
+	case errors.Is(err, project.ErrUnavailable):
+		return noConnection("connection to server failed")
 	case !errors.As(err, &pg):
-		return refuse(http.StatusInternalServerError, "XX000", "%v", err)
+		return project.Refuse(http.StatusInternalServerError, "XX000", "%v", err)
 	}
-	e := refuse(sqlStatus(pg, role), pg.Code, "%s", pg.Message)
+	e := project.Refuse(sqlStatus(pg, role), pg.Code, "%s", pg.Message)
 	if pg.Detail != "" {
 		e.Details = &pg.Detail
 	}
 	if pg.Hint != "" {
 		e.Hint = &pg.Hint
 	}
-	if e.status == http.StatusUnauthorized {
-		e.challenge = "Bearer"
+	if e.Status == http.StatusUnauthorized {
+		e.Challenge = "Bearer"
 	}
 	return e
 }
@@ -121,18 +86,18 @@ var (
 	}
 )
 
-func (e *restError) write(w http.ResponseWriter, body bool) {
-	if e.challenge != "" {
-		w.Header().Set("WWW-Authenticate", e.challenge)
+func writeRefusal(w http.ResponseWriter, e *project.Refusal, body bool) {
+	if e.Challenge != "" {
+		w.Header().Set("WWW-Authenticate", e.Challenge)
 	}
-	if e.contentRange != "" {
-		w.Header().Set("Content-Range", e.contentRange)
+	if e.ContentRange != "" {
+		w.Header().Set("Content-Range", e.ContentRange)
 	}
 	var v any = e
 	if !body {
 		v = nil
 	}
-	writeJSON(w, e.status, v)
+	writeJSON(w, e.Status, v)
 }
 
 // writeJSON answers with a value, or with nothing but the status for nil.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // truth is a truth value of SQL: 1 true, 0 unknown, -1 false, so that NOT is
@@ -21,7 +22,7 @@ func truthOf(b bool) truth {
 	return -1
 }
 
-// condition is a restNode bound to a table: the values are datums.
+// condition is a project.Condition bound to a table: the values are datums.
 type condition struct {
 	op     string
 	negate bool
@@ -39,10 +40,10 @@ type condition struct {
 
 // bind looks up the columns of a condition and reads the values in their
 // types.
-func (t *table) bind(n *restNode) (*condition, error) {
-	c := &condition{op: n.op, negate: n.negate}
-	if n.op == "and" || n.op == "or" {
-		for _, part := range n.parts {
+func (t *table) bind(n *project.Condition) (*condition, error) {
+	c := &condition{op: n.Op, negate: n.Negate}
+	if n.Op == "and" || n.Op == "or" {
+		for _, part := range n.Parts {
 			bound, err := t.bind(part)
 			if err != nil {
 				return nil, err
@@ -51,9 +52,9 @@ func (t *table) bind(n *restNode) (*condition, error) {
 		}
 		return c, nil
 	}
-	i, ok := t.byName[n.column]
+	i, ok := t.byName[n.Column]
 	if !ok {
-		return nil, noColumn(t, n.column)
+		return nil, noColumn(t, n.Column)
 	}
 	c.column, c.typ = i, t.columns[i].Type
 	return c, c.bindValue(n)
@@ -65,25 +66,25 @@ func noColumn(t *table, column string) *pgtype.Error {
 	return pgtype.Errorf(pgtype.CodeUndefinedColumn, "column %s.%s does not exist", t.name, column).At(t.fullName(), column)
 }
 
-func (c *condition) bindValue(n *restNode) (err error) {
+func (c *condition) bindValue(n *project.Condition) (err error) {
 	switch c.op {
 	case "is":
-		c.is = n.value
+		c.is = n.Value
 		if c.is != "null" && c.typ.Base().Name() != "bool" {
 			return pgtype.Errorf(pgtype.CodeDatatypeMismatch, "argument of IS %s must be type boolean, not type %s", strings.ToUpper(c.is), c.typ.SQLName)
 		}
 		return nil
 	case "like", "ilike", "match", "imatch":
-		return c.bindPattern(n.value)
+		return c.bindPattern(n.Value)
 	}
 	if !c.typ.Comparable() {
 		return noEquality(c.typ)
 	}
 	if c.op != "in" {
-		c.want, err = c.typ.Unbounded().Parse(n.value)
+		c.want, err = c.typ.Unbounded().Parse(n.Value)
 		return err
 	}
-	for _, value := range n.list {
+	for _, value := range n.List {
 		want, err := c.typ.Unbounded().Parse(value)
 		if err != nil {
 			return err

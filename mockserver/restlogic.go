@@ -5,49 +5,35 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
-
-// restNode is a condition as PostgREST's language has it: a filter of a
-// column, or and/or of others.
-type restNode struct {
-	negate bool
-	op     string // "and" and "or", or the operator of a filter
-	parts  []*restNode
-
-	column string
-	path   []jsonStep
-	value  string
-	list   []string // of in
-	each   string   // any or all: the value is an array, and the column is compared with its elements
-	lang   string   // of full text search: the configuration; empty: the default
-}
 
 // maxLogicDepth bounds how deep and() and or() may stand in each other.
 const maxLogicDepth = 100
 
 // restOperators are the operators of filters, and what may stand behind each in
 // parentheses.
-var restOperators = map[string]struct{ each, lang bool }{
+var restOperators = map[string]struct{ each, lang, contains bool }{
 	"eq": {each: true}, "neq": {}, "lt": {each: true}, "lte": {each: true}, "gt": {each: true}, "gte": {each: true},
 	"like": {each: true}, "ilike": {each: true}, "match": {each: true}, "imatch": {each: true}, "in": {}, "is": {}, "isdistinct": {},
-	"cs": {}, "cd": {}, "ov": {}, "sl": {}, "sr": {}, "nxr": {}, "nxl": {}, "adj": {},
+	"cs": {contains: true}, "cd": {contains: true}, "ov": {contains: true}, "sl": {contains: true}, "sr": {contains: true}, "nxr": {contains: true}, "nxl": {contains: true}, "adj": {contains: true},
 	"fts": {lang: true}, "plfts": {lang: true}, "phfts": {lang: true}, "wfts": {lang: true},
 }
 
 // inMemory refuses what only PostgreSQL can do of a query.
-func (q *restQuery) inMemory() error {
-	for _, item := range q.selects {
-		if item.path != nil {
-			return noPaths(item.column)
+func inMemory(q *project.Query) error {
+	for _, item := range q.Selects {
+		if item.Path != nil {
+			return noPaths(item.Column)
 		}
 	}
-	for _, term := range q.order {
-		if term.path != nil {
-			return noPaths(term.column)
+	for _, term := range q.Order {
+		if term.Path != nil {
+			return noPaths(term.Column)
 		}
 	}
-	for _, n := range q.where {
-		if err := n.inMemory(); err != nil {
+	for _, n := range q.Where {
+		if err := conditionInMemory(n); err != nil {
 			return err
 		}
 	}
@@ -55,30 +41,29 @@ func (q *restQuery) inMemory() error {
 }
 
 func noPaths(column string) error {
-	return notImplemented("this server has no JSON paths such as " + column + "->key")
+	return project.NotImplemented("this server has no JSON paths such as " + column + "->key")
 }
 
-func (n *restNode) inMemory() error {
-	for _, part := range n.parts {
-		if err := part.inMemory(); err != nil {
+func conditionInMemory(n *project.Condition) error {
+	for _, part := range n.Parts {
+		if err := conditionInMemory(part); err != nil {
 			return err
 		}
 	}
-	_, onPostgreSQL := sqlContainment[n.op]
 	switch {
-	case n.path != nil:
-		return noPaths(n.column)
-	case onPostgreSQL, restOperators[n.op].lang:
-		return notImplemented("this server has no operator " + n.op)
-	case n.each != "":
-		return notImplemented("this server has no operator " + n.op + "(" + n.each + ")")
+	case n.Path != nil:
+		return noPaths(n.Column)
+	case restOperators[n.Op].lang, restOperators[n.Op].contains:
+		return project.NotImplemented("this server has no operator " + n.Op)
+	case n.Each != "":
+		return project.NotImplemented("this server has no operator " + n.Op + "(" + n.Each + ")")
 	}
 	return nil
 }
 
 // parseParameter reads column=op.value, and=(…), or=(…), not.and=(…) or
 // not.or=(…).
-func parseParameter(key, value string) (*restNode, error) {
+func parseParameter(key, value string) (*project.Condition, error) {
 	switch op, negate := strings.CutPrefix(key, "not."); op {
 	case "and", "or":
 		r := newQueryReader("logic tree", value)
@@ -86,7 +71,7 @@ func parseParameter(key, value string) (*restNode, error) {
 		if err != nil {
 			return nil, err
 		}
-		n.negate = negate
+		n.Negate = negate
 		if r.rest != "" {
 			return nil, r.fail("end of input")
 		}
@@ -98,8 +83,8 @@ func parseParameter(key, value string) (*restNode, error) {
 		return nil, err
 	}
 	if strings.HasPrefix(k.rest, ".") {
-		e := refuse(http.StatusBadRequest, "PGRST108", "'%s' is not an embedded resource in this request", column)
-		return nil, e.hint("Verify that '" + column + "' is included in the 'select' query parameter.")
+		e := project.Refuse(http.StatusBadRequest, "PGRST108", "'%s' is not an embedded resource in this request", column)
+		return nil, e.WithHint("Verify that '" + column + "' is included in the 'select' query parameter.")
 	}
 	if k.rest != "" {
 		return nil, k.fail("end of input")
@@ -109,26 +94,26 @@ func parseParameter(key, value string) (*restNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.column, n.path = column, path
+	n.Column, n.Path = column, path
 	return n, r.operand(n, false)
 }
 
 // operation reads not.op. up to its value.
-func (r *queryReader) operation() (*restNode, error) {
-	n := &restNode{negate: r.take("not.")}
+func (r *queryReader) operation() (*project.Condition, error) {
+	n := &project.Condition{Negate: r.take("not.")}
 	op, _, _ := strings.Cut(r.rest, ".")
 	op, _, _ = strings.Cut(op, "(")
 	may, known := restOperators[op]
 	if !known {
 		return nil, r.fail(`"not" or operator (eq, gt, ...)`)
 	}
-	n.op, r.rest = op, r.rest[len(op):]
+	n.Op, r.rest = op, r.rest[len(op):]
 	if inner, rest, closed := strings.Cut(strings.TrimPrefix(r.rest, "("), ")"); closed && strings.HasPrefix(r.rest, "(") {
 		switch {
 		case may.lang && inner != "":
-			n.lang, r.rest = inner, rest
+			n.Lang, r.rest = inner, rest
 		case may.each && (inner == "any" || inner == "all"):
-			n.each, r.rest = inner, rest
+			n.Each, r.rest = inner, rest
 		}
 	}
 	if !r.take(".") {
@@ -139,23 +124,23 @@ func (r *queryReader) operation() (*restNode, error) {
 
 // operand reads the value of an operator: to the end, or within and() and or()
 // to the next comma or closing parenthesis.
-func (r *queryReader) operand(n *restNode, within bool) (err error) {
+func (r *queryReader) operand(n *project.Condition, within bool) (err error) {
 	switch {
-	case n.op == "in":
-		if n.list, err = r.list(); err != nil {
+	case n.Op == "in":
+		if n.List, err = r.list(); err != nil {
 			return err
 		}
 	case within:
-		n.value = r.element()
+		n.Value = r.element()
 	default:
-		n.value, r.rest = r.rest, ""
+		n.Value, r.rest = r.rest, ""
 	}
-	if strings.HasSuffix(n.op, "like") {
-		n.value = strings.ReplaceAll(n.value, "*", "%")
+	if strings.HasSuffix(n.Op, "like") {
+		n.Value = strings.ReplaceAll(n.Value, "*", "%")
 	}
-	if n.op == "is" {
-		n.value = strings.ToLower(n.value)
-		switch n.value {
+	if n.Op == "is" {
+		n.Value = strings.ToLower(n.Value)
+		switch n.Value {
 		case "null", "true", "false", "unknown":
 		default:
 			return r.fail("null or trilean value (unknown, true, false)")
@@ -219,11 +204,11 @@ func endsElement(rest string) bool {
 }
 
 // logic reads the parenthesis behind and or or.
-func (r *queryReader) logic(op string, depth int) (*restNode, error) {
+func (r *queryReader) logic(op string, depth int) (*project.Condition, error) {
 	if depth > maxLogicDepth {
 		return nil, pgtype.Errorf("54001", "stack depth limit exceeded")
 	}
-	n := &restNode{op: op}
+	n := &project.Condition{Op: op}
 	r.space()
 	if !r.take("(") {
 		return nil, r.fail(`"("`)
@@ -234,7 +219,7 @@ func (r *queryReader) logic(op string, depth int) (*restNode, error) {
 		if err != nil {
 			return nil, err
 		}
-		n.parts = append(n.parts, part)
+		n.Parts = append(n.Parts, part)
 		r.space()
 		if r.take(",") {
 			continue
@@ -249,14 +234,14 @@ func (r *queryReader) logic(op string, depth int) (*restNode, error) {
 
 // logicPart reads column.op.value, and(…) or or(…), the latter two perhaps
 // behind not.
-func (r *queryReader) logicPart(depth int) (*restNode, error) {
+func (r *queryReader) logicPart(depth int) (*project.Condition, error) {
 	for _, op := range []string{"and", "or"} {
 		for _, prefix := range []string{"", "not."} {
 			if rest, ok := strings.CutPrefix(r.rest, prefix+op); ok && strings.HasPrefix(strings.TrimLeft(rest, " \t"), "(") {
 				r.rest = rest
 				n, err := r.logic(op, depth+1)
 				if err == nil {
-					n.negate = prefix != ""
+					n.Negate = prefix != ""
 				}
 				return n, err
 			}
@@ -273,6 +258,6 @@ func (r *queryReader) logicPart(depth int) (*restNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.column, n.path = column, path
+	n.Column, n.Path = column, path
 	return n, r.operand(n, true)
 }

@@ -9,42 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
-
-// restQuery is the query string of a request to a table, in PostgREST's
-// language. Nothing in it has been looked up in the table yet.
-type restQuery struct {
-	selects    []selectItem // nil: everything
-	where      []*restNode  // all of them must hold
-	order      []orderTerm
-	limit      int // -1: none
-	offset     int
-	columns    []string // of ?columns=; nil: not given
-	onConflict []string
-}
-
-// selectItem is a column to return.
-type selectItem struct {
-	column string // or *
-	path   []jsonStep
-	alias  string // the key in the answer; empty: the column, or the last key of the path
-	cast   string // a type; may be empty
-}
-
-// orderTerm is a column to sort by.
-type orderTerm struct {
-	column     string
-	path       []jsonStep
-	desc       bool
-	nullsFirst bool
-}
-
-// jsonStep is an arrow and what is behind it: ->key, ->>key, ->0.
-type jsonStep struct {
-	key   string
-	index bool // the key is the number of an element
-	text  bool // of ->>
-}
 
 // maxTargets is PostgreSQL's limit of the expressions in a SELECT and its ORDER
 // BY.
@@ -54,9 +20,9 @@ func tooManyTargets() *pgtype.Error {
 	return pgtype.Errorf("54011", "target lists can have at most %d entries", maxTargets)
 }
 
-// parseRESTQuery reads a query string. Its error is a *restError or an *Error.
-func parseRESTQuery(raw string) (*restQuery, error) {
-	q := &restQuery{limit: -1}
+// parseRESTQuery reads a query string. Its error is a *project.Refusal or an *Error.
+func parseRESTQuery(raw string) (*project.Query, error) {
+	q := &queryParser{project.Query{Limit: -1}}
 	for pair := range strings.SplitSeq(raw, "&") {
 		key, value, given := strings.Cut(pair, "=")
 		if !given { // PostgREST passes over a key alone, too
@@ -64,14 +30,17 @@ func parseRESTQuery(raw string) (*restQuery, error) {
 		}
 		key, value = unescape(key), unescape(value)
 		if !utf8.ValidString(key + value) {
-			return nil, refuse(http.StatusBadRequest, "22021", `invalid byte sequence for encoding "UTF8"`)
+			return nil, project.Refuse(http.StatusBadRequest, "22021", `invalid byte sequence for encoding "UTF8"`)
 		}
 		if err := q.set(key, value); err != nil {
 			return nil, err
 		}
 	}
-	return q, nil
+	return &q.Query, nil
 }
+
+// queryParser fills in a query.
+type queryParser struct{ project.Query }
 
 // unescape undoes percent encoding, where it is well formed.
 func unescape(s string) string {
@@ -82,38 +51,38 @@ func unescape(s string) string {
 }
 
 // set reads one parameter.
-func (q *restQuery) set(key, value string) (err error) {
+func (q *queryParser) set(key, value string) (err error) {
 	switch key {
 	case "apikey": // the gateway takes it
 	case "select":
-		q.selects, err = parseSelect(value)
+		q.Selects, err = parseSelect(value)
 	case "order":
-		q.order, err = parseOrder(value)
+		q.Order, err = parseOrder(value)
 	case "limit":
 		if n, bad := strconv.Atoi(value); bad == nil { // PostgREST ignores what is no number
 			if n < 0 {
 				return badRange("Limit should be greater than or equal to zero.")
 			}
-			q.limit = n
+			q.Limit = n
 		}
 	case "offset":
 		if n, bad := strconv.Atoi(value); bad == nil {
-			q.offset = max(n, 0)
+			q.Offset = max(n, 0)
 		}
 	case "columns":
-		q.columns, err = parseNames("columns", value)
+		q.Columns, err = parseNames("columns", value)
 	case "on_conflict":
-		q.onConflict, err = parseNames("on_conflict", value)
+		q.OnConflict, err = parseNames("on_conflict", value)
 	default:
-		var n *restNode
+		var n *project.Condition
 		n, err = parseParameter(key, value)
-		q.where = append(q.where, n)
+		q.Where = append(q.Where, n)
 	}
 	return err
 }
 
-func badRange(details string) *restError {
-	return refuse(http.StatusRequestedRangeNotSatisfiable, "PGRST103", "Requested range not satisfiable").details("%s", details)
+func badRange(details string) *project.Refusal {
+	return project.Refuse(http.StatusRequestedRangeNotSatisfiable, "PGRST103", "Requested range not satisfiable").WithDetails("%s", details)
 }
 
 // queryReader reads a parameter from the left.
@@ -128,13 +97,13 @@ func newQueryReader(what, value string) *queryReader {
 }
 
 // fail says what was expected in the place of what is there.
-func (r *queryReader) fail(expecting string) *restError {
-	e := refuse(http.StatusBadRequest, "PGRST100", "\"failed to parse %s\" (line 1, column %d)", r.what, r.size-len(r.rest)+1)
+func (r *queryReader) fail(expecting string) *project.Refusal {
+	e := project.Refuse(http.StatusBadRequest, "PGRST100", "\"failed to parse %s\" (line 1, column %d)", r.what, r.size-len(r.rest)+1)
 	if r.rest == "" {
-		return e.details("unexpected end of input expecting %s", expecting)
+		return e.WithDetails("unexpected end of input expecting %s", expecting)
 	}
 	_, size := utf8.DecodeRuneInString(r.rest)
-	return e.details("unexpected %q expecting %s", r.rest[:size], expecting)
+	return e.WithDetails("unexpected %q expecting %s", r.rest[:size], expecting)
 }
 
 // take reads a token if it is next.
@@ -173,7 +142,7 @@ func (r *queryReader) name() (string, error) {
 }
 
 // field reads a column's name and a path into its JSON.
-func (r *queryReader) field() (name string, path []jsonStep, err error) {
+func (r *queryReader) field() (name string, path []project.JSONStep, err error) {
 	if name, err = r.name(); err != nil {
 		return "", nil, err
 	}
@@ -186,17 +155,17 @@ func (r *queryReader) field() (name string, path []jsonStep, err error) {
 const maxPath = 1000
 
 // path reads a path into JSON, which may be empty.
-func (r *queryReader) path() (path []jsonStep, err error) {
+func (r *queryReader) path() (path []project.JSONStep, err error) {
 	for strings.HasPrefix(r.rest, "->") {
-		step := jsonStep{text: r.take("->>")}
-		if !step.text {
+		step := project.JSONStep{Text: r.take("->>")}
+		if !step.Text {
 			r.take("->")
 		}
 		digits := len(r.rest) - len(strings.TrimLeft(strings.TrimPrefix(r.rest, "-"), "0123456789"))
 		if end := r.rest[digits:]; digits > len(r.rest)-len(strings.TrimPrefix(r.rest, "-")) && digits < 11 &&
 			(end == "" || strings.ContainsRune("-:.,)", rune(end[0]))) {
-			step.key, step.index, r.rest = r.rest[:digits], true, end
-		} else if step.key, err = r.name(); err != nil {
+			step.Key, step.Index, r.rest = r.rest[:digits], true, end
+		} else if step.Key, err = r.name(); err != nil {
 			return nil, err
 		}
 		if path = append(path, step); len(path) > maxPath {
@@ -241,9 +210,9 @@ func parseNames(what, value string) ([]string, error) {
 	}
 }
 
-func parseSelect(value string) ([]selectItem, error) {
+func parseSelect(value string) ([]project.SelectItem, error) {
 	r := newQueryReader("select parameter", value)
-	var items []selectItem
+	var items []project.SelectItem
 	for {
 		item, err := r.selectItem()
 		if err != nil {
@@ -262,36 +231,36 @@ func parseSelect(value string) ([]selectItem, error) {
 	}
 }
 
-// selectItem reads *, or alias:column::cast.
-func (r *queryReader) selectItem() (item selectItem, err error) {
+// project.SelectItem reads *, or alias:column::cast.
+func (r *queryReader) selectItem() (item project.SelectItem, err error) {
 	r.space()
 	if r.take("*") {
-		return selectItem{column: "*"}, nil
+		return project.SelectItem{Column: "*"}, nil
 	}
 	if r.take("..") {
 		return item, noRelationship(r)
 	}
-	if item.column, err = r.name(); err != nil {
+	if item.Column, err = r.name(); err != nil {
 		return item, err
 	}
 	if strings.HasPrefix(r.rest, ":") && !strings.HasPrefix(r.rest, "::") {
 		r.take(":")
-		item.alias = item.column
-		if item.column, err = r.name(); err != nil {
+		item.Alias = item.Column
+		if item.Column, err = r.name(); err != nil {
 			return item, err
 		}
 	}
-	if item.path, err = r.path(); err != nil {
+	if item.Path, err = r.path(); err != nil {
 		return item, err
 	}
 	switch {
 	case strings.HasPrefix(r.rest, "("), strings.HasPrefix(r.rest, "!"):
 		return item, noRelationship(r)
 	case strings.HasPrefix(r.rest, "."):
-		return item, refuse(http.StatusBadRequest, "PGRST123", "Use of aggregate functions is not allowed")
+		return item, project.Refuse(http.StatusBadRequest, "PGRST123", "Use of aggregate functions is not allowed")
 	}
 	if r.take("::") {
-		if item.cast, err = r.name(); err != nil {
+		if item.Cast, err = r.name(); err != nil {
 			return item, err
 		}
 	}
@@ -300,14 +269,14 @@ func (r *queryReader) selectItem() (item selectItem, err error) {
 
 // noRelationship is the answer to an embedded table: this server has no foreign
 // keys.
-func noRelationship(r *queryReader) *restError {
-	return refuse(http.StatusBadRequest, "PGRST200", "Could not find a relationship for the embedded resource in the schema cache").
-		details("%s: this server has no foreign keys", r.what)
+func noRelationship(r *queryReader) *project.Refusal {
+	return project.Refuse(http.StatusBadRequest, "PGRST200", "Could not find a relationship for the embedded resource in the schema cache").
+		WithDetails("%s: this server has no foreign keys", r.what)
 }
 
-func parseOrder(value string) ([]orderTerm, error) {
+func parseOrder(value string) ([]project.OrderTerm, error) {
 	r := newQueryReader("order", value)
-	var terms []orderTerm
+	var terms []project.OrderTerm
 	for {
 		term, err := r.orderTerm()
 		if err != nil {
@@ -325,23 +294,23 @@ func parseOrder(value string) ([]orderTerm, error) {
 	}
 }
 
-// orderTerm reads column.desc.nullslast. NULL is greater than all else where
+// project.OrderTerm reads column.desc.nullslast. NULL is greater than all else where
 // nothing else is said.
-func (r *queryReader) orderTerm() (term orderTerm, err error) {
-	if term.column, term.path, err = r.field(); err != nil {
+func (r *queryReader) orderTerm() (term project.OrderTerm, err error) {
+	if term.Column, term.Path, err = r.field(); err != nil {
 		return term, err
 	}
 	if r.take(".desc") {
-		term.desc = true
+		term.Desc = true
 	} else {
 		r.take(".asc")
 	}
-	term.nullsFirst = term.desc
+	term.NullsFirst = term.Desc
 	switch {
 	case r.take(".nullsfirst"):
-		term.nullsFirst = true
+		term.NullsFirst = true
 	case r.take(".nullslast"):
-		term.nullsFirst = false
+		term.NullsFirst = false
 	case strings.HasPrefix(r.rest, "."):
 		r.take(".")
 		return term, r.fail(`"asc", "desc", "nullsfirst" or "nullslast"`)

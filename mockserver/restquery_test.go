@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // planned binds a query string to a table.
@@ -16,11 +17,11 @@ func planned(t *table, raw string) (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	where, err := t.bind(&restNode{op: "and", parts: q.where})
+	where, err := t.bind(&project.Condition{Op: "and", Parts: q.Where})
 	if err != nil {
 		return nil, err
 	}
-	return t.newScan(where, q.order)
+	return t.newScan(where, q.Order)
 }
 
 // A page by key reads nothing but its rows: in the order of the key, from
@@ -92,10 +93,10 @@ func FuzzQuery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		s, err := planned(table, raw)
 		if err != nil {
-			var rest *restError
+			var rest *project.Refusal
 			var pg *pgtype.Error
 			require.True(t, errors.As(err, &rest) || errors.As(err, &pg), "%T", err)
-			require.NotZero(t, asRESTError(err, "anon").status)
+			require.NotZero(t, asRESTError(err, "anon").Status)
 			return
 		}
 		var want []entry
@@ -108,6 +109,6 @@ func FuzzQuery(f *testing.F) {
 			slices.Reverse(want) // rows that are equal in the order come in that of reading
 		}
 		s.sort(want)
-		require.Equal(t, keysOf(want), keysOf(slices.Collect(s.rows(t.Context(), set))))
+		require.Equal(t, keysOfSet(want), keysOfSet(slices.Collect(s.rows(t.Context(), set))))
 	})
 }

@@ -1,12 +1,8 @@
 package mockserver
 
 import (
-	"math"
-	"net/http"
-	"regexp"
-	"strconv"
-
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // projection writes rows as JSON.
@@ -15,36 +11,36 @@ type projection struct {
 	items []projected
 }
 
-// projected is a selectItem with its column and cast looked up.
+// projected is a project.SelectItem with its column and cast looked up.
 type projected struct {
 	key    []byte // the key in JSON, with its colon
 	column int
 	cast   *pgtype.Type
 }
 
-func (t *table) newProjection(items []selectItem) (*projection, error) {
+func (t *table) newProjection(items []project.SelectItem) (*projection, error) {
 	if items == nil {
-		items = []selectItem{{column: "*"}}
+		items = []project.SelectItem{{Column: "*"}}
 	}
 	p := &projection{table: t}
 	for _, item := range items {
-		if item.column == "*" {
+		if item.Column == "*" {
 			for i := range t.columns {
 				p.add(t.columns[i].Name, i, nil)
 			}
 			continue
 		}
-		i, ok := t.byName[item.column]
+		i, ok := t.byName[item.Column]
 		if !ok {
-			return nil, noColumn(t, item.column)
+			return nil, noColumn(t, item.Column)
 		}
-		cast, err := pgtype.CastType(item.cast)
+		cast, err := pgtype.CastType(item.Cast)
 		if err != nil {
 			return nil, err
 		}
-		key := item.alias
+		key := item.Alias
 		if key == "" {
-			key = item.column
+			key = item.Column
 		}
 		p.add(key, i, cast)
 	}
@@ -101,17 +97,17 @@ type plan struct {
 
 // plan looks up what the query names. A write without a representation in the
 // answer reads only what it filters by.
-func (r *restRequest) plan(represent bool) (*plan, error) {
+func (r *request) plan(represent bool) (*plan, error) {
 	t := r.table
-	where, err := t.bind(&restNode{op: "and", parts: r.query.where})
+	where, err := t.bind(&project.Condition{Op: "and", Parts: r.Query.Where})
 	if err != nil {
 		return nil, err
 	}
 	p := &plan{}
-	if p.scan, err = t.newScan(where, r.query.order); err != nil {
+	if p.scan, err = t.newScan(where, r.Query.Order); err != nil {
 		return nil, err
 	}
-	if p.out, err = t.newProjection(r.query.selects); err != nil {
+	if p.out, err = t.newProjection(r.Query.Selects); err != nil {
 		return nil, err
 	}
 	used := make([]bool, len(t.columns))
@@ -123,7 +119,7 @@ func (r *restRequest) plan(represent bool) (*plan, error) {
 		used[item.column] = used[item.column] || represent
 	}
 	for i := range t.columns {
-		if used[i] && !r.server.db.canSelect(r.role, t, i) {
+		if used[i] && !r.db.canSelect(r.Role, t, i) {
 			return nil, r.table.denied()
 		}
 	}
@@ -141,124 +137,47 @@ func (t *table) rlsViolation() error {
 }
 
 // allowed asks a policy of the table about a row.
-func (r *restRequest) allowed(p Policy, v row) bool { return r.table.allowed(p, r.claims, v) }
+func (r *request) allowed(p Policy, v row) bool { return r.table.allowed(p, r.Claims, v) }
 
-// read answers GET and HEAD.
-func (r *restRequest) read() (*restAnswer, error) {
+// read carries out GET.
+func (r *request) read() (page project.Page, err error) {
 	p, err := r.plan(true)
 	if err != nil {
-		return nil, err
+		return page, err
 	}
-	offset, limit, err := r.window()
-	if err != nil {
-		return nil, err
-	}
-	var page []row
-	total := 0
-	for e := range p.rows(r.Context(), r.rows()) {
-		if r.prefer.count == "" && total >= offset && total-offset >= limit {
+	var found []row
+	for e := range p.rows(r.ctx, r.rows()) {
+		behind := page.Total - r.Offset
+		if r.Prefer.Count == "" && behind >= 0 && behind >= r.Limit {
 			break
 		}
 		if !r.allowed(r.table.selects, e.row) {
 			continue
 		}
-		if total >= offset && total-offset < limit {
-			page = append(page, e.row)
+		if behind >= 0 && behind < r.Limit {
+			found = append(found, e.row)
 		}
-		total++
+		page.Total++
 	}
 	if err := r.canceled(); err != nil {
-		return nil, err
+		return page, err
 	}
-	return r.answerRead(p, page, offset, total)
+	page.Rows, err = p.out.all(found)
+	return page, err
+}
+
+// rows returns the content of the table as a read sees it.
+func (r *request) rows() *rowSet {
+	if r.Stale > 0 {
+		return r.db.rowsBefore(r.table, r.Stale)
+	}
+	return r.db.visibleRows(r.table)
 }
 
 // canceled returns the error of a request whose client has gone.
-func (r *restRequest) canceled() error {
-	if r.Context().Err() != nil {
+func (r *request) canceled() error {
+	if r.ctx.Err() != nil {
 		return pgtype.Errorf("57014", "canceling statement due to user request")
 	}
 	return nil
-}
-
-func (r *restRequest) answerRead(p *plan, page []row, offset, total int) (*restAnswer, error) {
-	if err := r.single(len(page)); err != nil {
-		return nil, err
-	}
-	rows, err := p.out.all(page)
-	if err != nil {
-		return nil, err
-	}
-	return r.answerPage(rows, offset, total)
-}
-
-// answerPage answers with rows, which are some of a total that is known if it
-// was asked for.
-func (r *restRequest) answerPage(rows [][]byte, offset, total int) (*restAnswer, error) {
-	status, counted := http.StatusOK, "*"
-	if r.prefer.count != "" {
-		counted = strconv.Itoa(total)
-		switch {
-		case offset > total:
-			e := badRange("An offset of " + strconv.Itoa(offset) + " was requested, but there are only " + counted + " rows.")
-			e.contentRange = "*/" + counted
-			return nil, e
-		case len(rows) < total:
-			status = http.StatusPartialContent
-		}
-	}
-	if err := r.single(len(rows)); err != nil {
-		return nil, err
-	}
-	a := r.answer(status)
-	a.header.Set("Content-Range", contentRange(offset, len(rows))+"/"+counted)
-	if r.prefer.count != "" {
-		a.header.Set("Preference-Applied", "count="+r.prefer.count)
-	}
-	a.setRows(r, rows)
-	return a, nil
-}
-
-// contentRange writes the range of the rows in the answer.
-func contentRange(offset, rows int) string {
-	if rows == 0 {
-		return "*"
-	}
-	return strconv.Itoa(offset) + "-" + strconv.Itoa(offset+rows-1)
-}
-
-var rangeHeader = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{0,18})$`)
-
-// window returns which of the rows to answer with: what limit and offset, the
-// header Range and the server's MaxRows have in common.
-func (r *restRequest) window() (offset, limit int, err error) {
-	first, last := 0, math.MaxInt
-	if m := rangeHeader.FindStringSubmatch(r.Header.Get("Range")); m != nil && r.Method == http.MethodGet {
-		first, _ = strconv.Atoi(m[1])
-		if m[2] != "" {
-			last, _ = strconv.Atoi(m[2])
-		}
-		if last < first {
-			return 0, 0, badRange("The lower boundary must be lower than or equal to the upper boundary in the Range header.")
-		}
-	}
-	first = max(first, r.query.offset)
-	if n := r.query.limit; n == 0 {
-		return first, 0, nil
-	} else if n > 0 && r.query.offset <= math.MaxInt-n {
-		last = min(last, r.query.offset+n-1)
-	}
-	if last < first {
-		return 0, 0, badRange("Limit should be greater than or equal to zero.")
-	}
-	limit = math.MaxInt
-	if last < math.MaxInt {
-		limit = last - first + 1
-	}
-	for _, most := range []int{r.server.maxRows, r.server.restFaults.maxRows()} {
-		if most > 0 {
-			limit = min(limit, most)
-		}
-	}
-	return first, limit, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // scan is a way to read the rows that a condition holds for.
@@ -18,7 +19,7 @@ type scan struct {
 	where    *condition
 }
 
-// boundOrder is an orderTerm with its column looked up.
+// boundOrder is an project.OrderTerm with its column looked up.
 type boundOrder struct {
 	column     int
 	desc       bool
@@ -28,17 +29,17 @@ type boundOrder struct {
 // newScan plans the reading: if the order is that of the primary key, or its
 // opposite, as it is for keyset paging, the rows are read in it, from the
 // first key that the condition allows.
-func (t *table) newScan(where *condition, order []orderTerm) (*scan, error) {
+func (t *table) newScan(where *condition, order []project.OrderTerm) (*scan, error) {
 	s := &scan{table: t, where: where, from: t.bound(where, false), to: t.bound(where, true)}
 	for _, term := range order {
-		i, ok := t.byName[term.column]
+		i, ok := t.byName[term.Column]
 		if !ok {
-			return nil, noColumn(t, term.column)
+			return nil, noColumn(t, term.Column)
 		}
 		if c := t.columns[i]; !c.Type.Comparable() {
 			return nil, pgtype.Errorf(pgtype.CodeUndefinedOp, "could not identify an ordering operator for type %s", c.Type.SQLName)
 		}
-		s.order = append(s.order, boundOrder{i, term.desc, term.nullsFirst})
+		s.order = append(s.order, boundOrder{i, term.Desc, term.NullsFirst})
 	}
 	s.sorted, s.backward = t.keyOrder(s.order)
 	return s, nil

@@ -1,95 +1,21 @@
 package mockserver
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
-	"unicode/utf8"
+	"time"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// payload is the body of a write: objects with the same keys.
-type payload struct {
-	columns []int
-	rows    []map[string]json.RawMessage
-}
-
-// payload reads the body. Columns of the query count in the place of the
-// objects' keys.
-func (r *restRequest) payload() (*payload, error) {
-	body, err := r.readBody()
-	if err != nil {
-		return nil, err
-	}
-	p, err := parsePayload(body)
-	if err != nil {
-		return nil, err
-	}
-	names := r.query.columns
-	if names == nil && len(p.rows) > 0 {
-		if names, err = p.keys(); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range names {
-		i, ok := r.table.byName[name]
-		if !ok {
-			return nil, refuse(http.StatusBadRequest, "PGRST204", "Could not find the '%s' column of '%s' in the schema cache", name, r.table.name)
-		}
-		p.columns = append(p.columns, i)
-	}
-	return p, nil
-}
-
-// parsePayload reads objects, or the one object that stands for a list.
-func parsePayload(body []byte) (p *payload, err error) {
-	p = &payload{}
-	if !utf8.Valid(body) { // encoding/json would put U+FFFD in the place of what is wrong
-		return nil, refuse(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
-	}
-	if bytes.HasPrefix(bytes.TrimSpace(body), []byte{'['}) {
-		err = json.Unmarshal(body, &p.rows)
-	} else {
-		p.rows = make([]map[string]json.RawMessage, 1)
-		err = json.Unmarshal(body, &p.rows[0])
-	}
-	if err != nil || slices.ContainsFunc(p.rows, func(o map[string]json.RawMessage) bool { return o == nil }) {
-		if json.Valid(body) {
-			return nil, refuse(http.StatusBadRequest, "PGRST102", "All object keys must match")
-		}
-		return nil, refuse(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
-	}
-	return p, nil
-}
-
-// keys returns the keys of the objects, which must be the same for all.
-func (p *payload) keys() ([]string, error) {
-	var names []string
-	for name := range p.rows[0] {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, o := range p.rows[1:] {
-		same := len(o) == len(names)
-		for _, name := range names {
-			_, has := o[name]
-			same = same && has
-		}
-		if !same {
-			return nil, refuse(http.StatusBadRequest, "PGRST102", "All object keys must match")
-		}
-	}
-	return names, nil
-}
-
 // datums returns what an object sets, by column.
-func (p *payload) datums(t *table, object map[string]json.RawMessage, missingDefault bool) (map[int]any, error) {
-	values := make(map[int]any, len(p.columns))
-	for _, i := range p.columns {
+func (r *request) datums(columns []int, object map[string]json.RawMessage, missingDefault bool) (map[int]any, error) {
+	t, values := r.table, make(map[int]any, len(columns))
+	for _, i := range columns {
 		raw, given := object[t.columns[i].Name]
 		switch {
 		case given:
@@ -109,87 +35,50 @@ func (p *payload) datums(t *table, object map[string]json.RawMessage, missingDef
 type written struct {
 	rows     []row // as they are now, or, of a DELETE, were
 	inserted int
-	location string   // of the one row that a backend's database has inserted
-	body     [][]byte // the rows as JSON, if the answer is to have them
 }
 
-// write runs a write in a transaction of its own and answers it.
-func (r *restRequest) write(p *plan, f func(tx *Tx) (*written, error)) (*restAnswer, error) {
-	var done *written
+// write runs a write in a transaction of its own.
+func (r *request) write(p *plan, f func(tx *Tx) (*written, error)) (out project.Written, err error) {
 	var last *Tx
-	err := r.server.db.runStatement(func(tx *Tx) (err error) {
-		tx.caller, last = r.caller, tx
-		if done, err = f(tx); err != nil {
+	err = r.db.runStatement(func(tx *Tx) (err error) {
+		tx.caller, last = r.Caller, tx
+		done, err := f(tx)
+		if err != nil {
 			return err
 		}
 		if err := r.canceled(); err != nil {
 			return err
 		}
-		if err := r.single(len(done.rows)); err != nil {
+		if err := r.Accept(len(done.rows)); err != nil {
 			return err
 		}
 		p.sortRows(done.rows)
-		if r.represents() {
-			done.body, err = p.out.all(done.rows)
+		out = project.Written{Count: len(done.rows), Inserted: done.inserted}
+		if r.Method == http.MethodPost && r.Prefer.Representation == "headers-only" && out.Count == 1 && len(r.table.pk) > 0 {
+			out.Location = r.table.location(done.rows[0])
+		}
+		if r.Represents() {
+			out.Rows, err = p.out.all(done.rows)
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		last.awaitVisible(r.ctx)
 	}
-	r.awaitVisible(last)
-	return r.answerWrite(done), nil
+	return out, err
 }
 
 // awaitVisible waits until others see what a transaction did, as whoever
 // commits does.
-func (r *restRequest) awaitVisible(tx *Tx) {
+func (tx *Tx) awaitVisible(ctx context.Context) {
 	if tx.hidden > 0 {
-		r.server.realtime.pause(r.Context(), tx.hidden)
+		t := time.NewTimer(tx.hidden)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
 	}
-}
-
-func (r *restRequest) answerWrite(done *written) *restAnswer {
-	a := r.answer(r.writeStatus(done))
-	if applied := r.prefer.applied(); applied != "" {
-		a.header.Set("Preference-Applied", applied)
-	}
-	r.setContentRange(a, len(done.rows))
-	if r.represents() {
-		a.setRows(r, done.body)
-	}
-	if r.Method == http.MethodPost && r.prefer.representation == "headers-only" && len(done.rows) == 1 && len(r.table.pk) > 0 {
-		a.header.Set("Location", r.table.location(done.rows[0]))
-	}
-	if done.location != "" {
-		a.header.Set("Location", done.location)
-	}
-	return a
-}
-
-func (r *restRequest) writeStatus(done *written) int {
-	switch {
-	case r.Method == http.MethodPost && (done.inserted > 0 || r.prefer.resolution != "merge-duplicates"):
-		return http.StatusCreated
-	case r.Method == http.MethodPost || r.represents():
-		return http.StatusOK
-	}
-	return http.StatusNoContent
-}
-
-// represents reports whether the answer has the rows that were written.
-func (r *restRequest) represents() bool { return r.prefer.representation == "representation" }
-
-// setContentRange says how many rows were written, if that was asked for.
-func (r *restRequest) setContentRange(a *restAnswer, rows int) {
-	span, counted := "*", "*"
-	if r.Method == http.MethodPatch {
-		span = contentRange(0, rows)
-	}
-	if r.prefer.count != "" {
-		counted = strconv.Itoa(rows)
-	}
-	a.header.Set("Content-Range", span+"/"+counted)
 }
 
 // location is the path and query of a row, as PostgREST's header Location has
@@ -217,33 +106,42 @@ func (s *scan) sortRows(rows []row) {
 	}
 }
 
-// create answers POST.
-func (r *restRequest) create() (*restAnswer, error) {
-	if !r.server.db.canWrite(r.role, r.table) {
-		return nil, r.table.denied()
+// columns looks up the columns that a body sets.
+func (r *request) columns() (columns []int, err error) {
+	for _, name := range r.Body.Columns {
+		i, ok := r.table.byName[name]
+		if !ok {
+			return nil, project.NoColumn(r.table.name, name)
+		}
+		columns = append(columns, i)
 	}
-	p, err := r.plan(r.represents())
+	return columns, nil
+}
+
+// create carries out POST.
+func (r *request) create() (out project.Written, err error) {
+	p, err := r.plan(r.Represents())
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	body, err := r.payload()
+	columns, err := r.columns()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	if err := r.checkConflictTarget(); err != nil {
-		return nil, err
+		return out, err
 	}
-	return r.write(p, func(tx *Tx) (*written, error) { return r.insertAll(tx, body) })
+	return r.write(p, func(tx *Tx) (*written, error) { return r.insertAll(tx, columns) })
 }
 
 // checkConflictTarget wants on_conflict to name the primary key, the only
 // unique constraint that there is.
-func (r *restRequest) checkConflictTarget() error {
-	if r.query.onConflict == nil || r.prefer.resolution == "" {
+func (r *request) checkConflictTarget() error {
+	if r.Query.OnConflict == nil || r.Prefer.Resolution == "" {
 		return nil
 	}
 	var named []int
-	for _, name := range r.query.onConflict {
+	for _, name := range r.Query.OnConflict {
 		i, ok := r.table.byName[name]
 		if !ok {
 			return noColumn(r.table, name)
@@ -259,11 +157,11 @@ func (r *restRequest) checkConflictTarget() error {
 
 // insertAll inserts the rows of a body, or does with those whose key is taken
 // what the request says.
-func (r *restRequest) insertAll(tx *Tx, body *payload) (*written, error) {
+func (r *request) insertAll(tx *Tx, columns []int) (*written, error) {
 	done := &written{}
 	touched := map[*any]bool{} // the rows, by their first value
-	for _, object := range body.rows {
-		values, err := body.datums(r.table, object, r.prefer.missing == "default")
+	for _, object := range r.Body.Rows {
+		values, err := r.datums(columns, object, r.Prefer.Missing == "default")
 		if err != nil {
 			return nil, err
 		}
@@ -274,7 +172,7 @@ func (r *restRequest) insertAll(tx *Tx, body *payload) (*written, error) {
 		if fresh == nil {
 			continue
 		}
-		if r.represents() && !r.allowed(r.table.selects, fresh) {
+		if r.Represents() && !r.allowed(r.table.selects, fresh) {
 			return nil, r.table.rlsViolation()
 		}
 		touched[&fresh[0]] = true
@@ -288,7 +186,7 @@ func (r *restRequest) insertAll(tx *Tx, body *payload) (*written, error) {
 
 // insertOne inserts a row, or merges it into the one that has its key, or, if
 // duplicates are ignored, returns nil.
-func (r *restRequest) insertOne(tx *Tx, values map[int]any, touched map[*any]bool) (fresh row, inserted bool, err error) {
+func (r *request) insertOne(tx *Tx, values map[int]any, touched map[*any]bool) (fresh row, inserted bool, err error) {
 	t := r.table
 	if fresh, err = t.fill(values); err != nil {
 		return nil, false, err
@@ -301,13 +199,13 @@ func (r *restRequest) insertOne(tx *Tx, values map[int]any, touched map[*any]boo
 	}
 	var old entry
 	taken := false
-	if len(t.pk) > 0 && r.prefer.resolution != "" && t.checkNotNull(fresh) == nil {
+	if len(t.pk) > 0 && r.Prefer.Resolution != "" && t.checkNotNull(fresh) == nil {
 		old, taken = tx.sets[t.index].get(t, t.key(entry{row: fresh}))
 	}
 	switch {
 	case !taken:
 		return fresh, true, tx.insert(t, fresh)
-	case r.prefer.resolution == "ignore-duplicates":
+	case r.Prefer.Resolution == "ignore-duplicates":
 		return nil, false, nil
 	case touched[&old.row[0]]:
 		e := pgtype.Errorf(pgtype.CodeCardinality, "ON CONFLICT DO UPDATE command cannot affect row a second time")
@@ -322,24 +220,18 @@ func (r *restRequest) insertOne(tx *Tx, values map[int]any, touched map[*any]boo
 }
 
 // target plans a PATCH or DELETE.
-func (r *restRequest) target() (*plan, error) {
-	switch {
-	case !r.server.db.canWrite(r.role, r.table):
-		return nil, r.table.denied()
-	case len(r.query.where) == 0: // what the extension safeupdate, which a project has, says
-		statement := map[string]string{http.MethodPatch: "UPDATE", http.MethodDelete: "DELETE"}[r.Method]
-		return nil, pgtype.Errorf(pgtype.CodeCardinality, "%s requires a WHERE clause", statement)
-	case r.query.limit >= 0 || r.query.offset > 0:
-		return nil, notImplemented("limit and offset of a write")
+func (r *request) target() (*plan, error) {
+	if err := r.CheckTarget(); err != nil {
+		return nil, err
 	}
-	return r.plan(r.represents())
+	return r.plan(r.Represents())
 }
 
 // find returns the rows that a PATCH or DELETE is about: those that the
 // filters find and the policies show.
-func (r *restRequest) find(tx *Tx, p *plan, using Policy) []entry {
+func (r *request) find(tx *Tx, p *plan, using Policy) []entry {
 	var found []entry
-	for e := range p.rows(r.Context(), tx.sets[r.table.index]) {
+	for e := range p.rows(r.ctx, tx.sets[r.table.index]) {
 		if r.allowed(r.table.selects, e.row) && r.allowed(using, e.row) {
 			found = append(found, e)
 		}
@@ -347,21 +239,21 @@ func (r *restRequest) find(tx *Tx, p *plan, using Policy) []entry {
 	return found
 }
 
-// update answers PATCH.
-func (r *restRequest) update() (*restAnswer, error) {
+// update carries out PATCH.
+func (r *request) update() (out project.Written, err error) {
 	p, err := r.target()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	body, err := r.payload()
+	columns, err := r.columns()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	return r.write(p, func(tx *Tx) (*written, error) {
-		if len(body.rows) == 0 || len(body.columns) == 0 {
+		if len(r.Body.Rows) == 0 || len(columns) == 0 {
 			return &written{}, nil
 		}
-		values, err := body.datums(r.table, body.rows[0], true)
+		values, err := r.datums(columns, r.Body.Rows[0], true)
 		if err != nil {
 			return nil, err
 		}
@@ -369,7 +261,7 @@ func (r *restRequest) update() (*restAnswer, error) {
 	})
 }
 
-func (r *restRequest) updateAll(tx *Tx, found []entry, values map[int]any) (*written, error) {
+func (r *request) updateAll(tx *Tx, found []entry, values map[int]any) (*written, error) {
 	done := &written{}
 	for _, e := range found {
 		fresh, err := tx.updateAs(r.table, e, values)
@@ -381,11 +273,11 @@ func (r *restRequest) updateAll(tx *Tx, found []entry, values map[int]any) (*wri
 	return done, nil
 }
 
-// delete answers DELETE.
-func (r *restRequest) delete() (*restAnswer, error) {
+// delete carries out DELETE.
+func (r *request) delete() (out project.Written, err error) {
 	p, err := r.target()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	return r.write(p, func(tx *Tx) (*written, error) {
 		done := &written{}

@@ -22,7 +22,7 @@ func pairTable(t testing.TB) *table {
 
 func pairEntry(a, b, v int64) entry { return entry{row: row{a, b, v}} }
 
-func keysOf(rows []entry) (keys [][2]int64) {
+func keysOfSet(rows []entry) (keys [][2]int64) {
 	for _, e := range rows {
 		keys = append(keys, [2]int64{e.row[0].(int64), e.row[1].(int64)})
 	}
@@ -49,12 +49,12 @@ func TestRowSetKeepsOrder(t *testing.T) {
 		}
 		if step%1000 == 0 {
 			earlier = append(earlier, set)
-			earlierKeys = append(earlierKeys, keysOf(slices.Collect(set.all(table))))
+			earlierKeys = append(earlierKeys, keysOfSet(slices.Collect(set.all(table))))
 		}
 	}
 	requireSameRows(t, table, set, model)
 	for i, set := range earlier {
-		require.Equal(t, earlierKeys[i], keysOf(slices.Collect(set.all(table))))
+		require.Equal(t, earlierKeys[i], keysOfSet(slices.Collect(set.all(table))))
 	}
 	for key := range model {
 		set = set.without(table, []any{key[0], key[1]})
@@ -75,7 +75,7 @@ func requireSameRows(t *testing.T, table *table, set *rowSet, model map[[2]int64
 		require.Equal(t, v, e.row[2])
 	}
 	slices.SortFunc(keys, func(a, b [2]int64) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
-	require.Equal(t, keys, keysOf(slices.Collect(set.all(table))))
+	require.Equal(t, keys, keysOfSet(slices.Collect(set.all(table))))
 	for _, chunk := range set.chunks {
 		require.NotEmpty(t, chunk)
 		require.LessOrEqual(t, len(chunk), chunkSize)
@@ -106,9 +106,9 @@ func TestRowSetRanges(t *testing.T) {
 				want = append(want, e)
 			}
 		}
-		require.Equal(t, keysOf(want), keysOf(slices.Collect(set.between(table, from, to, false))), "%v %v", from, to)
+		require.Equal(t, keysOfSet(want), keysOfSet(slices.Collect(set.between(table, from, to, false))), "%v %v", from, to)
 		slices.Reverse(want)
-		require.Equal(t, keysOf(want), keysOf(slices.Collect(set.between(table, from, to, true))), "%v %v", from, to)
+		require.Equal(t, keysOfSet(want), keysOfSet(slices.Collect(set.between(table, from, to, true))), "%v %v", from, to)
 	}
 }
 

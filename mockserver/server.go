@@ -37,7 +37,6 @@ type Server struct {
 	realtime   *realtime
 	auth       *authAPI
 	maxRows    int
-	functions  map[string]Function
 	exposed    []string // schemas, the default first
 	restFaults restFaults
 	admin      *admin     // nil: there is none
@@ -100,13 +99,12 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		db:        db,
-		backend:   other,
-		verifier:  newVerifier(cfg),
-		maxRows:   cfg.MaxRows,
-		functions: maps.Clone(cfg.Functions),
-		secret:    []byte(cfg.JWTSecret),
-		log:       cfg.Logger,
+		db:       db,
+		backend:  other,
+		verifier: newVerifier(cfg),
+		maxRows:  cfg.MaxRows,
+		secret:   []byte(cfg.JWTSecret),
+		log:      cfg.Logger,
 	}
 	if s.exposed = slices.Clone(cfg.ExposedSchemas); len(s.exposed) == 0 {
 		s.exposed = db.schemas()
@@ -118,7 +116,7 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		s.inspector = &inspector{s: s, started: uuid.NewString()}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
-	db.channels, db.policies = cfg.Channels, cfg.Messages
+	db.channels, db.policies, db.functions = cfg.Channels, cfg.Messages, maps.Clone(cfg.Functions)
 	if other == nil {
 		s.backend = db
 	}

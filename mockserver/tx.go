@@ -8,6 +8,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // Tx is a transaction under way: it sees the content of the tables as it was
@@ -15,7 +16,7 @@ import (
 // given to, and that function's goroutine.
 type Tx struct {
 	db      *database
-	caller  caller
+	caller  project.Caller
 	base    []*rowSet // what it began with, by table.index
 	sets    []*rowSet // what it sees
 	changes []txChange
@@ -39,7 +40,7 @@ var errTxDone = errors.New("mockserver: the transaction is over")
 
 func (db *database) begin() *Tx {
 	base := db.snapshot()
-	return &Tx{db: db, caller: caller{role: "postgres"}, base: base, sets: slices.Clone(base), began: time.Now()}
+	return &Tx{db: db, caller: project.Caller{Role: "postgres"}, base: base, sets: slices.Clone(base), began: time.Now()}
 }
 
 // run makes a transaction of what f does. A panic of f is an error.

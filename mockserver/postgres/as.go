@@ -13,27 +13,28 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// As implements project.Database.
-func (db *Database) As(ctx context.Context, r project.Request, f func(project.Tx) error) error {
-	claims, err := json.Marshal(r.Claims)
+// as runs f in a transaction as somebody, with settings for it, and commits it if f
+// returns nil. The error is f's, or one such as that the role does not exist.
+func (db *Database) as(ctx context.Context, who project.Caller, readOnly bool, settings map[string]string, f func(transaction) error) error {
+	claims, err := json.Marshal(who.Claims)
 	if err != nil {
 		return err
 	}
-	settings := maps.Clone(r.Settings)
+	settings = maps.Clone(settings)
 	if settings == nil {
 		settings = map[string]string{}
 	}
 	settings["request.jwt.claims"] = string(claims)
 	var options pgx.TxOptions
-	if r.ReadOnly {
+	if readOnly {
 		options = pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}
 	}
-	if r.Role == "none" { // which SET ROLE takes for no role
+	if who.Role == "none" { // which SET ROLE takes for no role
 		return &project.Error{Code: "22023", Message: `role "none" does not exist`}
 	}
 	err = pgx.BeginTxFunc(ctx, db.web, options, func(tx pgx.Tx) error {
 		t := transaction{tx.Conn()}
-		if err := t.set(ctx, settings, r.Role); err != nil {
+		if err := t.set(ctx, settings, who.Role); err != nil {
 			return err
 		}
 		return f(t)
@@ -41,7 +42,7 @@ func (db *Database) As(ctx context.Context, r project.Request, f func(project.Tx
 	return asError(err)
 }
 
-// transaction implements project.Tx.
+// transaction is a transaction as somebody. It is of one goroutine.
 type transaction struct{ conn *pgx.Conn }
 
 // set sets settings for the transaction, those that the role has, and the role
@@ -62,8 +63,9 @@ func (t transaction) set(ctx context.Context, settings map[string]string, role s
 	return err
 }
 
-// Query implements project.Tx. Without types of ours, parameters have those
-// that PostgreSQL infers, as literals have.
+// Query runs one statement, and returns its rows as PostgreSQL's text, nil for
+// NULL, and how many rows it affected. The parameters are text, whose types
+// PostgreSQL infers from where they stand, as those of literals.
 func (t transaction) Query(ctx context.Context, sql string, args ...string) ([][][]byte, int64, error) {
 	values := make([][]byte, len(args))
 	for i, a := range args {

@@ -104,19 +104,23 @@ type Access struct {
 	Write     bool   // or else read
 }
 
-// Tx is a transaction as somebody. It is of the goroutine that it was given to.
-type Tx interface {
-	// Query runs one statement, and returns its rows as PostgreSQL's text, nil for
-	// NULL, and how many rows it affected. The parameters are text, whose types
-	// PostgreSQL infers from where they stand. An *Error dooms the transaction.
-	Query(ctx context.Context, sql string, args ...string) (rows [][][]byte, affected int64, err error)
+// Table describes a table to people.
+type Table struct {
+	Schema     string   `json:"schema"`
+	Name       string   `json:"name"`
+	Columns    []Column `json:"columns"`
+	PrimaryKey []string `json:"primary_key"`
+	RLS        bool     `json:"rls"`
+	Published  bool     `json:"published"`
+	Identity   string   `json:"replica_identity"`
+	Rows       int      `json:"rows"` // perhaps estimated; -1: unknown
 }
 
-// Request is what a transaction of the REST API is for.
-type Request struct {
-	Caller
-	ReadOnly bool              // and of one snapshot
-	Settings map[string]string // of the session, for the transaction
+// Column describes a column of a Table.
+type Column struct {
+	Name    string `json:"name"`
+	Type    string `json:"type"`
+	NotNull bool   `json:"not_null"`
 }
 
 // User is an account.
@@ -172,9 +176,20 @@ type Database interface {
 	// called when there is something to take, if that is to be told, and does not
 	// block.
 	OpenLog(ctx context.Context, arrived func()) Log
-	// As runs f in a transaction as the caller, and commits it if f returns nil.
-	// The error is f's, or an *Error, such as that the role does not exist.
-	As(ctx context.Context, r Request, f func(Tx) error) error
+	// Read, Write and Call carry out requests of the REST API, each in a transaction
+	// as its caller. What Write and Call do is committed, and seen by others, when
+	// they return. The error may be a *Refusal, too.
+	Read(ctx context.Context, r *Request) (Page, error)
+	Write(ctx context.Context, r *Request) (Written, error)
+	Call(ctx context.Context, r *Request) (Called, error)
+	// Describe describes what a role may read of a schema.
+	Describe(ctx context.Context, who Caller, schema string) (Schema, error)
+	// Tables describes the tables, the first 500 of them, and returns a number that
+	// changes with every commit.
+	Tables(ctx context.Context) ([]Table, uint64, error)
+	// Rows returns rows of a table that Tables has described, as JSON objects in the
+	// order of its primary key, and how many there are.
+	Rows(ctx context.Context, t Table, offset, limit int) (rows [][]byte, count int, err error)
 	// Messages calls ready, and from then on deliver for the messages that are
 	// committed, in the order of their commits, until ctx ends or the connection
 	// is lost, which the error says.

@@ -1,9 +1,10 @@
-package mockserver
+package postgres
 
 import (
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // sqlQuery is SQL under construction. What a request brings is in it as a name
@@ -61,20 +62,20 @@ func (t *relation) col(name string) string { return t.sql + "." + quoteName(name
 
 // field writes a column, or what a path finds in its JSON. Columns of other
 // types are made JSON for that.
-func (q *sqlQuery) field(t *relation, name string, path []jsonStep) string {
+func (q *sqlQuery) field(t *relation, name string, path []project.JSONStep) string {
 	sql := t.col(name)
 	if c, known := t.column(name); path != nil && (!known || c.typ != "json" && c.typ != "jsonb") {
 		sql = "to_jsonb(" + sql + ")"
 	}
 	for _, step := range path {
 		arrow, typ := "->", "text"
-		if step.text {
+		if step.Text {
 			arrow = "->>"
 		}
-		if step.index {
+		if step.Index {
 			typ = "int"
 		}
-		sql += arrow + q.arg(step.key) + "::" + typ
+		sql += arrow + q.arg(step.Key) + "::" + typ
 	}
 	if path != nil {
 		sql = "(" + sql + ")"
@@ -101,56 +102,56 @@ var (
 )
 
 // condition writes a condition.
-func (q *sqlQuery) condition(t *relation, n *restNode) string {
+func (q *sqlQuery) condition(t *relation, n *project.Condition) string {
 	sql := q.plainCondition(t, n)
-	if n.negate {
+	if n.Negate {
 		return "not (" + sql + ")"
 	}
 	return sql
 }
 
-func (q *sqlQuery) plainCondition(t *relation, n *restNode) string {
-	switch n.op {
+func (q *sqlQuery) plainCondition(t *relation, n *project.Condition) string {
+	switch n.Op {
 	case "and", "or":
-		parts := make([]string, len(n.parts))
-		for i, part := range n.parts {
+		parts := make([]string, len(n.Parts))
+		for i, part := range n.Parts {
 			parts[i] = q.condition(t, part)
 		}
 		if len(parts) == 0 {
 			return "true"
 		}
-		return "(" + strings.Join(parts, " "+n.op+" ") + ")"
+		return "(" + strings.Join(parts, " "+n.Op+" ") + ")"
 	}
-	column := q.field(t, n.column, n.path)
-	if operator, ok := sqlContainment[n.op]; ok {
-		return column + " " + operator + " " + q.arg(n.value)
+	column := q.field(t, n.Column, n.Path)
+	if operator, ok := sqlContainment[n.Op]; ok {
+		return column + " " + operator + " " + q.arg(n.Value)
 	}
-	if function, ok := sqlSearch[n.op]; ok {
+	if function, ok := sqlSearch[n.Op]; ok {
 		return q.search(t, n, column, function)
 	}
-	switch n.op {
+	switch n.Op {
 	case "is": // the parser knows the four keywords
-		return column + " is " + n.value
+		return column + " is " + n.Value
 	case "in":
-		return column + " = any (" + q.arg(arrayLiteral(n.list)) + ")"
+		return column + " = any (" + q.arg(arrayLiteral(n.List)) + ")"
 	}
-	value := q.arg(n.value)
-	if n.each != "" {
-		value = n.each + "(" + value + ")"
+	value := q.arg(n.Value)
+	if n.Each != "" {
+		value = n.Each + "(" + value + ")"
 	}
-	return column + " " + sqlOperators[n.op] + " " + value
+	return column + " " + sqlOperators[n.Op] + " " + value
 }
 
 // search writes a full text search. Columns that are no tsvector are made one.
-func (q *sqlQuery) search(t *relation, n *restNode, column, function string) string {
+func (q *sqlQuery) search(t *relation, n *project.Condition, column, function string) string {
 	config := ""
-	if n.lang != "" {
-		config = q.arg(n.lang) + "::text::regconfig, "
+	if n.Lang != "" {
+		config = q.arg(n.Lang) + "::text::regconfig, "
 	}
-	if c, known := t.column(n.column); n.path != nil || known && c.typ != "tsvector" {
+	if c, known := t.column(n.Column); n.Path != nil || known && c.typ != "tsvector" {
 		column = "to_tsvector(" + config + column + ")"
 	}
-	return column + " @@ " + function + "(" + config + q.arg(n.value) + "::text)"
+	return column + " @@ " + function + "(" + config + q.arg(n.Value) + "::text)"
 }
 
 // arrayLiteral writes texts as PostgreSQL reads an array.
@@ -163,22 +164,22 @@ func arrayLiteral(list []string) string {
 }
 
 // where writes the conditions of a query, with WHERE before them.
-func (q *sqlQuery) where(t *relation, r *restQuery) string {
-	if len(r.where) == 0 {
+func (q *sqlQuery) where(t *relation, r *project.Query) string {
+	if len(r.Where) == 0 {
 		return ""
 	}
-	return " where " + q.condition(t, &restNode{op: "and", parts: r.where})
+	return " where " + q.condition(t, &project.Condition{Op: "and", Parts: r.Where})
 }
 
 // selection writes what a query selects. The casts are PostgreSQL's names for
 // the types that the request named.
-func (q *sqlQuery) selection(t *relation, items []selectItem, casts map[string]string) string {
+func (q *sqlQuery) selection(t *relation, items []project.SelectItem, casts map[string]string) string {
 	if items == nil {
-		items = []selectItem{{column: "*"}}
+		items = []project.SelectItem{{Column: "*"}}
 	}
 	var list []string
 	for _, item := range items {
-		if item.column == "*" {
+		if item.Column == "*" {
 			for _, c := range t.columns {
 				list = append(list, t.col(c.name))
 			}
@@ -187,47 +188,33 @@ func (q *sqlQuery) selection(t *relation, items []selectItem, casts map[string]s
 			}
 			continue
 		}
-		sql := q.field(t, item.column, item.path)
-		if item.cast != "" {
-			sql += "::" + casts[item.cast]
+		sql := q.field(t, item.Column, item.Path)
+		if item.Cast != "" {
+			sql += "::" + casts[item.Cast]
 		}
-		list = append(list, sql+" as "+quoteName(item.name()))
+		list = append(list, sql+" as "+quoteName(item.Name()))
 	}
 	return strings.Join(list, ", ")
 }
 
-// name is the key of what is selected: the alias, the last key of the path, or
-// the column.
-func (item selectItem) name() string {
-	if item.alias != "" {
-		return item.alias
-	}
-	for _, step := range slices.Backward(item.path) {
-		if !step.index {
-			return step.key
-		}
-	}
-	return item.column
-}
-
 // orderBy writes the order of a query, with ORDER BY before it.
-func (q *sqlQuery) orderBy(t *relation, terms []orderTerm) string {
+func (q *sqlQuery) orderBy(t *relation, terms []project.OrderTerm) string {
 	if len(terms) == 0 {
 		return ""
 	}
 	list := make([]string, len(terms))
 	for i, term := range terms {
-		list[i] = q.field(t, term.column, term.path) + direction(term)
+		list[i] = q.field(t, term.Column, term.Path) + direction(term)
 	}
 	return " order by " + strings.Join(list, ", ")
 }
 
-func direction(term orderTerm) string {
+func direction(term project.OrderTerm) string {
 	sql := " asc"
-	if term.desc {
+	if term.Desc {
 		sql = " desc"
 	}
-	if term.nullsFirst {
+	if term.NullsFirst {
 		return sql + " nulls first"
 	}
 	return sql + " nulls last"

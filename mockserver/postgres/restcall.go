@@ -1,10 +1,12 @@
-package mockserver
+package postgres
 
 import (
+	"context"
 	"encoding/json"
-	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // routine is a function of the database.
@@ -45,7 +47,7 @@ func (f *routine) takesBody() bool {
 }
 
 // routines reads the functions of a name.
-func (r *sqlRequest) routines(name string) (found []*routine, err error) {
+func (r *request) routines(name string) (found []*routine, err error) {
 	rows, _, err := r.tx.Query(r.ctx, `select jsonb_build_object(
 			'arguments', coalesce((
 				select jsonb_agg(jsonb_build_object('name', coalesce(a.name, ''), 'type', format_type(a.type, null), 'mode', coalesce(a.mode, 'i')) order by a.n)
@@ -55,7 +57,7 @@ func (r *sqlRequest) routines(name string) (found []*routine, err error) {
 			'rows', t.typtype = 'c' or t.typname = 'record')::text
 		from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_type t on t.oid = p.prorettype
 		where n.nspname = $1 and p.proname = $2 and p.prokind = 'f' and t.typname <> 'trigger'
-		order by p.oid`, r.schema, name)
+		order by p.oid`, r.Schema, name)
 	for _, text := range texts(rows) {
 		f := &routine{}
 		if err := json.Unmarshal(text, f); err != nil {
@@ -66,51 +68,31 @@ func (r *sqlRequest) routines(name string) (found []*routine, err error) {
 	return found, err
 }
 
-// callFunction answers a request to rpc/name.
-func (r *sqlRequest) callFunction(name string) (*restAnswer, error) {
-	args, body, err := r.callArguments()
-	if err != nil {
-		return nil, err
-	}
-	known, err := r.routines(name)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(known, func(f *routine) bool { return !f.takesBody() && f.takes(args) })
-	if i < 0 {
-		i = slices.IndexFunc(known, (*routine).takesBody)
-	}
-	if i < 0 {
-		return nil, noFunction(r.schema, name, args)
-	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.query == nil {
-		r.query = &restQuery{limit: -1}
-	}
-	r.table = &table{schema: r.schema, name: name}
-	return r.answerCall(known[i], r.callSQL(known[i], quoteName(r.schema, name), args), body)
-}
-
-// callArguments reads the arguments: of a POST from the body, which may be
-// none, and of a GET from the query.
-func (r *sqlRequest) callArguments() (args map[string]json.RawMessage, body string, err error) {
-	switch r.Method {
-	case http.MethodPost:
-		args, err = r.arguments()
-	case http.MethodGet, http.MethodHead:
-		args = map[string]json.RawMessage{}
-		for name, values := range r.URL.Query() {
-			if name != "apikey" {
-				args[name] = mustJSON(values[0])
-			}
+// Call implements project.Database.
+func (db *Database) Call(ctx context.Context, ask *project.Request) (out project.Called, err error) {
+	err = db.carryOut(ctx, ask, func(r *request) error {
+		known, err := r.routines(r.Name)
+		if err != nil {
+			return err
 		}
-	default:
-		return nil, "", refuse(http.StatusMethodNotAllowed, "PGRST101", "Cannot use the %s method on RPC", r.Method)
-	}
-	return args, string(mustJSON(args)), err
+		i := slices.IndexFunc(known, func(f *routine) bool { return !f.takesBody() && f.takes(r.Args) })
+		if i < 0 {
+			i = slices.IndexFunc(known, (*routine).takesBody)
+		}
+		if i < 0 {
+			return project.NoFunction(r.Schema, r.Name, r.Args)
+		}
+		body, err := json.Marshal(r.Args)
+		if err == nil {
+			out, err = r.call(known[i], r.callSQL(known[i], quoteName(r.Schema, r.Name), r.Args), string(body))
+		}
+		return err
+	})
+	return out, err
 }
 
 // callSQL is the call in a FROM clause. $1 is the arguments as an object.
-func (r *sqlRequest) callSQL(f *routine, function string, args map[string]json.RawMessage) string {
+func (r *request) callSQL(f *routine, function string, args map[string]json.RawMessage) string {
 	alias := ` as "pgrst_call"`
 	if !f.Rows {
 		alias += `("pgrst_scalar")`
@@ -137,9 +119,12 @@ func (r *sqlRequest) callSQL(f *routine, function string, args map[string]json.R
 	return `json_to_record($1::json) as "pgrst_body"(` + definitions(columns) + "), lateral " + function + "(" + strings.Join(named, ", ") + ")" + alias
 }
 
-func (r *sqlRequest) answerCall(f *routine, from, body string) (*restAnswer, error) {
+// call calls a function: from is the call in SQL, and body its parameter.
+func (r *request) call(f *routine, from, body string) (out project.Called, err error) {
+	out.Set, out.Void = f.Set, f.Void && !f.Set
 	if f.Rows && f.Set {
-		return r.readFrom(&relation{sql: quoteName("pgrst_call")}, from, []string{body})
+		out.Page, err = r.readFrom(&relation{sql: quoteName("pgrst_call")}, from, []string{body})
+		return out, err
 	}
 	value := `to_json("pgrst_call"."pgrst_scalar")::text`
 	if f.Rows {
@@ -147,25 +132,17 @@ func (r *sqlRequest) answerCall(f *routine, from, body string) (*restAnswer, err
 	}
 	rows, _, err := r.tx.Query(r.ctx, "select "+value+" from "+from, body)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	if f.Set {
-		list := texts(rows)
-		for i := range list {
-			if list[i] == nil {
-				list[i] = []byte("null")
-			}
+	out.Rows = texts(rows)
+	for i := range out.Rows {
+		if out.Rows[i] == nil {
+			out.Rows[i] = []byte("null")
 		}
-		return r.answerPage(list, 0, len(list))
 	}
-	if f.Void {
-		return &restAnswer{status: http.StatusNoContent, header: http.Header{}}, nil
+	if !f.Set && len(out.Rows) == 0 {
+		out.Rows = [][]byte{[]byte("null")}
 	}
-	a := &restAnswer{status: http.StatusOK, header: http.Header{}, body: []byte("null")}
-	if len(rows) > 0 && rows[0][0] != nil {
-		a.body = rows[0][0]
-	}
-	a.header.Set("Content-Type", "application/json; charset=utf-8")
-	a.header.Set("Content-Range", "0-0/*")
-	return a, nil
+	out.Total = len(out.Rows)
+	return out, nil
 }

@@ -1,13 +1,14 @@
-package mockserver
+package postgres
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // returning is what a write answers with, and how that is asked for.
@@ -16,28 +17,28 @@ type returning struct {
 	body     string   // the JSON of a row, in SQL
 	fresh    string   // whether the row was inserted, in SQL
 	order    []string // what the rows are sorted by
-	terms    []orderTerm
+	terms    []project.OrderTerm
 	sqlQuery // the parameters of all that; each write of the request begins with them
 }
 
 // returning plans the answer of a write.
-func (r *sqlRequest) returning(t *relation) (*returning, error) {
+func (r *request) returning(t *relation) (*returning, error) {
 	out := &returning{t: t, body: "null::text", fresh: "true"}
 	casts, err := r.casts()
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case r.represents():
-		out.body = "(select row_to_json(pgrst)::text from (select " + out.selection(t, r.query.selects, casts) + ") pgrst)"
-		out.terms = r.query.order
-		for _, term := range r.query.order {
-			out.order = append(out.order, out.field(t, term.column, term.path))
+	case r.Represents():
+		out.body = "(select row_to_json(pgrst)::text from (select " + out.selection(t, r.Query.Selects, casts) + ") pgrst)"
+		out.terms = r.Query.Order
+		for _, term := range r.Query.Order {
+			out.order = append(out.order, out.field(t, term.Column, term.Path))
 		}
-	case r.Method == http.MethodPost && r.prefer.representation == "headers-only":
+	case r.Method == http.MethodPost && r.Prefer.Representation == "headers-only":
 		out.body = t.keyJSON()
 	}
-	if r.prefer.resolution == "merge-duplicates" && r.Method == http.MethodPost {
+	if r.Prefer.Resolution == "merge-duplicates" && r.Method == http.MethodPost {
 		out.fresh = "(" + t.sql + ".xmax = 0)"
 	}
 	return out, nil
@@ -81,72 +82,63 @@ func (out *returning) wrap(write string) string {
 }
 
 // run runs a write and reads what it answers.
-func (r *sqlRequest) run(out *returning, q *sqlQuery, done *written) error {
+func (r *request) run(out *returning, q *sqlQuery, done *project.Written) error {
 	rows, affected, err := r.tx.Query(r.ctx, out.wrap(q.String()), q.args...)
 	if err != nil {
 		return err
 	}
 	for _, row := range rows {
-		if r.represents() {
-			done.body = append(done.body, row[0])
+		if r.Represents() {
+			done.Rows = append(done.Rows, row[0])
 		}
 		if isTrue(row[1]) {
-			done.inserted++
+			done.Inserted++
 		}
 	}
 	if len(rows) == 0 { // it was not asked to answer, or there is nothing to say
-		done.inserted += int(affected)
+		done.Inserted += int(affected)
 	}
-	done.rows = append(done.rows, make([]row, affected)...)
-	if r.prefer.representation == "headers-only" && affected == 1 && rows != nil && rows[0][0] != nil {
-		done.location = location(out.t.name, rows[0][0])
+	done.Count += int(affected)
+	if r.Prefer.Representation == "headers-only" && affected == 1 && rows != nil && rows[0][0] != nil {
+		done.Location = location(out.t.name, rows[0][0])
 	}
 	return nil
 }
 
 // location is the path and query of a row whose key is an object of texts.
 func location(name string, key []byte) string {
-	fields, _ := object(key) // PostgreSQL has written it
+	var fields map[string]string
+	_ = json.Unmarshal(key, &fields) // PostgreSQL has written it
 	values := url.Values{}
 	for column, value := range fields {
-		s, _ := text(value)
-		values.Set(column, "eq."+s)
+		values.Set(column, "eq."+value)
 	}
 	return "/" + name + "?" + values.Encode()
 }
 
-// answerDone answers a write.
-func (r *sqlRequest) answerDone(done *written) (*restAnswer, error) {
-	if err := r.single(len(done.rows)); err != nil {
-		return nil, err
-	}
-	return r.answerWrite(done), nil
-}
-
-// insertInto answers POST.
-func (r *sqlRequest) insertInto(t *relation) (*restAnswer, error) {
-	p, body, columns, err := r.objects(t)
+// insertInto carries out POST.
+func (r *request) insertInto(t *relation) (done project.Written, err error) {
+	body, columns, err := r.objects(t)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
 	out, err := r.returning(t)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
 	conflict, err := r.onConflict(t, columns)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
-	done := &written{}
 	if len(columns) == 0 { // as many rows of defaults as there are objects
-		for range p.rows {
+		for range r.Body.Rows {
 			q := out.begin()
 			q.WriteString("insert into " + t.sql + " default values" + conflict)
-			if err := r.run(out, q, done); err != nil {
-				return nil, err
+			if err := r.run(out, q, &done); err != nil {
+				return done, err
 			}
 		}
-		return r.answerDone(done)
+		return done, nil
 	}
 	q := out.begin()
 	var names, values []string
@@ -156,18 +148,18 @@ func (r *sqlRequest) insertInto(t *relation) (*restAnswer, error) {
 	}
 	fmt.Fprintf(q, "insert into %s(%s) select %s from %s%s", t.sql, strings.Join(names, ", "), strings.Join(values, ", "),
 		r.recordset(q, columns, body), conflict)
-	if err := r.run(out, q, done); err != nil {
-		return nil, err
+	if err := r.run(out, q, &done); err != nil {
+		return done, err
 	}
-	return r.answerDone(done)
+	return done, nil
 }
 
 // recordset is the body as rows. Where defaults stand for what is missing, they
 // are put under each object.
-func (r *sqlRequest) recordset(q *sqlQuery, columns []relationColumn, body string) string {
+func (r *request) recordset(q *sqlQuery, columns []relationColumn, body string) string {
 	rows := q.arg(body) + "::json"
 	function := "json_to_recordset"
-	if r.prefer.missing == "default" {
+	if r.Prefer.Missing == "default" {
 		var pairs []string
 		for _, c := range columns {
 			if c.fallback != "" && !c.generated {
@@ -190,17 +182,17 @@ func definitions(columns []relationColumn) string {
 	return strings.Join(list, ", ")
 }
 
-// onConflict is what is done with rows whose key is taken.
-func (r *sqlRequest) onConflict(t *relation, columns []relationColumn) (string, error) {
-	if r.prefer.resolution == "" {
+// OnConflict is what is done with rows whose key is taken.
+func (r *request) onConflict(t *relation, columns []relationColumn) (string, error) {
+	if r.Prefer.Resolution == "" {
 		return "", nil
 	}
 	var target, set []string
-	for _, name := range r.query.onConflict {
+	for _, name := range r.Query.OnConflict {
 		target = append(target, quoteName(name))
 	}
 	for _, c := range t.columns {
-		if c.key && r.query.onConflict == nil {
+		if c.key && r.Query.OnConflict == nil {
 			target = append(target, quoteName(c.name))
 		}
 	}
@@ -210,77 +202,67 @@ func (r *sqlRequest) onConflict(t *relation, columns []relationColumn) (string, 
 	switch {
 	case len(target) == 0: // nothing that could be taken
 		return "", nil
-	case r.prefer.resolution == "ignore-duplicates" || len(set) == 0:
+	case r.Prefer.Resolution == "ignore-duplicates" || len(set) == 0:
 		return " on conflict(" + strings.Join(target, ", ") + ") do nothing", nil
 	}
 	return " on conflict(" + strings.Join(target, ", ") + ") do update set " + strings.Join(set, ", "), nil
 }
 
-// checkTarget refuses a PATCH or DELETE that is about all rows, as the extension
-// safeupdate does, which a project has.
-func (r *sqlRequest) checkTarget(statement string) error {
-	switch {
-	case len(r.query.where) == 0:
-		return pgtype.Errorf(pgtype.CodeCardinality, "%s requires a WHERE clause", statement)
-	case r.query.limit >= 0 || r.query.offset > 0:
-		return notImplemented("limit and offset of a write")
+// updateSet carries out PATCH.
+func (r *request) updateSet(t *relation) (done project.Written, err error) {
+	if err := r.CheckTarget(); err != nil {
+		return done, err
 	}
-	return nil
-}
-
-// updateSet answers PATCH.
-func (r *sqlRequest) updateSet(t *relation) (*restAnswer, error) {
-	if err := r.checkTarget("UPDATE"); err != nil {
-		return nil, err
-	}
-	p, _, columns, err := r.objects(t)
+	_, columns, err := r.objects(t)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
 	out, err := r.returning(t)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
-	done := &written{}
-	if len(columns) == 0 || len(p.rows) == 0 {
-		return r.answerDone(done)
+	if len(columns) == 0 || len(r.Body.Rows) == 0 {
+		return done, nil
 	}
 	q := out.begin()
 	var set []string
 	kept := columns[:0:0]
 	for _, c := range columns { // one that the object does not have is left alone
-		if _, given := p.rows[0][c.name]; given {
+		if _, given := r.Body.Rows[0][c.name]; given {
 			kept = append(kept, c)
 			set = append(set, quoteName(c.name)+` = "pgrst_body".`+quoteName(c.name))
 		}
 	}
 	if len(kept) == 0 {
-		return r.answerDone(done)
+		return done, nil
+	}
+	first, err := json.Marshal(r.Body.Rows[0])
+	if err != nil {
+		return done, err
 	}
 	fmt.Fprintf(q, `update %s set %s from json_to_record(%s::json) as "pgrst_body"(%s)`,
-		t.sql, strings.Join(set, ", "), q.arg(string(mustJSON(p.rows[0]))), definitions(kept))
-	q.WriteString(q.where(t, r.query))
-	if err := r.run(out, q, done); err != nil {
-		return nil, err
+		t.sql, strings.Join(set, ", "), q.arg(string(first)), definitions(kept))
+	q.WriteString(q.where(t, r.Query))
+	if err := r.run(out, q, &done); err != nil {
+		return done, err
 	}
-	return r.answerDone(done)
+	return done, nil
 }
 
-// deleteFrom answers DELETE.
-func (r *sqlRequest) deleteFrom(t *relation) (*restAnswer, error) {
-	if err := r.checkTarget("DELETE"); err != nil {
-		return nil, err
+// deleteFrom carries out DELETE.
+func (r *request) deleteFrom(t *relation) (done project.Written, err error) {
+	if err := r.CheckTarget(); err != nil {
+		return done, err
 	}
 	out, err := r.returning(t)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
 	q := out.begin()
 	q.WriteString("delete from " + t.sql)
-	q.WriteString(q.where(t, r.query))
-	done := &written{}
-	if err := r.run(out, q, done); err != nil {
-		return nil, err
+	q.WriteString(q.where(t, r.Query))
+	if err := r.run(out, q, &done); err != nil {
+		return done, err
 	}
-	return r.answerDone(done)
+	return done, nil
 }
