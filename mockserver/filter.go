@@ -1,7 +1,6 @@
 package mockserver
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 var filterOps = []string{"eq", "neq", "lt", "lte", "gt", "gte", "in", "like", "ilike", "is", "match", "imatch", "isdistinct"}
@@ -240,9 +240,9 @@ func (e *errPoll) Unwrap() error { return e.err }
 // what the server compares: what was lost on the way to it (a NaN is null
 // there, and of char(n) there is one character) is not there to be compared.
 // Where SQL says NULL the answer is false, negated or not.
-func (p *predicate) matches(wire []byte) (bool, error) {
-	null := string(wire) == "null"
-	value := wireText(wire)
+func (p *predicate) matches(sent []byte) (bool, error) {
+	null := string(sent) == "null"
+	value := wire.Text(sent)
 	switch {
 	case p.lacks():
 		return false, &errPoll{fmt.Errorf("type %s has no operator for %s", p.typ.SQLName, p.Op)}
@@ -250,9 +250,9 @@ func (p *predicate) matches(wire []byte) (bool, error) {
 		if _, err := p.typ.Parse(value); err != nil {
 			return false, &errPoll{err}
 		}
-		return p.is(string(wire)) != p.Negate, nil
+		return p.is(string(sent)) != p.Negate, nil
 	case p.Op == "is":
-		return p.is(string(wire)) != p.Negate, nil
+		return p.is(string(sent)) != p.Negate, nil
 	case p.Op == "isdistinct" && null:
 		return !p.Negate, nil
 	case null:
@@ -299,12 +299,12 @@ var lackingOps = map[string][]string{
 }
 
 // is tells whether the value is what the keyword says.
-func (p *predicate) is(wire string) bool {
+func (p *predicate) is(sent string) bool {
 	keyword := p.Value
 	if keyword == "unknown" {
 		keyword = "null"
 	}
-	return wire == keyword
+	return sent == keyword
 }
 
 // compare compares a value that is not NULL with the filter's. Not known is
@@ -358,14 +358,4 @@ func (p *predicate) order(a, b any) (int, error) {
 		return 0, &errPoll{fmt.Errorf("type %s has no such operator", p.typ.SQLName)}
 	}
 	return n, nil
-}
-
-// wireText returns what jsonb's #>> '{}' makes of a value: a string's content,
-// and the text of everything else.
-func wireText(wire []byte) string {
-	var s string
-	if len(wire) > 0 && wire[0] == '"' && json.Unmarshal(wire, &s) == nil {
-		return s
-	}
-	return string(wire)
 }

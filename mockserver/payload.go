@@ -1,53 +1,41 @@
 package mockserver
 
 import (
-	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
-// maxRecord is how many bytes a change may have in the form in which the
-// server reads it from the log. Of a larger one it sends small fields only.
-const maxRecord = 1 << 20
-
-// maxSmallField is how long the JSON of a field of such a change may be.
-const maxSmallField = 64
-
-// image is a row as the server has it: the JSON of each column, nil where the
-// column is not there.
-type image [][]byte
-
-// change is a walChange in the server's form.
-type change struct {
-	walChange
-	record   image // the new row; empty of a DELETE
-	old      image // what the replica identity tells of the old row
-	order    []int // the columns, in the order of the keys of a JSON object
-	tooLarge bool
-}
-
 // newChange casts a change to the server's form. Its error is one of the poll.
-func newChange(c walChange) (_ *change, err error) {
+func newChange(c walChange) (_ *wire.Change, err error) {
 	t := c.table
-	ch := &change{walChange: c, record: make(image, len(t.columns)), old: make(image, len(t.columns)), order: t.jsonbOrder()}
+	ch := &wire.Change{Table: t.sent, Op: c.op, Commit: c.commit, RLS: t.rls.Load(), Record: make(wire.Image, len(t.columns)), Old: make(wire.Image, len(t.columns))}
 	for i, column := range t.columns {
 		if c.op != "INSERT" && t.identifies(i) {
-			if ch.old[i], err = wireJSON(column.Type, c.old[i]); err != nil {
+			if ch.Old[i], err = wireJSON(column.Type, c.old[i]); err != nil {
 				return nil, err
 			}
 		}
 		if c.op != "DELETE" && (c.unchangedToast == nil || !c.unchangedToast[i]) {
-			if ch.record[i], err = wireJSON(column.Type, c.new[i]); err != nil {
+			if ch.Record[i], err = wireJSON(column.Type, c.new[i]); err != nil {
 				return nil, err
 			}
 		}
 	}
-	ch.tooLarge = ch.size() > maxRecord
+	_, ch.TooLarge = ch.Size()
 	return ch, nil
+}
+
+// asSent returns what is sent of the table with its changes.
+func (t *table) asSent() *wire.Table {
+	columns := make([]wire.Column, len(t.columns))
+	for i, c := range t.columns {
+		columns[i] = wire.Column{Name: c.Name, Type: c.Type.Name(), SQLType: c.Type.SQLName, Key: slices.Contains(t.pk, i)}
+	}
+	return wire.NewTable(t.schema, t.name, columns)
 }
 
 // identifies reports whether the column is in the replica identity.
@@ -61,155 +49,6 @@ func (t *table) identifies(column int) bool {
 		return false
 	}
 	return slices.Contains(t.pk, column)
-}
-
-// jsonbOrder returns the columns in the order in which jsonb has keys: shorter
-// names first, then by their bytes.
-func (t *table) jsonbOrder() []int {
-	order := make([]int, len(t.columns))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		x, y := t.columns[a].Name, t.columns[b].Name
-		return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
-	})
-	return order
-}
-
-// size estimates the length of what wal2json writes of the change.
-func (c *change) size() int {
-	n := 150
-	for i, column := range c.table.columns {
-		for _, value := range [][]byte{c.record[i], c.old[i]} {
-			if value != nil {
-				n += len(`{"name": "", "type": "", "value": , "typeoid": 00000}, `) + len(column.Name) + len(column.Type.SQLName) + len(value)
-			}
-		}
-	}
-	return n
-}
-
-// view is how much of a change one group of subscriptions gets: that of a role
-// that selects some columns.
-type view struct {
-	*change
-	may      []bool // which columns the role may read
-	selected []bool // which columns the group wants
-	errors   string // JSON
-}
-
-// data writes the value of "data" of a postgres_changes message. Its keys are
-// in alphabetical order and those of rows in jsonb's, with jsonb's spaces, as
-// the real server sends them.
-func (v view) data() []byte {
-	b := append([]byte(`{"columns":`), v.columns()...)
-	b = append(b, `,"commit_timestamp":"`...)
-	b = v.commit.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
-	b = append(b, `","errors":`...)
-	b = append(b, v.errors...)
-	if v.op != "INSERT" {
-		b = append(append(b, `,"old_record":`...), v.oldRecord()...)
-	}
-	if v.op != "DELETE" {
-		b = append(append(b, `,"record":`...), v.newRecord()...)
-	}
-	return v.appendTable(b)
-}
-
-// refused writes the data of a change of which the role gets nothing but an
-// error.
-func (v view) refused() []byte {
-	b := append([]byte(`{"columns":[],"commit_timestamp":null,"errors":`), v.errors...)
-	if v.op == "UPDATE" {
-		b = append(b, `,"old_record":{}`...)
-	}
-	return v.appendTable(append(b, `,"record":{}`...))
-}
-
-func (v view) appendTable(b []byte) []byte {
-	b = pgtype.AppendString(append(b, `,"schema":`...), v.table.schema)
-	b = pgtype.AppendString(append(b, `,"table":`...), v.table.name)
-	return append(append(append(b, `,"type":"`...), v.op...), `"}`...)
-}
-
-func (v view) columns() []byte {
-	b := []byte{'['}
-	for i, column := range v.table.columns {
-		if !v.shows(i) {
-			continue
-		}
-		if len(b) > 1 {
-			b = append(b, ", "...)
-		}
-		b = pgtype.AppendString(append(b, `{"name": `...), column.Name)
-		b = pgtype.AppendString(append(b, `, "type": `...), column.Type.Name())
-		b = append(b, '}')
-	}
-	return append(b, ']')
-}
-
-func (v view) shows(column int) bool { return v.may[column] && v.selected[column] }
-
-// newRecord writes the new row. What the log does not have of it since it did
-// not change is taken from the old row, where that is known.
-func (v view) newRecord() []byte {
-	return v.object(func(i int) []byte {
-		if v.record[i] == nil {
-			return v.small(v.old[i])
-		}
-		return v.small(v.record[i])
-	})
-}
-
-// oldRecord writes the old row. Of a DELETE under row level security nobody
-// can say who might have seen it, so everybody gets its primary key and no
-// more.
-func (v view) oldRecord() []byte {
-	return v.object(func(i int) []byte {
-		if v.op == "DELETE" && v.table.rls.Load() && !slices.Contains(v.table.pk, i) {
-			return nil
-		}
-		return v.small(v.old[i])
-	})
-}
-
-// small drops what a change that is too large leaves out: long fields, and
-// those that are null.
-func (v view) small(value []byte) []byte {
-	if v.tooLarge && (len(value) > maxSmallField || string(value) == "null") {
-		return nil
-	}
-	return value
-}
-
-func (v view) object(field func(column int) []byte) []byte {
-	b := []byte{'{'}
-	for _, i := range v.order {
-		value := field(i)
-		if value == nil || !v.shows(i) {
-			continue
-		}
-		if len(b) > 1 {
-			b = append(b, ", "...)
-		}
-		b = pgtype.AppendString(b, v.table.columns[i].Name)
-		b = append(append(b, ": "...), value...)
-	}
-	return append(b, '}')
-}
-
-// appendPayload writes the payload of a message for a channel: the ids of the
-// bindings that match, and the data.
-func appendPayload(data []byte, ids []int) []byte {
-	b := append(append([]byte(`{"data":`), data...), `,"ids":[`...)
-	for i, id := range ids {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(id), 10)
-	}
-	return append(b, "]}"...)
 }
 
 // wireJSON writes a value as it comes out of the socket: PostgreSQL's text of

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // maxChanges is how many changes one look at the log takes, about: a
@@ -75,7 +76,7 @@ func send(d project.Delivery, late bool) {
 			ids[i] = s.id
 		}
 		if payload == nil || !slices.Equal(ids, its) { // which most channels have alike
-			payload, its = appendPayload(d.Data, ids), ids
+			payload, its = wire.AppendPayload(d.Data, ids), ids
 		}
 		m := phoenix.Message{Topic: ch.topic, Event: phoenix.EventPostgresChanges, Payload: payload}
 		ch.conn.post(len(payload), func() { ch.conn.send(m) })

@@ -6,12 +6,12 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // The database in memory implements project.Database.
@@ -174,116 +174,61 @@ func (db *database) Publication(context.Context) (string, error) {
 	return names, nil
 }
 
-// match finds who gets a change, and in which form: subscriptions of one role
-// that select the same columns share one.
-func (db *database) match(c walChange, subs []*project.Subscription, tooLarge func(table string) bool) (deliveries []project.Delivery, err error) {
-	groups := map[string][]*project.Subscription{}
-	for _, s := range subs {
-		if s.Wants(c.op, c.commit) {
-			groups[s.Caller.Role] = append(groups[s.Caller.Role], s)
-		}
-	}
-	if len(groups) == 0 && !slices.ContainsFunc(c.table.columns, func(column tableColumn) bool { return hasJSON(column.Type) }) {
+// match finds who gets a change, and in which form: those whose filters it passes
+// and who may see the row, as it is now. A DELETE is shown to everybody.
+func (db *database) match(c walChange, subs []*project.Subscription, tooLarge func(table string) bool) ([]project.Delivery, error) {
+	t := c.table
+	roles := (&wire.Change{Op: c.op, Commit: c.commit}).Roles(subs)
+	if len(roles) == 0 && !t.hasJSON {
 		return nil, nil // nothing of which the poll could fail for everybody
 	}
 	change, err := newChange(c)
 	if err != nil {
 		return nil, err
 	}
-	change.tooLarge = change.tooLarge || tooLarge(c.table.fullName())
-	for _, role := range slices.Sorted(maps.Keys(groups)) {
-		forRole, err := db.matchRole(change, role, groups[role])
-		if err != nil {
-			return nil, err
+	change.TooLarge = change.TooLarge || tooLarge(t.fullName())
+	may := func(role string) []bool { return db.mayRead(role, t) }
+	for role, subs := range roles {
+		if change.Refused(may(role)) != "" {
+			continue
 		}
-		deliveries = append(deliveries, forRole...)
+		roles[role] = subs[:0]
+		for _, s := range subs {
+			passes, err := passes(s.State.([]predicate), change)
+			if err != nil {
+				return nil, err
+			}
+			if passes && (c.op == "DELETE" || db.visible(t, t.key(entry{row: c.new}), s.Caller.Claims)) {
+				roles[role] = append(roles[role], s)
+			}
+		}
 	}
-	return deliveries, nil
+	return change.Deliveries(roles, may), nil
 }
 
-// matchRole is match for the subscriptions of one role.
-func (db *database) matchRole(c *change, role string, subs []*project.Subscription) (deliveries []project.Delivery, err error) {
-	t := c.table
-	v := view{change: c, may: make([]bool, len(t.columns)), errors: "null"}
-	for i := range v.may {
-		v.may[i] = db.canSelect(role, t, i)
+// mayRead returns which columns the role may read.
+func (db *database) mayRead(role string, t *table) []bool {
+	may := make([]bool, len(t.columns))
+	for i := range may {
+		may[i] = db.canSelect(role, t, i)
 	}
-	form := view.data
-	switch {
-	case c.op != "DELETE" && len(t.pk) == 0:
-		form, v.errors = view.refused, `["Error 400: Bad Request, no primary key"]`
-	case c.op != "DELETE" && slices.ContainsFunc(t.pk, func(i int) bool { return !v.may[i] }):
-		form, v.errors = view.refused, `["Error 401: Unauthorized"]`
-	default: // filters and policies are not asked about the errors above
-		if c.tooLarge {
-			v.errors = `["Error 413: Payload Too Large"]`
-		}
-		if subs, err = db.visibleTo(c, subs); err != nil {
-			return nil, err
-		}
-	}
-	for _, group := range groupBySelect(subs) {
-		v.selected = t.selection(group[0].Columns)
-		deliveries = append(deliveries, project.Delivery{Data: form(v), Subs: group})
-	}
-	return deliveries, nil
-}
-
-// visibleTo returns those of the subscriptions whose filters the change passes
-// and who may see the row, as it is now. A DELETE is shown to everybody.
-func (db *database) visibleTo(c *change, subs []*project.Subscription) (visible []*project.Subscription, err error) {
-	for _, s := range subs {
-		passes, err := passes(s.State.([]predicate), c)
-		if err != nil {
-			return nil, err
-		}
-		if passes && (c.op == "DELETE" || db.visible(c.table, c.table.key(entry{row: c.new}), s.Caller.Claims)) {
-			visible = append(visible, s)
-		}
-	}
-	return visible, nil
+	return may
 }
 
 // passes reports whether all filters hold: for the new row, or for what is
 // known of a deleted one. A column that is not there passes no filter.
-func passes(filters []predicate, c *change) (bool, error) {
-	values := c.record
-	if c.op == "DELETE" {
-		values = c.old
-	}
+func passes(filters []predicate, c *wire.Change) (bool, error) {
 	for i := range filters {
 		f := &filters[i]
-		if values[f.index] == nil {
+		value := c.Value(f.index)
+		if value == nil {
 			return false, nil
 		}
-		if ok, err := f.matches(values[f.index]); !ok || err != nil {
+		if ok, err := f.matches(value); !ok || err != nil {
 			return false, err
 		}
 	}
 	return true, nil
-}
-
-// groupBySelect groups subscriptions by the columns that they select, in the
-// server's order of groups: those that select all come first.
-func groupBySelect(subs []*project.Subscription) [][]*project.Subscription {
-	groups := map[string][]*project.Subscription{}
-	for _, s := range subs {
-		key := strings.Join(s.Columns, "\x00")
-		groups[key] = append(groups[key], s)
-	}
-	sorted := slices.Collect(maps.Values(groups))
-	slices.SortFunc(sorted, func(a, b []*project.Subscription) int { return slices.Compare(a[0].Columns, b[0].Columns) })
-	return sorted
-}
-
-// selection marks the columns that a selection shows, which always are those
-// of the primary key, too.
-func (t *table) selection(names []string) []bool {
-	selected := make([]bool, len(t.columns))
-	for i, column := range t.columns {
-		selected[i] = names == nil || slices.Contains(names, column.Name) || slices.Contains(t.pk, i)
-	}
-	return selected
 }
 
 // request is a request of the REST API that is carried out.

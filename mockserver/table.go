@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // Row is the content of a row, or of some of its columns: column name to
@@ -149,6 +150,8 @@ type table struct {
 
 	published atomic.Bool
 	index     int // in database.tables
+	sent      *wire.Table
+	hasJSON   bool // a value of it may be one that jsonb does not take
 
 	rows *rowSet // under database.mu
 }
@@ -210,6 +213,8 @@ func (t *table) init(spec Table) (err error) {
 	if !spec.RLS && (spec.Select != nil || spec.Insert != nil || spec.Update != nil || spec.Delete != nil) {
 		return errors.New("it has policies, but RLS is off, so they would never be asked")
 	}
+	t.sent = t.asSent()
+	t.hasJSON = slices.ContainsFunc(t.columns, func(c tableColumn) bool { return hasJSON(c.Type) })
 	return t.initGrants(spec.Grants)
 }
 

@@ -51,6 +51,7 @@ var server = [][]string{
 	{"internal/secret"},
 	{"mockserver/internal/pgtype"},
 	{"mockserver/internal/project"},
+	{"mockserver/internal/wire"},
 	{"mockserver", "mockserver/postgres/internal/pgoutput"},
 	{"mockserver/postgres"},
 	{"mockserver/internal/pgtest", "mockserver/internal/command"},

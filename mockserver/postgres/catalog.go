@@ -5,9 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // table is a table as the catalogue has it at the moment of a poll.
@@ -19,7 +20,7 @@ type table struct {
 	columns      []column // in the order of their numbers
 	byName       map[string]int
 	pk           []int // in the order of the key
-	order        []int // the columns in the order of jsonb's keys
+	sent         *wire.Table
 	may          map[string][]bool
 }
 
@@ -116,17 +117,15 @@ func (t *table) add(c column, roles []string, may []bool) {
 
 // finish puts the columns in the orders in which they are needed.
 func (t *table) finish() {
+	sent := make([]wire.Column, len(t.columns))
 	for i, c := range t.columns {
-		t.order = append(t.order, i)
+		sent[i] = wire.Column{Name: c.name, Type: c.typname, SQLType: c.cast, Key: c.keyPart > 0}
 		if c.keyPart > 0 {
 			t.pk = append(t.pk, i)
 		}
 	}
 	slices.SortFunc(t.pk, func(a, b int) int { return cmp.Compare(t.columns[a].keyPart, t.columns[b].keyPart) })
-	slices.SortFunc(t.order, func(a, b int) int {
-		x, y := t.columns[a].name, t.columns[b].name
-		return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
-	})
+	t.sent = wire.NewTable(t.schema, t.name, sent)
 }
 
 // fullName is the table's name for messages.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // kind is how PostgreSQL's text of a value becomes JSON.
@@ -78,7 +80,7 @@ func (c *column) wire(text []byte, exact bool) []byte {
 	case asJSONB:
 		return text
 	}
-	return appendString(make([]byte, 0, len(text)+2), string(text))
+	return pgtype.AppendString(make([]byte, 0, len(text)+2), string(text))
 }
 
 // number writes a number as jsonb does: without an exponent.
@@ -86,7 +88,7 @@ func number(text []byte, nan bool) []byte {
 	switch s := string(text); s {
 	case "NaN", "Infinity", "-Infinity":
 		if nan {
-			return appendString(nil, s)
+			return pgtype.AppendString(nil, s)
 		}
 		return []byte("null")
 	}
@@ -149,39 +151,4 @@ func timestamp(text []byte, zoned bool) []byte {
 		out = append(out, " BC"...)
 	}
 	return out
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString writes a JSON string as jsonb does: nothing is escaped that
-// need not be.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	begin := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
-		b = append(b, s[begin:i]...)
-		begin = i + 1
-		switch c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\b':
-			b = append(b, `\b`...)
-		case '\f':
-			b = append(b, `\f`...)
-		case '\n':
-			b = append(b, `\n`...)
-		case '\r':
-			b = append(b, `\r`...)
-		case '\t':
-			b = append(b, `\t`...)
-		default:
-			b = append(b, `\u00`...)
-			b = append(b, hexDigits[c>>4], hexDigits[c&15])
-		}
-	}
-	return append(append(b, s[begin:]...), '"')
 }

@@ -1,9 +1,7 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -11,7 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // filter is a filter that was checked against a table.
@@ -93,9 +93,9 @@ func (f *filter) checkIs(c *column) error {
 		if c.typ == boolOID {
 			return nil
 		}
-		return raise("is %s filter requires a boolean column, got %s", f.Value, f.typ)
+		return pgtype.Raise("is %s filter requires a boolean column, got %s", f.Value, f.typ)
 	}
-	return raise("invalid value for is filter: must be null, true, false, or unknown")
+	return pgtype.Raise("invalid value for is filter: must be null, true, false, or unknown")
 }
 
 func (f *filter) checkOperator(ctx context.Context, tx pgx.Tx, c *column, query string) error {
@@ -104,7 +104,7 @@ func (f *filter) checkOperator(ctx context.Context, tx pgx.Tx, c *column, query 
 		return err
 	}
 	if !has {
-		return raise("operator %s requires a text-compatible column type, got %s", f.Op, f.typ)
+		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", f.Op, f.typ)
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func (f *filter) checkPattern(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, "select '' ~ $1::text", f.Value)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return raise("invalid regular expression for %s filter: %s", f.Op, pg.Message)
+		return pgtype.Raise("invalid regular expression for %s filter: %s", f.Op, pg.Message)
 	}
 	return err
 }
@@ -127,7 +127,7 @@ func (f *filter) checkIn(ctx context.Context, tx pgx.Tx) error {
 		array(select v::text from unnest(a) v where v is not null)
 		from (select $1::text::`+f.typ+`[] as a) given`, f.Value).Scan(&n, &f.null, &f.want)
 	if err == nil && n > maxIn {
-		return raise("too many values for `in` filter. Maximum %d", maxIn)
+		return pgtype.Raise("too many values for `in` filter. Maximum %d", maxIn)
 	}
 	return err
 }
@@ -136,10 +136,10 @@ func (f *filter) checkIn(ctx context.Context, tx pgx.Tx) error {
 // whether it passes; or that PostgreSQL has to be asked. What the real server
 // compares is the wire form: what was lost on the way to it is not there to be
 // compared. Where SQL says NULL the answer is false, negated or not.
-func (f *filter) decide(wire []byte) (passes, known bool) {
-	null := string(wire) == "null"
+func (f *filter) decide(sent []byte) (passes, known bool) {
+	null := string(sent) == "null"
 	switch {
-	case wire == nil:
+	case sent == nil:
 		return false, true
 	case f.lacking, f.bare && !null:
 		return false, false
@@ -148,7 +148,7 @@ func (f *filter) decide(wire []byte) (passes, known bool) {
 		if keyword == "unknown" {
 			keyword = "null"
 		}
-		return (string(wire) == keyword) != f.Negate, true
+		return (string(sent) == keyword) != f.Negate, true
 	case null && f.Op == "isdistinct":
 		return !f.Negate, true
 	case null:
@@ -156,7 +156,7 @@ func (f *filter) decide(wire []byte) (passes, known bool) {
 	case !f.fast:
 		return false, false
 	}
-	has := slices.Contains(f.want, wireText(wire))
+	has := slices.Contains(f.want, wire.Text(sent))
 	switch {
 	case f.Op == "neq":
 		has = !has
@@ -164,20 +164,6 @@ func (f *filter) decide(wire []byte) (passes, known bool) {
 		return false, true
 	}
 	return has != f.Negate, true
-}
-
-// wireText returns what jsonb's #>> '{}' makes of a value: a string's content,
-// and the text of everything else.
-func wireText(wire []byte) string {
-	if len(wire) == 0 || wire[0] != '"' {
-		return string(wire)
-	}
-	if bytes.IndexByte(wire, '\\') < 0 {
-		return string(wire[1 : len(wire)-1])
-	}
-	var s string
-	_ = json.Unmarshal(wire, &s) // we have written it
-	return s
 }
 
 // sql returns the query that decides about many values. Their text is $1, and
@@ -200,11 +186,11 @@ func (f *filter) sql() string {
 type verdicts map[*filter]map[string]bool
 
 // want has a filter asked about a value.
-func (v verdicts) want(f *filter, wire []byte) {
+func (v verdicts) want(f *filter, sent []byte) {
 	if v[f] == nil {
 		v[f] = map[string]bool{}
 	}
-	v[f][wireText(wire)] = false
+	v[f][wire.Text(sent)] = false
 }
 
 // ask asks about all values, filter by filter. An error of one is the poll's.
@@ -230,10 +216,10 @@ func (v verdicts) ask(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // passes reports whether a value passes, after ask.
-func (v verdicts) passes(f *filter, wire []byte) bool {
-	passes, known := f.decide(wire)
+func (v verdicts) passes(f *filter, sent []byte) bool {
+	passes, known := f.decide(sent)
 	if !known {
-		return v[f][wireText(wire)]
+		return v[f][wire.Text(sent)]
 	}
 	return passes
 }

@@ -7,21 +7,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
-
-// image is a row as the server has it: the JSON of each column of a table, nil
-// where the column is not there.
-type image [][]byte
 
 // rowChange is a change with the table that it is on, in the server's form.
 type rowChange struct {
 	*change
-	table     *table
-	text      pgoutput.Tuple // the new row, or of a DELETE the old one, by columns of the table
-	record    image          // the new row; empty of a DELETE
-	oldRecord image          // what the replica identity tells of the old row
-	tooLarge  bool
+	wire.Change
+	table *table
+	text  pgoutput.Tuple // the new row, or of a DELETE the old one, by columns of the table
 }
 
 // columnError says that a column that was changed is not there any more. On
@@ -45,14 +40,14 @@ func (db *Database) images(ctx context.Context, conn *pgx.Conn, changes []*rowCh
 		return err
 	}
 	for _, c := range changes {
-		c.tooLarge = c.size() > maxRecord
+		_, c.TooLarge = c.Size()
 	}
 	return nil
 }
 
 // convert writes what it can, and asks q for the rest.
 func (c *rowChange) convert(q *questions) error {
-	c.record, c.oldRecord = make(image, len(c.table.columns)), make(image, len(c.table.columns))
+	c.Record, c.Old = make(wire.Image, len(c.table.columns)), make(wire.Image, len(c.table.columns))
 	c.text = make(pgoutput.Tuple, len(c.table.columns))
 	before := c.identity()
 	for i, described := range c.rel.Columns {
@@ -61,12 +56,12 @@ func (c *rowChange) convert(q *questions) error {
 			return &columnError{c.table.fullName(), described.Name}
 		}
 		if before != nil && c.identifies(at, described.Key) {
-			q.write(&c.oldRecord[at], &c.table.columns[at], before[i])
+			q.write(&c.Old[at], &c.table.columns[at], before[i])
 		}
 		if c.new != nil {
-			q.write(&c.record[at], &c.table.columns[at], c.new[i])
+			q.write(&c.Record[at], &c.table.columns[at], c.new[i])
 			c.text[at] = c.new[i]
-			if c.new[i].Kind == pgoutput.Unchanged && c.oldRecord[at] == nil && before != nil && c.rel.Identity == pgoutput.IdentityFull {
+			if c.new[i].Kind == pgoutput.Unchanged && c.Old[at] == nil && before != nil && c.rel.Identity == pgoutput.IdentityFull {
 				c.text[at] = before[i]
 			}
 		} else {
@@ -103,10 +98,10 @@ func (c *rowChange) generate(q *questions) {
 			continue
 		}
 		if c.new != nil {
-			q.generate(&c.record[i], c.table, i, c.text, asJSON)
+			q.generate(&c.Record[i], c.table, i, c.text, asJSON)
 		}
 		if before := c.old; before != nil && c.identifies(i, false) {
-			q.generate(&c.oldRecord[i], c.table, i, c.byColumn(before), asJSON)
+			q.generate(&c.Old[i], c.table, i, c.byColumn(before), asJSON)
 		}
 		if c.table.columns[i].keyPart > 0 { // by which a subscriber's right to the row is asked for
 			c.text[i].Kind = pgoutput.Text
@@ -122,24 +117,6 @@ func (c *rowChange) byColumn(t pgoutput.Tuple) pgoutput.Tuple {
 		out[c.table.byName[described.Name]] = t[i]
 	}
 	return out
-}
-
-// maxRecord is how many bytes a change may have in the form in which the real
-// server reads it from the log. Of a larger one it sends small fields only.
-const maxRecord = 1 << 20
-
-// size estimates the length of what wal2json writes of the change.
-func (c *rowChange) size() int {
-	n := 150
-	for i := range c.table.columns {
-		column := &c.table.columns[i]
-		for _, value := range [][]byte{c.record[i], c.oldRecord[i]} {
-			if value != nil {
-				n += len(`{"name": "", "type": "", "value": , "typeoid": 00000}, `) + len(column.name) + len(column.cast) + len(value)
-			}
-		}
-	}
-	return n
 }
 
 // questions are values that PostgreSQL is asked for, together where they are

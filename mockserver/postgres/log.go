@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
@@ -144,7 +145,7 @@ func (p *poll) run(ctx context.Context, taken []change, subs project.Subscribers
 		return err
 	}
 	for _, c := range wanted {
-		c.tooLarge = p.tooLarge(c.table.fullName()) || c.tooLarge
+		c.TooLarge = p.tooLarge(c.table.fullName()) || c.TooLarge
 	}
 	if err := p.filter(ctx); err != nil {
 		return err
@@ -154,7 +155,7 @@ func (p *poll) run(ctx context.Context, taken []change, subs project.Subscribers
 	}
 	for i, m := range p.all {
 		if m != nil {
-			out[i].Deliveries = m.deliveries()
+			out[i].Deliveries = m.Deliveries(m.roles, func(role string) []bool { return m.table.may[role] })
 		}
 	}
 	return nil
@@ -194,29 +195,11 @@ func (p *poll) look(ctx context.Context, taken []change, subs project.Subscriber
 // match returns nil for a change that nobody subscribed to, unless the poll may
 // fail of it: the real server casts the values of every change.
 func match(c *change, t *table, subs []*project.Subscription) *matching {
-	m := &matching{rowChange: rowChange{change: c, table: t}, roles: map[string][]*project.Subscription{}}
-	for _, s := range subs {
-		if s.Wants(c.op, c.commit) {
-			m.roles[s.Caller.Role] = append(m.roles[s.Caller.Role], s)
-		}
-	}
-	if len(m.roles) == 0 && !slices.ContainsFunc(t.columns, func(c column) bool { return c.mayFail() }) {
+	m := &matching{rowChange: rowChange{change: c, table: t, Change: wire.Change{Table: t.sent, Op: c.op, Commit: c.commit, RLS: t.rls}}}
+	if m.roles = m.Roles(subs); len(m.roles) == 0 && !slices.ContainsFunc(t.columns, func(c column) bool { return c.mayFail() }) {
 		return nil
 	}
 	return m
-}
-
-// refused returns the error that the role gets in the place of the change.
-func (c *rowChange) refused(role string) string {
-	switch {
-	case c.op == "DELETE":
-		return ""
-	case len(c.table.pk) == 0:
-		return `["Error 400: Bad Request, no primary key"]`
-	case slices.ContainsFunc(c.table.pk, func(i int) bool { return !c.table.may[role][i] }):
-		return `["Error 401: Unauthorized"]`
-	}
-	return ""
 }
 
 // keep drops subscriptions for which f is false. Those that get an error in
@@ -227,7 +210,7 @@ func (p *poll) keep(f func(m *matching, s *project.Subscription) bool) {
 			continue
 		}
 		for role, subs := range m.roles {
-			if m.refused(role) == "" {
+			if m.Refused(m.table.may[role]) == "" {
 				m.roles[role] = slices.DeleteFunc(subs, func(s *project.Subscription) bool { return !f(m, s) })
 			}
 		}
@@ -264,16 +247,10 @@ func (p *poll) filter(ctx context.Context) error {
 
 // value returns what a filter of a column is asked about; nil: it is not there.
 func (c *rowChange) value(name string) []byte {
-	i, ok := c.table.byName[name]
-	switch {
-	case !ok:
-		return nil
-	case c.op == "DELETE":
-		return c.oldRecord[i]
-	case c.record[i] == nil:
-		return nil
+	if i, ok := c.table.byName[name]; ok {
+		return c.Value(i)
 	}
-	return c.record[i]
+	return nil
 }
 
 // see drops those who do not see the row, as it is now. A DELETE is shown to

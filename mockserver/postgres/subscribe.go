@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -33,11 +34,6 @@ func (db *Database) Subscribe(ctx context.Context, who project.Caller, b project
 
 // Unsubscribe implements project.Database.
 func (db *Database) Unsubscribe(subs []*project.Subscription) { db.ledger.leave(subs) }
-
-// raise is an exception that a trigger of the real server raises.
-func raise(format string, args ...any) error {
-	return &project.Error{Code: "P0001", Message: fmt.Sprintf(format, args...)}
-}
 
 func (db *Database) subscribe(ctx context.Context, tx pgx.Tx, who project.Caller, b project.Binding) (subs []*project.Subscription, err error) {
 	oids, err := published(ctx, tx, b.Schema, b.Table)
@@ -99,7 +95,7 @@ func published(ctx context.Context, tx pgx.Tx, schema, name string) ([]uint32, e
 func (t *table) selection(role string, names []string) ([]string, error) {
 	for _, name := range names {
 		if i, ok := t.byName[name]; !ok || !t.may[role][i] {
-			return nil, raise("invalid column for select %s", name)
+			return nil, pgtype.Raise("invalid column for select %s", name)
 		}
 	}
 	return slices.Sorted(slices.Values(names)), nil
@@ -109,7 +105,7 @@ func checkFilters(ctx context.Context, tx pgx.Tx, t *table, role string, filters
 	for _, f := range filters {
 		i, ok := t.byName[f.Column]
 		if !ok || !t.may[role][i] {
-			return nil, raise("invalid column for filter %s", f.Column)
+			return nil, pgtype.Raise("invalid column for filter %s", f.Column)
 		}
 		c := &filter{Filter: f, typ: t.columns[i].cast}
 		if err := c.check(ctx, tx, &t.columns[i]); err != nil {

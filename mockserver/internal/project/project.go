@@ -49,12 +49,6 @@ type Subscription struct {
 // Error is what PostgreSQL says to a statement that it refuses.
 type Error = pgtype.Error
 
-// Wants reports whether a change is one for the subscription, filters and policies
-// aside.
-func (s *Subscription) Wants(op string, commit time.Time) bool {
-	return (s.Event == "*" || s.Event == op) && !commit.Before(s.From)
-}
-
 // Delivery is one change in one form for some subscriptions.
 type Delivery struct {
 	Data []byte // the value of "data" of the message
