@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
@@ -44,7 +45,7 @@ func (a *admin) routes() http.Handler {
 		"POST /mock/v1/transactions":            a.transaction,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			r.Body = http.MaxBytesReader(w, r.Body, front.MaxBody)
 			answerAdmin(w, r, serve)
 		})
 	}
@@ -63,15 +64,15 @@ func answerAdmin(w http.ResponseWriter, r *http.Request, serve func(*http.Reques
 	case err == nil && answer == nil:
 		w.WriteHeader(http.StatusNoContent)
 	case err == nil:
-		writeJSON(w, http.StatusOK, answer)
+		front.WriteJSON(w, http.StatusOK, answer)
 	case errors.As(err, &tooLarge):
-		writeJSON(w, http.StatusRequestEntityTooLarge, adminError{Error: err.Error()})
+		front.WriteJSON(w, http.StatusRequestEntityTooLarge, adminError{Error: err.Error()})
 	case errors.Is(err, errNotFound), errors.Is(err, ErrUnknownFault):
-		writeJSON(w, http.StatusNotFound, adminError{Error: err.Error()})
+		front.WriteJSON(w, http.StatusNotFound, adminError{Error: err.Error()})
 	case errors.As(err, &pg):
-		writeJSON(w, http.StatusBadRequest, adminError{err.Error(), pg.Code})
+		front.WriteJSON(w, http.StatusBadRequest, adminError{err.Error(), pg.Code})
 	default:
-		writeJSON(w, http.StatusBadRequest, adminError{Error: err.Error()})
+		front.WriteJSON(w, http.StatusBadRequest, adminError{Error: err.Error()})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 func (a *admin) tables(r *http.Request) (any, error) {
@@ -75,7 +76,7 @@ func (j jsonRow) row() Row {
 	r := Row{}
 	for name, raw := range j {
 		r[name] = nil
-		if present(raw) {
+		if rawjson.Present(raw) {
 			r[name] = raw
 		}
 	}

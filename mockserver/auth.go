@@ -13,7 +13,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // authAPI is the part of the Auth API (GoTrue) that a client of Realtime
@@ -69,7 +71,7 @@ func newAccount(u User) (*project.User, error) {
 	maps.Copy(metadata, u.Claims)
 	return &project.User{
 		ID: id.String(), Email: strings.ToLower(u.Email), Phone: u.Phone, Role: cmp.Or(u.Role, "authenticated"), Claims: u.Claims,
-		AppMetadata: mustJSON(metadata["app_metadata"]), UserMetadata: mustJSON(metadata["user_metadata"]), Created: time.Now().UTC(),
+		AppMetadata: rawjson.Must(metadata["app_metadata"]), UserMetadata: rawjson.Must(metadata["user_metadata"]), Created: time.Now().UTC(),
 	}, nil
 }
 
@@ -84,12 +86,12 @@ type authError struct {
 }
 
 func writeAuthError(w http.ResponseWriter, status int, code, message string) {
-	writeJSON(w, status, authError{Status: status, Code: code, Message: message})
+	front.WriteJSON(w, status, authError{Status: status, Code: code, Message: message})
 }
 
 // refuseGrant answers a request for a token.
 func refuseGrant(w http.ResponseWriter, code, message string) {
-	writeJSON(w, http.StatusBadRequest, authError{
+	front.WriteJSON(w, http.StatusBadRequest, authError{
 		Status: http.StatusBadRequest, Code: code, Message: message, Error: "invalid_grant", ErrorDescription: message,
 	})
 }
@@ -99,19 +101,19 @@ func (a *authAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	w.Header().Set("Access-Control-Expose-Headers", "X-Total-Count, Link, X-Supabase-Api-Version")
 	if r.Method == http.MethodOptions {
-		allowAll(w, r)
+		front.AllowAll(w, r)
 		return
 	}
 	if err := a.server.checkAPIKey(r); err != nil {
-		writeJSON(w, http.StatusUnauthorized, err)
+		front.WriteJSON(w, http.StatusUnauthorized, err)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, front.MaxBody)
 	a.routes.ServeHTTP(w, r)
 }
 
 func (a *authAPI) health(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]string{
+	front.WriteJSON(w, http.StatusOK, map[string]string{
 		"name": "GoTrue", "version": "mockserver", "description": "GoTrue is a user registration and authentication API",
 	})
 }
@@ -194,7 +196,7 @@ func (a *authAPI) grant(w http.ResponseWriter, u *project.User, g project.Sessio
 		"iat": now.Unix(), "exp": expires.Unix(), "session_id": g.ID,
 		"jti": uuid.NewString(), // two tokens of one second differ
 	})
-	writeJSON(w, http.StatusOK, map[string]any{
+	front.WriteJSON(w, http.StatusOK, map[string]any{
 		"access_token":  a.server.Sign(claims),
 		"token_type":    "bearer",
 		"expires_in":    int(a.lifetime / time.Second),
@@ -254,7 +256,7 @@ func (a *authAPI) user(w http.ResponseWriter, r *http.Request) {
 	case !open:
 		writeAuthError(w, http.StatusForbidden, "session_not_found", "Session from session_id claim in JWT does not exist")
 	default:
-		writeJSON(w, http.StatusOK, userJSON(u, time.Now()))
+		front.WriteJSON(w, http.StatusOK, userJSON(u, time.Now()))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -60,7 +61,7 @@ func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		writeAuthError(w, http.StatusUnprocessableEntity, "email_exists", "A user with this email address has already been registered")
 	default:
-		writeJSON(w, http.StatusOK, userJSON(u, time.Now()))
+		front.WriteJSON(w, http.StatusOK, userJSON(u, time.Now()))
 	}
 }
 
@@ -72,7 +73,7 @@ func (a *authAPI) oneUser(w http.ResponseWriter, r *http.Request) {
 	case u == nil:
 		noUser(w)
 	default:
-		writeJSON(w, http.StatusOK, userJSON(u, u.Created))
+		front.WriteJSON(w, http.StatusOK, userJSON(u, u.Created))
 	}
 }
 
@@ -88,6 +89,6 @@ func (a *authAPI) deleteUser(w http.ResponseWriter, r *http.Request) {
 	case !removed:
 		noUser(w)
 	default:
-		writeJSON(w, http.StatusOK, struct{}{})
+		front.WriteJSON(w, http.StatusOK, struct{}{})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // broadcast is a message to everybody who has joined the same name with the
@@ -44,7 +45,7 @@ func (b broadcast) message(v phoenix.Version, topic string) (m phoenix.Message, 
 // object writes a UserBroadcast as the payload of a text message. What is in
 // it is not checked: it may be no JSON.
 func (b broadcast) object() []byte {
-	text := append([]byte(`{"event":`), mustJSON(b.event)...)
+	text := append([]byte(`{"event":`), rawjson.Must(b.event)...)
 	if b.meta != nil {
 		text = append(append(text, `,"meta":`...), b.meta...)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/front"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // maxBroadcastBody is the largest body of a broadcast over HTTP.
@@ -42,7 +44,7 @@ func (s *Server) broadcastEndpoint(send func(r *http.Request, claims Claims, bod
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		if r.Method == http.MethodOptions {
-			allowAll(w, r)
+			front.AllowAll(w, r)
 			return
 		}
 		no := s.answerBroadcast(w, r, send)
@@ -54,7 +56,7 @@ func (s *Server) broadcastEndpoint(send func(r *http.Request, claims Claims, bod
 			w.WriteHeader(no.status)
 			_, _ = io.WriteString(w, http.StatusText(no.status))
 		default:
-			writeJSON(w, no.status, no.body)
+			front.WriteJSON(w, no.status, no.body)
 		}
 	}
 }
@@ -162,7 +164,7 @@ func (s *Server) broadcastBatch(r *http.Request, claims Claims, body []byte) *ht
 func (m httpMessage) broadcast() broadcast {
 	text := broadcast{event: m.event, payload: m.payload, id: m.id}
 	if m.id != "" {
-		text.meta = mustJSON(map[string]string{"id": m.id})
+		text.meta = rawjson.Must(map[string]string{"id": m.id})
 	}
 	return broadcast{kind: phoenix.Text, payload: text.object(), id: m.id}
 }
@@ -175,10 +177,10 @@ func (rt *realtime) readBatch(body []byte) ([]httpMessage, *httpRefusal) {
 	invalid := func(what any) *httpRefusal {
 		return &httpRefusal{http.StatusUnprocessableEntity, map[string]any{"errors": map[string]any{"messages": what}}}
 	}
-	request, _ := object(body)
+	request, _ := rawjson.Object(body)
 	var list []json.RawMessage
 	switch {
-	case !present(request["messages"]):
+	case !rawjson.Present(request["messages"]):
 		return nil, invalid([]string{blank})
 	case json.Unmarshal(request["messages"], &list) != nil:
 		return nil, invalid([]string{"is invalid"})
@@ -188,7 +190,7 @@ func (rt *realtime) readBatch(body []byte) ([]httpMessage, *httpRefusal) {
 	messages, faults := make([]httpMessage, len(list)), make([]map[string][]string, len(list))
 	bad := false
 	for i, raw := range list {
-		fields, ok := object(raw)
+		fields, ok := rawjson.Object(raw)
 		if !ok {
 			return nil, invalid([]string{"is invalid"})
 		}
@@ -204,25 +206,25 @@ func (rt *realtime) readBatch(body []byte) ([]httpMessage, *httpRefusal) {
 func (rt *realtime) readMessage(fields map[string]json.RawMessage) (m httpMessage, faults map[string][]string) {
 	faults = map[string][]string{}
 	for name, to := range map[string]*string{"topic": &m.topic, "event": &m.event, "id": &m.id} {
-		s, ok := text(fields[name])
+		s, ok := rawjson.Text(fields[name])
 		switch {
-		case present(fields[name]) && !ok:
+		case rawjson.Present(fields[name]) && !ok:
 			faults[name] = []string{"is invalid"}
 		case name != "id" && strings.TrimSpace(s) == "":
 			faults[name] = []string{blank}
 		}
 		*to = s
 	}
-	m.payload, m.private = fields["payload"], flexibleBool(fields["private"])
+	m.payload, m.private = fields["payload"], rawjson.FlexibleBool(fields["private"])
 	switch {
-	case !present(m.payload):
+	case !rawjson.Present(m.payload):
 		faults["payload"] = []string{blank}
 	case !isObject(m.payload):
 		faults["payload"] = []string{"is invalid"}
 	case rt.limits.tooLarge(func() int { return termSize(m.payload) }):
 		faults["payload"] = []string{payloadTooLarge}
 	}
-	if p := string(fields["private"]); present(fields["private"]) && !slices.Contains([]string{"true", "false", `"true"`, `"false"`, `"1"`, `"0"`}, p) {
+	if p := string(fields["private"]); rawjson.Present(fields["private"]) && !slices.Contains([]string{"true", "false", `"true"`, `"false"`, `"1"`, `"0"`}, p) {
 		faults["private"] = []string{"is invalid"}
 	} else if p == `"1"` {
 		m.private = true

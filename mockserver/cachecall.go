@@ -8,6 +8,7 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // declared makes a function, for some roles, of one that is declared with
@@ -39,12 +40,12 @@ func declared(name string, roles []string, f func(*cacheCall) (any, error), requ
 type cacheCall struct {
 	tx    *FuncTx
 	args  map[string]json.RawMessage
-	table *table
+	table *View
 }
 
 // arg reads an argument; null leaves v as it is.
 func (c *cacheCall) arg(name string, v any) error {
-	if !present(c.args[name]) {
+	if !rawjson.Present(c.args[name]) {
 		return nil
 	}
 	if err := json.Unmarshal(c.args[name], v); err != nil {
@@ -89,19 +90,11 @@ func (c *cacheCall) findTable() error {
 	case 2:
 		schema, name = parts[0], parts[1]
 	}
-	t, ok := c.tx.tx.db.table(schema, name)
-	if !ok {
-		return pgtype.Errorf(pgtype.CodeUndefinedTable, "relation %q does not exist", *rel)
+	var err error
+	if c.table, err = c.tx.View(schema, name); err != nil && (len(parts) > 2 || len(parts) == 0) {
+		err = pgtype.Errorf(pgtype.CodeUndefinedTable, "relation %q does not exist", *rel)
 	}
-	readable := false
-	for i := range t.columns {
-		readable = readable || c.tx.tx.db.canSelect(c.tx.Role(), t, i)
-	}
-	if !readable || t.schema != "public" && !t.published.Load() {
-		return t.denied()
-	}
-	c.table = t
-	return nil
+	return err
 }
 
 // identifiers splits a name at its dots, and reads each part.
@@ -141,20 +134,7 @@ func (c *cacheCall) columns(arg string) ([]int, error) {
 	if err != nil || names == nil {
 		return nil, err
 	}
-	return c.table.namedColumns(names)
-}
-
-// namedColumns resolves names of columns.
-func (t *table) namedColumns(names []string) ([]int, error) {
-	columns := make([]int, 0, len(names))
-	for _, name := range names {
-		i, err := t.column(name)
-		if err != nil {
-			return nil, err
-		}
-		columns = append(columns, i)
-	}
-	return columns, nil
+	return c.table.Columns(names)
 }
 
 // key reads the argument key: columns that tell one row from another.
@@ -166,24 +146,7 @@ func (c *cacheCall) key() ([]int, error) {
 	if len(key) == 0 {
 		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "key must name columns")
 	}
-	for _, i := range key {
-		column := c.table.columns[i]
-		switch {
-		case column.Type.Item != nil || column.Type.Fields != nil:
-			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `column "%s" cannot be in a key: it is an array or composite`, column.Name)
-		case !column.notNull:
-			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `column "%s" cannot be in a key: it may be null`, column.Name)
-		}
-	}
-	for _, i := range c.table.pk {
-		if !slices.Contains(key, i) {
-			key = nil
-		}
-	}
-	if len(key) == 0 || len(c.table.pk) == 0 {
-		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "key must have the columns of the primary key or of a unique index")
-	}
-	return key, nil
+	return key, c.table.CheckKey(key)
 }
 
 // limit reads the argument lim; 0: there is none.
@@ -205,109 +168,51 @@ func (c *cacheCall) mark() (any, error) {
 	if err := c.arg("mark", &id); err != nil || id == nil {
 		return nil, err
 	}
-	where := Row{"id": *id}
-	if n, err := c.tx.Update("rt_mark", Row{"at": time.Now()}, where); err != nil || n == 0 {
+	n, err := c.tx.Update("rt_mark", Row{"at": time.Now()}, Row{"id": *id})
+	if err != nil || n == 0 {
 		return nil, err
 	}
-	marks, err := c.tx.tx.find(c.markTable(), where)
-	if err != nil || len(marks) == 0 {
+	marks, err := c.tx.View("public", "rt_mark")
+	if err != nil {
 		return nil, err
 	}
-	return marks[0].row[c.markTable().byName["seq"]], nil
-}
-
-func (c *cacheCall) markTable() *table {
-	t, _ := c.tx.tx.db.table("public", "rt_mark")
-	return t
+	columns, err := marks.Columns([]string{"id", "seq"})
+	if err != nil {
+		return nil, err
+	}
+	found, err := marks.Rows(Range{Key: columns[:1], Where: []*project.Condition{{Op: "eq", Column: "id", Value: *id}}})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return json.RawMessage(*found[0].Texts(columns[1:])[0]), nil // a number that is not null
 }
 
 // rows returns the rows that a call is about, in the order of the key, and the
 // key of the last where the argument lim made it so. The columns are those that
 // the caller must have the right to read.
-func (c *cacheCall) rows(key, columns []int) (rows []row, last []*string, err error) {
-	lim, err := c.limit()
-	if err != nil {
+func (c *cacheCall) rows(key, columns []int) (rows []Record, last []*string, err error) {
+	r := Range{Key: key, Columns: columns}
+	if r.Limit, err = c.limit(); err != nil {
 		return nil, nil, err
 	}
-	where, err := c.filter()
-	if err != nil {
+	if r.Where, err = c.filter(); err != nil {
 		return nil, nil, err
 	}
-	after, err := c.bound("after", key)
-	if err != nil {
+	if r.After, err = c.texts("after"); err != nil {
 		return nil, nil, err
 	}
-	upto, err := c.bound("upto", key)
-	if err != nil {
+	if r.Upto, err = c.texts("upto"); err != nil {
 		return nil, nil, err
 	}
-	tx, t := c.tx.tx, c.table
-	used := make([]bool, len(t.columns))
-	where.columnsOf(used)
-	for i := range t.columns {
-		if (used[i] || slices.Contains(columns, i)) && !tx.db.canSelect(c.tx.Role(), t, i) {
-			return nil, nil, t.denied()
-		}
+	rows, err = c.table.Rows(r)
+	if r.Limit > 0 && len(rows) == r.Limit {
+		last = rows[r.Limit-1].Texts(key)
 	}
-	inOrder := slices.Equal(key, t.pk)
-	from, to := position{}, position{after: true}
-	if inOrder && after != nil {
-		from = position{prefix: t.key(entry{row: after}), after: true}
-	}
-	if inOrder && upto != nil {
-		to.prefix = t.key(entry{row: upto})
-	}
-	for e := range tx.seen(t).forward(t, from, to) {
-		if after != nil && t.compareKeys(key, e.row, after) <= 0 || upto != nil && t.compareKeys(key, e.row, upto) > 0 ||
-			where.holds(e.row) <= 0 || !tx.allowed(t, t.selects, e.row) {
-			continue
-		}
-		if rows = append(rows, e.row); inOrder && len(rows) == lim {
-			break
-		}
-	}
-	if !inOrder {
-		slices.SortStableFunc(rows, func(a, b row) int { return t.compareKeys(key, a, b) })
-	}
-	if lim > 0 && len(rows) >= lim {
-		rows = rows[:lim]
-		last = c.textsOf(key, rows[lim-1])
-	}
-	return rows, last, nil
-}
-
-// compareKeys orders two rows by some columns.
-func (t *table) compareKeys(key []int, a, b row) int {
-	for _, i := range key {
-		if n := (boundOrder{column: i}).compare(t, a[i], b[i]); n != 0 {
-			return n
-		}
-	}
-	return 0
-}
-
-// bound reads an argument that is the values of a key, into a row that has
-// them. Nil: there is none.
-func (c *cacheCall) bound(arg string, key []int) (row, error) {
-	texts, err := c.texts(arg)
-	if err != nil || texts == nil {
-		return nil, err
-	}
-	if len(texts) != len(key) {
-		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "a bound has as many values as key has columns, and none is null")
-	}
-	r := make(row, len(c.table.columns))
-	for i, column := range key {
-		if r[column], err = c.table.columns[column].Type.Unbounded().Parse(texts[i]); err != nil {
-			return nil, c.table.badValue(column, err)
-		}
-	}
-	return r, nil
+	return rows, last, err
 }
 
 // filter reads the argument filter.
-func (c *cacheCall) filter() (*condition, error) {
-	all := &condition{op: "and"}
+func (c *cacheCall) filter() (all []*project.Condition, err error) {
 	var given []struct {
 		Column *string   `json:"column"`
 		Op     string    `json:"op"`
@@ -325,17 +230,14 @@ func (c *cacheCall) filter() (*condition, error) {
 		for _, value := range g.Values {
 			n.Value, n.List = *value, append(n.List, *value)
 		}
-		if _, known := restOperators[g.Op]; !known || conditionInMemory(n) != nil || g.Op == "is" && !slices.Contains([]string{"null", "true", "false", "unknown"}, n.Value) {
+		op, known := project.Operators[g.Op]
+		if !known || op.Lang || op.Contains || g.Op == "is" && !slices.Contains([]string{"null", "true", "false", "unknown"}, n.Value) {
 			return nil, pgtype.Errorf(pgtype.CodeBadParameter, `a filter has no operator "%s" of "%s"`, g.Op, n.Value)
 		}
-		if _, err := c.table.column(n.Column); err != nil {
+		if _, err := c.table.Columns([]string{n.Column}); err != nil {
 			return nil, err
 		}
-		part, err := c.table.bind(n)
-		if err != nil {
-			return nil, err
-		}
-		all.parts = append(all.parts, part)
+		all = append(all, n)
 	}
 	return all, nil
 }
@@ -346,32 +248,4 @@ func cmpOr(given json.RawMessage, other string) json.RawMessage {
 		return json.RawMessage(other)
 	}
 	return given
-}
-
-// textsOf returns the texts of some columns of a row, nil for NULL.
-func (c *cacheCall) textsOf(columns []int, r row) []*string {
-	texts := make([]*string, len(columns))
-	for i, column := range columns {
-		texts[i] = c.text(column, r)
-	}
-	return texts
-}
-
-// text returns to_jsonb(column) #>> '{}'.
-func (c *cacheCall) text(column int, r row) *string {
-	if r[column] == nil {
-		return nil
-	}
-	raw := c.table.columns[column].Type.JSON(r[column])
-	if normal, err := jsonbText(raw); err == nil { // else it is no jsonb, and PostgreSQL would fail
-		raw = normal
-	}
-	s, isString := text(raw)
-	switch {
-	case string(raw) == "null":
-		return nil
-	case !isString:
-		s = string(raw)
-	}
-	return &s
 }

@@ -48,7 +48,7 @@ const maxMarks = 1000
 // commits.
 func markTable() Table {
 	own := func(claims Claims, r Row) bool {
-		return roleOf(claims) == "authenticated" && r["owner"] != nil && r["owner"] == claims["sub"]
+		return claims["role"] == "authenticated" && r["owner"] != nil && r["owner"] == claims["sub"]
 	}
 	return Table{
 		Name: "rt_mark",
@@ -106,22 +106,19 @@ func rtDescribe(c *cacheCall) (any, error) {
 		Name string `json:"name"`
 		Type string `json:"type"`
 	}
-	t := c.table
-	columns, key := make([]column, 0, len(t.columns)), []string{}
-	for i, described := range t.columns {
-		if c.tx.tx.db.canSelect(c.tx.Role(), t, i) {
-			columns = append(columns, column{described.Name, described.Type.Name()})
+	t := c.table.Describe()
+	columns, key := []column{}, t.PrimaryKey
+	for i, described := range t.Columns {
+		if c.table.CanSelect(i) {
+			columns = append(columns, column{described.Name, described.Type})
+		} else if slices.Contains(t.PrimaryKey, described.Name) {
+			key = []string{}
 		}
 	}
-	for _, i := range t.pk {
-		key = append(key, t.columns[i].Name)
-	}
-	if slices.ContainsFunc(t.pk, func(i int) bool { return !c.tx.tx.db.canSelect(c.tx.Role(), t, i) }) {
-		key = []string{}
-	}
+	identity := map[string]string{"DEFAULT": "d", "FULL": "f", "USING INDEX": "i", "NOTHING": "n"}[t.Identity]
 	return map[string]any{
-		"version": 1, "schema": t.schema, "table": t.name, "key": key, "columns": columns,
-		"published": t.published.Load(), "rls": t.rls.Load(), "identity": "dfin"[t.identity : t.identity+1],
+		"version": 1, "schema": t.Schema, "table": t.Name, "key": key, "columns": columns,
+		"published": t.Published, "rls": t.RLS, "identity": identity,
 	}, nil
 }
 
@@ -136,7 +133,7 @@ func rtChunk(c *cacheCall) (any, error) {
 		return nil, err
 	}
 	if columns == nil {
-		columns, _ = c.table.columnsNamed(nil)
+		columns = c.table.All()
 	}
 	columns = slices.Compact(slices.Sorted(slices.Values(append(columns, key...))))
 	rows, last, err := c.rows(key, columns)
@@ -145,27 +142,10 @@ func rtChunk(c *cacheCall) (any, error) {
 	}
 	page := make([]json.RawMessage, len(rows))
 	for i, r := range rows {
-		page[i] = c.object(columns, r)
+		page[i] = r.JSON(columns)
 	}
 	seq, err := c.mark()
 	return map[string]any{"last": listOf(last), "rows": page, "seq": seq}, err
-}
-
-// object writes some columns of a row as PostgREST sends them.
-func (c *cacheCall) object(columns []int, r row) json.RawMessage {
-	b := []byte{'{'}
-	for n, i := range columns {
-		if n > 0 {
-			b = append(b, ',')
-		}
-		b = append(pgtype.AppendString(b, c.table.columns[i].Name), ':')
-		if r[i] == nil {
-			b = append(b, "null"...)
-			continue
-		}
-		b = append(b, c.table.columns[i].Type.JSON(r[i])...)
-	}
-	return append(b, '}')
 }
 
 // hashedRow is a row as rt_digest and rt_keys have it: its slot follows from
@@ -196,10 +176,10 @@ func (c *cacheCall) hashed() (found []hashedRow, last []*string, err error) {
 	}
 	rows, last, err := c.rows(key, append(slices.Clip(key), version...))
 	for _, r := range rows {
-		h := hashedRow{key: c.textsOf(key, r)}
+		h := hashedRow{key: r.Texts(key)}
 		packed := pack(nil, h.key)
 		h.slot = pghash.Text(packed, uint64(seed))
-		h.sum = pghash.Text(pack(packed, c.textsOf(version, r)), uint64(seed))
+		h.sum = pghash.Text(pack(packed, r.Texts(version)), uint64(seed))
 		if within(h.slot) {
 			found = append(found, h)
 		}

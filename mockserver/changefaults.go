@@ -3,6 +3,8 @@ package mockserver
 import (
 	"errors"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
 )
 
 // errPollTimeout is the error of a poll that took too long.
@@ -14,7 +16,7 @@ var errPollFault = errors.New("the query was made to fail")
 func (f *faults) failedPoll(changes int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if changes > 0 && f.polls.take() {
+	if changes > 0 && f.polls.Take() {
 		return errPollFault
 	}
 	return nil
@@ -24,7 +26,7 @@ func (f *faults) failedPoll(changes int) error {
 func (f *faults) pollTimedOut(changes int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return changes > 0 && f.slowPolls.take()
+	return changes > 0 && f.slowPolls.Take()
 }
 
 func (f *faults) lateSlot() time.Duration {
@@ -64,7 +66,7 @@ type onTheWay struct {
 func (f *faults) onTheWay(table string) onTheWay {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	way := onTheWay{copies: 1, delay: f.lag, pooled: f.reordered.take()}
+	way := onTheWay{copies: 1, delay: f.lag, pooled: f.reordered.Take()}
 	way.last = way.pooled && f.reordered == 0
 	if f.doubled.takeOf(table) {
 		way.copies = 2
@@ -84,7 +86,7 @@ func (f *faults) mixesPolls() bool {
 // which is n = 0.
 func (s *Server) DropChanges(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.dropped = tableBudget{budget: budget(n)} })
+	f.set(func() { f.dropped = tableBudget{Budget: fault.Budget(n)} })
 }
 
 // DuplicateChanges delivers the next n row changes that have subscribers twice,
@@ -92,7 +94,7 @@ func (s *Server) DropChanges(n int) {
 // until further notice, which is n = 0.
 func (s *Server) DuplicateChanges(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.doubled = tableBudget{budget: budget(n)} })
+	f.set(func() { f.doubled = tableBudget{Budget: fault.Budget(n)} })
 }
 
 // ReorderChanges delivers the next n row changes that have subscribers in
@@ -102,7 +104,7 @@ func (s *Server) DuplicateChanges(n int) {
 // log finds, until further notice, which is n = 0.
 func (s *Server) ReorderChanges(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.reordered = budget(n) })
+	f.set(func() { f.reordered = fault.Budget(n) })
 }
 
 // DelayChanges delivers row changes d later than the server finds them, in
@@ -119,5 +121,5 @@ func (s *Server) DelayChanges(d time.Duration) {
 // notice, which is n = 0.
 func (s *Server) TruncateChanges(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.truncated = tableBudget{budget: budget(n)} })
+	f.set(func() { f.truncated = tableBudget{Budget: fault.Budget(n)} })
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // maxFrame is the largest message that a client may send; a larger one closes
@@ -202,7 +203,7 @@ func (rt *realtime) refuse(w http.ResponseWriter, r *http.Request, no *refusal) 
 	default:
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		w.WriteHeader(no.status)
-		_, _ = w.Write(mustJSON(map[string]string{"error": no.text}))
+		_, _ = w.Write(rawjson.Must(map[string]string{"error": no.text}))
 	}
 }
 

@@ -3,8 +3,12 @@ package mockserver
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
 // database holds the committed rows of the tables and the write-ahead log. It
@@ -26,7 +30,7 @@ type database struct {
 	messages []storedMessage // committed and not taken yet
 	store    messageStore    // those that were
 
-	hides   budget // how many of the next commits are hidden
+	hides   fault.Budget // how many of the next commits are hidden
 	hideFor time.Duration
 	hidden  []hiddenTx
 	keep    time.Duration // for how long the content of tables is kept once it has changed
@@ -270,4 +274,17 @@ func (db *database) schemas() []string {
 		}
 	}
 	return names
+}
+
+// lookup finds a table by its name, or schema and name.
+func (db *database) lookup(name string) (*table, error) {
+	if t, ok := db.table("public", name); ok {
+		return t, nil
+	}
+	if schema, local, ok := strings.Cut(name, "."); ok {
+		if t, ok := db.table(schema, local); ok {
+			return t, nil
+		}
+	}
+	return nil, pgtype.Errorf(pgtype.CodeUndefinedTable, "relation %q does not exist", name)
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // Fault is something that goes wrong, asked for by its name: every method of
@@ -103,8 +105,8 @@ func kindOf(name string) (*faultKind, error) {
 	return nil, ErrUnknownFault
 }
 
-// fault makes a kind whose parameters are a P, by default as given.
-func fault[P any](name, doc string, byDefault P, do func(*Server, P) error) faultKind {
+// newFault makes a kind whose parameters are a P, by default as given.
+func newFault[P any](name, doc string, byDefault P, do func(*Server, P) error) faultKind {
 	return faultKind{
 		info: FaultInfo{Name: name, Doc: doc, Params: describeParams(byDefault)},
 		inject: func(s *Server, raw json.RawMessage) error {
@@ -128,17 +130,17 @@ func always[P any](do func(*Server, P)) func(*Server, P) error {
 // loses says which loss the fault is, and whether a client is told.
 func (k faultKind) loses(loss string) faultKind   { k.info.Loss = loss; return k }
 func (k faultKind) silently() faultKind           { k.info.Silent = true; return k }
-func (k faultKind) undoneBy(params any) faultKind { k.info.Undo = mustJSON(params); return k }
+func (k faultKind) undoneBy(params any) faultKind { k.info.Undo = rawjson.Must(params); return k }
 
 // at puts the fault into random schedules, with parameters made by f.
 func (k faultKind) at(f func(r *rand.Rand) any) faultKind {
-	k.random = func(r *rand.Rand) json.RawMessage { return mustJSON(f(r)) }
+	k.random = func(r *rand.Rand) json.RawMessage { return rawjson.Must(f(r)) }
 	return k
 }
 
 // readParams reads parameters over their defaults.
 func readParams(raw json.RawMessage, p any) error {
-	if !present(raw) {
+	if !rawjson.Present(raw) {
 		return nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
@@ -160,7 +162,7 @@ func describeParams(p any) []FaultParam {
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		params = append(params, FaultParam{name, paramType(field.Type), mustJSON(v.Field(i).Interface()), field.Tag.Get("doc")})
+		params = append(params, FaultParam{name, paramType(field.Type), rawjson.Must(v.Field(i).Interface()), field.Tag.Get("doc")})
 	}
 	return params
 }
@@ -191,7 +193,7 @@ func (d span) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(
 func (d *span) UnmarshalJSON(raw []byte) error {
 	var ms float64
 	parsed, err := time.Duration(0), error(nil)
-	if s, isText := text(raw); isText {
+	if s, isText := rawjson.Text(raw); isText {
 		parsed, err = time.ParseDuration(s)
 	} else if err = json.Unmarshal(raw, &ms); err == nil && ms <= float64(maxSpan.Milliseconds()) {
 		parsed = time.Duration(ms * float64(time.Millisecond))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
 )
 
 // The parameters that several faults have.
@@ -51,131 +53,131 @@ type (
 var faultKinds = slices.Concat(socketFaults, joinFaults, lossFaults, changeFaults, dataFaults)
 
 var socketFaults = []faultKind{
-	fault("kill-sockets", "ends sockets without a close frame", socketParams{}, func(s *Server, p socketParams) error {
+	newFault("kill-sockets", "ends sockets without a close frame", socketParams{}, func(s *Server, p socketParams) error {
 		return target{socket: p.Socket}.eachSocket(s.realtime, func(c *conn) { c.kill() })
 	}).loses("L1").at(func(*rand.Rand) any { return socketParams{} }),
-	fault("close-sockets", "closes sockets with a code", closeParams{Code: 1011}, closeSockets).loses("L1").
+	newFault("close-sockets", "closes sockets with a code", closeParams{Code: 1011}, closeSockets).loses("L1").
 		at(func(r *rand.Rand) any { return closeParams{Code: pick(r, 1000, 1001, 1011, 1012)} }),
-	fault("drain", `says "Server requested disconnect" on every channel and closes sockets with code 1012`, noParams{},
+	newFault("drain", `says "Server requested disconnect" on every channel and closes sockets with code 1012`, noParams{},
 		always(func(s *Server, _ noParams) { s.Drain() })).loses("L1").at(func(*rand.Rand) any { return noParams{} }),
-	fault("restart", "drains the server and has it away for a while, after which it remembers nothing", forParams{span(5 * time.Second)},
+	newFault("restart", "drains the server and has it away for a while, after which it remembers nothing", forParams{span(5 * time.Second)},
 		always(func(s *Server, p forParams) { s.Restart(time.Duration(p.For)) })).loses("L1").
 		at(func(r *rand.Rand) any { return forParams{between(r, 0, 5*time.Second)} }),
-	fault("block-sockets", "holds sockets up: they neither read, answer nor send, and then go on in order", blockParams{For: span(5 * time.Second)}, blockSockets).
+	newFault("block-sockets", "holds sockets up: they neither read, answer nor send, and then go on in order", blockParams{For: span(5 * time.Second)}, blockSockets).
 		at(func(r *rand.Rand) any { return blockParams{For: between(r, time.Second, 20*time.Second)} }),
-	fault("mute-heartbeats", "leaves heartbeats unanswered", onParams{true}, always(func(s *Server, p onParams) { s.MuteHeartbeats(p.On) })).
+	newFault("mute-heartbeats", "leaves heartbeats unanswered", onParams{true}, always(func(s *Server, p onParams) { s.MuteHeartbeats(p.On) })).
 		undoneBy(onParams{}).at(func(*rand.Rand) any { return onParams{true} }),
-	fault("refuse-upgrades", "refuses sockets with a status", refuseParams{429, "Too many connected users", 1},
+	newFault("refuse-upgrades", "refuses sockets with a status", refuseParams{429, "Too many connected users", 1},
 		refuseUpgrades).
 		undoneBy(refuseParams{}).at(func(r *rand.Rand) any {
 		return refuseParams{pick(r, 429, 500, 503), "Error connecting to Realtime", 1 + r.IntN(3)}
 	}),
-	fault("limit-joins", "has the project over its limit of joins a second for a while: 429, refused joins, close 1001", forParams{span(5 * time.Second)},
+	newFault("limit-joins", "has the project over its limit of joins a second for a while: 429, refused joins, close 1001", forParams{span(5 * time.Second)},
 		always(func(s *Server, p forParams) { s.LimitJoins(time.Duration(p.For)) })).
 		at(func(r *rand.Rand) any { return forParams{between(r, time.Second, 10*time.Second)} }),
-	fault("limit-backlog", "kills sockets for which more bytes wait", bytesParams{4096}, always(func(s *Server, p bytesParams) { s.LimitBacklog(p.Bytes) })).
+	newFault("limit-backlog", "kills sockets for which more bytes wait", bytesParams{4096}, always(func(s *Server, p bytesParams) { s.LimitBacklog(p.Bytes) })).
 		loses("L10").undoneBy(bytesParams{}),
-	fault("send-raw", "sends a message of any text to sockets", rawParams{}, sendRaw),
+	newFault("send-raw", "sends a message of any text to sockets", rawParams{}, sendRaw),
 }
 
 var joinFaults = []faultKind{
-	fault("refuse-joins", "refuses joins for a reason, of the form \"Code: text\"", reasonParams{"ChannelRateLimitReached: Too many channels", 1},
+	newFault("refuse-joins", "refuses joins for a reason, of the form \"Code: text\"", reasonParams{"ChannelRateLimitReached: Too many channels", 1},
 		always(func(s *Server, p reasonParams) { s.RefuseJoins(p.Reason, p.Times) })).undoneBy(reasonParams{}).
 		at(func(r *rand.Rand) any {
 			return reasonParams{pick(r, "IncreaseConnectionPool: Please increase your connection pool size", "TimeoutOnRpcCall: Node request timeout"), 1 + r.IntN(2)}
 		}),
-	fault("ignore-joins", "never answers joins", timesParams{1}, always(func(s *Server, p timesParams) { s.IgnoreJoins(p.Times) })).
+	newFault("ignore-joins", "never answers joins", timesParams{1}, always(func(s *Server, p timesParams) { s.IgnoreJoins(p.Times) })).
 		undoneBy(timesParams{}).at(once),
-	fault("delay-joins", "makes joins take longer, and all else on the socket wait for them", byParams{span(5 * time.Second)},
+	newFault("delay-joins", "makes joins take longer, and all else on the socket wait for them", byParams{span(5 * time.Second)},
 		always(func(s *Server, p byParams) { s.DelayJoins(time.Duration(p.By)) })).
 		undoneBy(byParams{}).at(func(r *rand.Rand) any { return byParams{between(r, 0, 12*time.Second)} }),
-	fault("delay-refusals", "makes refused joins take longer, and all else on the socket wait for them", byParams{span(5 * time.Second)},
+	newFault("delay-refusals", "makes refused joins take longer, and all else on the socket wait for them", byParams{span(5 * time.Second)},
 		always(func(s *Server, p byParams) { s.DelayRefusals(time.Duration(p.By)) })).undoneBy(byParams{}),
-	fault("delay-subscribed", `makes "Subscribed to PostgreSQL" come later, and changes with it`, byParams{span(5 * time.Second)},
+	newFault("delay-subscribed", `makes "Subscribed to PostgreSQL" come later, and changes with it`, byParams{span(5 * time.Second)},
 		always(func(s *Server, p byParams) { s.DelaySubscribed(time.Duration(p.By)) })).loses("L1").
 		undoneBy(byParams{}).at(func(r *rand.Rand) any { return byParams{between(r, 0, 9*time.Second)} }),
-	fault("omit-subscribed", `never says "Subscribed to PostgreSQL", though changes come`, timesParams{1},
+	newFault("omit-subscribed", `never says "Subscribed to PostgreSQL", though changes come`, timesParams{1},
 		always(func(s *Server, p timesParams) { s.OmitSubscribed(p.Times) })).undoneBy(timesParams{}).at(once),
-	fault("repeat-subscribed", `says "Subscribed to PostgreSQL" once more, and loses nothing`, noParams{},
+	newFault("repeat-subscribed", `says "Subscribed to PostgreSQL" once more, and loses nothing`, noParams{},
 		always(func(s *Server, _ noParams) { s.RepeatSubscribed() })).at(func(*rand.Rand) any { return noParams{} }),
-	fault("fail-subscriptions", "fails subscriptions to changes with a message", subscriptionParams{`{:error, "Too many database timeouts"}`, 1},
+	newFault("fail-subscriptions", "fails subscriptions to changes with a message", subscriptionParams{`{:error, "Too many database timeouts"}`, 1},
 		always(func(s *Server, p subscriptionParams) { s.FailSubscriptions(p.Message, p.Times) })).undoneBy(subscriptionParams{}).
 		at(func(r *rand.Rand) any {
 			return subscriptionParams{`{:error, "Too many database timeouts"}`, 1 + r.IntN(2)}
 		}),
-	fault("close-channels", "closes channels, with a system message that says why", messageParams{Message: "Too many messages per second"}, func(s *Server, p messageParams) error {
+	newFault("close-channels", "closes channels, with a system message that says why", messageParams{Message: "Too many messages per second"}, func(s *Server, p messageParams) error {
 		return target{p.Socket, p.Topic}.eachChannel(s.realtime, func(ch *channel) { ch.shutdown(p.Message) })
 	}).loses("L1").at(func(*rand.Rand) any { return messageParams{Message: "Too many messages per second"} }),
-	fault("crash-channels", "ends channels with phx_error", channelParams{}, func(s *Server, p channelParams) error {
+	newFault("crash-channels", "ends channels with phx_error", channelParams{}, func(s *Server, p channelParams) error {
 		return target{p.Socket, p.Topic}.eachChannel(s.realtime, (*channel).crash)
 	}).loses("L1").at(func(*rand.Rand) any { return channelParams{} }),
 }
 
 var lossFaults = []faultKind{
-	fault("delay-slot", "makes the slot come later than \"Subscribed to PostgreSQL\" whenever the workers start", byParams{span(2 * time.Second)},
+	newFault("delay-slot", "makes the slot come later than \"Subscribed to PostgreSQL\" whenever the workers start", byParams{span(2 * time.Second)},
 		always(func(s *Server, p byParams) { s.DelaySlot(time.Duration(p.By)) })).loses("L2").silently().
 		undoneBy(byParams{}).at(func(r *rand.Rand) any { return byParams{between(r, 0, 5*time.Second)} }),
-	fault("fail-polls", "makes polls that find something fail: what they found is lost, and the slot for a while", timesParams{1},
+	newFault("fail-polls", "makes polls that find something fail: what they found is lost, and the slot for a while", timesParams{1},
 		always(func(s *Server, p timesParams) { s.FailPolls(p.Times) })).loses("L3").silently().
 		undoneBy(timesParams{}).at(once),
-	fault("time-out-polls", "makes polls that find something take over 15 s and fail: what they found is lost, and the slot with what was committed meanwhile", timesParams{1},
+	newFault("time-out-polls", "makes polls that find something take over 15 s and fail: what they found is lost, and the slot with what was committed meanwhile", timesParams{1},
 		always(func(s *Server, p timesParams) { s.TimeOutPolls(p.Times) })).loses("L3").silently().undoneBy(timesParams{}),
-	fault("restart-database", "has the database away for a while: the slot is lost, and REST answers 503", forParams{span(3 * time.Second)},
+	newFault("restart-database", "has the database away for a while: the slot is lost, and REST answers 503", forParams{span(3 * time.Second)},
 		always(func(s *Server, p forParams) { s.RestartDatabase(time.Duration(p.For)) })).loses("L4").silently().
 		undoneBy(forParams{}).at(func(r *rand.Rand) any { return forParams{between(r, 0, 8*time.Second)} }),
-	fault("terminate-connections", "terminates the server's database connections: private joins and subscriptions that meet one are refused for good, and the slot is lost", timesParams{1},
+	newFault("terminate-connections", "terminates the server's database connections: private joins and subscriptions that meet one are refused for good, and the slot is lost", timesParams{1},
 		always(func(s *Server, p timesParams) { s.TerminateConnections(p.Times) })).loses("L4").silently().undoneBy(timesParams{}),
-	fault("exhaust-connections", "takes all connections of the database for a while: the slot is lost, and REST answers 503", forParams{span(3 * time.Second)},
+	newFault("exhaust-connections", "takes all connections of the database for a while: the slot is lost, and REST answers 503", forParams{span(3 * time.Second)},
 		always(func(s *Server, p forParams) { s.ExhaustConnections(time.Duration(p.For)) })).loses("L4").silently().undoneBy(forParams{}),
-	fault("lose-slot", "drops the slot and makes another one after a while", forParams{}, always(func(s *Server, p forParams) { s.LoseSlot(time.Duration(p.For)) })).
+	newFault("lose-slot", "drops the slot and makes another one after a while", forParams{}, always(func(s *Server, p forParams) { s.LoseSlot(time.Duration(p.For)) })).
 		loses("L4").silently().at(func(r *rand.Rand) any { return forParams{between(r, 0, 3*time.Second)} }),
-	fault("stop-workers", "stops the workers: nobody hears of any change until somebody subscribes", noParams{},
+	newFault("stop-workers", "stops the workers: nobody hears of any change until somebody subscribes", noParams{},
 		always(func(s *Server, _ noParams) { s.StopWorkers() })).loses("L5").silently().at(func(*rand.Rand) any { return noParams{} }),
-	fault("restart-workers", "starts the workers anew and deletes all subscriptions: channels are deaf until they join again", noParams{},
+	newFault("restart-workers", "starts the workers anew and deletes all subscriptions: channels are deaf until they join again", noParams{},
 		always(func(s *Server, _ noParams) { s.RestartWorkers() })).loses("L6").silently().at(func(*rand.Rand) any { return noParams{} }),
-	fault("exceed-rate", "discards changes for a while, and 5 s at least, as over the limit of events", forParams{span(5 * time.Second)},
+	newFault("exceed-rate", "discards changes for a while, and 5 s at least, as over the limit of events", forParams{span(5 * time.Second)},
 		always(func(s *Server, p forParams) { s.ExceedRate(time.Duration(p.For)) })).loses("L7").silently().
 		at(func(r *rand.Rand) any { return forParams{between(r, 5*time.Second, 15*time.Second)} }),
-	fault("resubscribe", `deletes all subscriptions and makes them anew after 1 to 3 s, with another "Subscribed to PostgreSQL"`, noParams{},
+	newFault("resubscribe", `deletes all subscriptions and makes them anew after 1 to 3 s, with another "Subscribed to PostgreSQL"`, noParams{},
 		always(func(s *Server, _ noParams) { s.Resubscribe() })).loses("L8").at(func(*rand.Rand) any { return noParams{} }),
-	fault("publish", "adds a table to the publication or removes it, which the server notices within a minute", publishParams{},
+	newFault("publish", "adds a table to the publication or removes it, which the server notices within a minute", publishParams{},
 		func(s *Server, p publishParams) error { return s.Publish(p.Table, p.On) }).loses("L8"),
-	fault("hide-rows", "hides rows from the roles that row level security applies to", hideParams{},
+	newFault("hide-rows", "hides rows from the roles that row level security applies to", hideParams{},
 		func(s *Server, p hideParams) error { return s.HideRows(p.Table, p.Where.row()) }).loses("L9").silently(),
-	fault("truncate-table", "removes all rows of a table at once", tableParams{},
+	newFault("truncate-table", "removes all rows of a table at once", tableParams{},
 		func(s *Server, p tableParams) error { return s.Truncate(p.Table) }).loses("L9").silently(),
-	fault("expire-tokens", "closes channels as if their tokens had expired", channelParams{}, func(s *Server, p channelParams) error {
+	newFault("expire-tokens", "closes channels as if their tokens had expired", channelParams{}, func(s *Server, p channelParams) error {
 		return target{p.Socket, p.Topic}.eachChannel(s.realtime, func(ch *channel) { ch.shutdown(tokenExpiredNow) })
 	}).loses("L11").at(func(*rand.Rand) any { return channelParams{} }),
-	fault("refuse-tokens", "closes channels that send another token", reasonParams{"The token provided is not a valid JWT", 1},
+	newFault("refuse-tokens", "closes channels that send another token", reasonParams{"The token provided is not a valid JWT", 1},
 		always(func(s *Server, p reasonParams) { s.RefuseTokens(p.Reason, p.Times) })).loses("L11").
 		undoneBy(reasonParams{}).at(func(*rand.Rand) any { return reasonParams{noDatabase, 1} }),
-	fault("truncate-changes", "makes changes come as those over 1 MB do: Error 413, without NULLs and long values", tableTimesParams{Times: 1}, func(s *Server, p tableTimesParams) error {
+	newFault("truncate-changes", "makes changes come as those over 1 MB do: Error 413, without NULLs and long values", tableTimesParams{Times: 1}, func(s *Server, p tableTimesParams) error {
 		return s.setTableBudget(&s.realtime.faults.truncated, p)
 	}).loses("L12").undoneBy(tableTimesParams{}).at(few),
 }
 
 var changeFaults = []faultKind{
-	fault("drop-changes", "loses row changes", tableTimesParams{Times: 1}, func(s *Server, p tableTimesParams) error {
+	newFault("drop-changes", "loses row changes", tableTimesParams{Times: 1}, func(s *Server, p tableTimesParams) error {
 		return s.setTableBudget(&s.realtime.faults.dropped, p)
 	}).silently().undoneBy(tableTimesParams{}).at(few),
-	fault("duplicate-changes", "delivers row changes twice", tableTimesParams{Times: 1}, func(s *Server, p tableTimesParams) error {
+	newFault("duplicate-changes", "delivers row changes twice", tableTimesParams{Times: 1}, func(s *Server, p tableTimesParams) error {
 		return s.setTableBudget(&s.realtime.faults.doubled, p)
 	}).silently().undoneBy(tableTimesParams{}).at(few),
-	fault("reorder-changes", "delivers row changes in another order", timesParams{2}, always(func(s *Server, p timesParams) { s.ReorderChanges(p.Times) })).
+	newFault("reorder-changes", "delivers row changes in another order", timesParams{2}, always(func(s *Server, p timesParams) { s.ReorderChanges(p.Times) })).
 		silently().undoneBy(timesParams{}).at(func(r *rand.Rand) any { return timesParams{2 + r.IntN(3)} }),
-	fault("delay-changes", "delivers row changes later, in their order", byParams{span(2 * time.Second)},
+	newFault("delay-changes", "delivers row changes later, in their order", byParams{span(2 * time.Second)},
 		always(func(s *Server, p byParams) { s.DelayChanges(time.Duration(p.By)) })).silently().
 		undoneBy(byParams{}).at(func(r *rand.Rand) any { return byParams{between(r, 0, 3*time.Second)} }),
 }
 
 var dataFaults = []faultKind{
-	fault("hide-commits", "makes commits visible to others later than Realtime delivers them", hideCommitsParams{span(time.Second), 1},
+	newFault("hide-commits", "makes commits visible to others later than Realtime delivers them", hideCommitsParams{span(time.Second), 1},
 		always(func(s *Server, p hideCommitsParams) { s.HideCommits(time.Duration(p.For), p.Times) })).silently().
 		undoneBy(hideCommitsParams{}).at(func(r *rand.Rand) any { return hideCommitsParams{between(r, 0, time.Second), 1 + r.IntN(5)} }),
-	fault("rest", "makes requests to the REST API slow, stale, cut, or answered with a status; to be ended by healing", restParams{}, injectREST).
+	newFault("rest", "makes requests to the REST API slow, stale, cut, or answered with a status; to be ended by healing", restParams{}, injectREST).
 		at(randomRESTFault),
-	fault("limit-rows", "makes answers of the REST API hold no more rows", rowsParams{1000}, always(func(s *Server, p rowsParams) { s.LimitRows(p.Rows) })).
+	newFault("limit-rows", "makes answers of the REST API hold no more rows", rowsParams{1000}, always(func(s *Server, p rowsParams) { s.LimitRows(p.Rows) })).
 		silently().undoneBy(rowsParams{}).at(func(r *rand.Rand) any { return rowsParams{1 + r.IntN(5)} }),
 }
 
@@ -280,7 +282,7 @@ func (s *Server) setTableBudget(b *tableBudget, p tableTimesParams) error {
 		}
 		name = t.fullName()
 	}
-	s.realtime.faults.set(func() { *b = tableBudget{budget(p.Times), name} })
+	s.realtime.faults.set(func() { *b = tableBudget{fault.Budget(p.Times), name} })
 	return nil
 }
 

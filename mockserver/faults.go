@@ -9,6 +9,8 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // faults is what is to go wrong. Methods of Server set it, and the socket half
@@ -20,18 +22,18 @@ type faults struct {
 
 // faultState is what Server.Heal takes back.
 type faultState struct {
-	upgrades      budget
+	upgrades      fault.Budget
 	upgrade       refusal
-	joins         budget
+	joins         fault.Budget
 	joinReason    string
-	ignored       budget
+	ignored       fault.Budget
 	delay         time.Duration // of joins
 	refusal       time.Duration // how long a refused join takes; 0: as configured
 	subscribed    time.Duration
-	silent        budget // subscriptions of which the client is not told
-	subscriptions budget
+	silent        fault.Budget // subscriptions of which the client is not told
+	subscriptions fault.Budget
 	message       string
-	tokens        budget
+	tokens        fault.Budget
 	tokenMessage  string
 	muted         bool
 	backlog       int // 0: the real server's
@@ -45,34 +47,23 @@ type faultState struct {
 	over     time.Time // until when there are too many changes
 
 	slotDelay time.Duration
-	polls     budget // that fail
-	slowPolls budget // that take longer than the server waits for
+	polls     fault.Budget // that fail
+	slowPolls fault.Budget // that take longer than the server waits for
 	dropped   tableBudget
 	truncated tableBudget
 	doubled   tableBudget
-	reordered budget
+	reordered fault.Budget
 	lag       time.Duration
-}
-
-// budget is how often a fault is still to happen; negative: always.
-type budget int
-
-func (b *budget) take() bool {
-	if *b > 0 {
-		*b--
-		return true
-	}
-	return *b < 0
 }
 
 // tableBudget is a budget for changes of one table, or of any.
 type tableBudget struct {
-	budget
+	fault.Budget
 	table string // with its schema; empty: any
 }
 
 func (b *tableBudget) takeOf(table string) bool {
-	return (b.table == "" || b.table == table) && b.take()
+	return (b.table == "" || b.table == table) && b.Take()
 }
 
 func (f *faults) set(do func()) {
@@ -84,7 +75,7 @@ func (f *faults) set(do func()) {
 func (f *faults) refusedUpgrade() *refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.upgrades.take() {
+	if !f.upgrades.Take() {
 		return nil
 	}
 	no := f.upgrade
@@ -94,7 +85,7 @@ func (f *faults) refusedUpgrade() *refusal {
 func (f *faults) refusedJoin() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.joins.take() {
+	if !f.joins.Take() {
 		return ""
 	}
 	return f.joinReason
@@ -103,7 +94,7 @@ func (f *faults) refusedJoin() string {
 func (f *faults) failedSubscription() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.subscriptions.take() {
+	if !f.subscriptions.Take() {
 		return ""
 	}
 	return f.message
@@ -112,7 +103,7 @@ func (f *faults) failedSubscription() string {
 func (f *faults) joinIgnored() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ignored.take()
+	return f.ignored.Take()
 }
 
 func (f *faults) joinDelay() time.Duration {
@@ -172,13 +163,13 @@ func (f *faults) joinsExceeded() bool { return f.until(&f.crowded) > 0 }
 func (f *faults) subscribedSilently() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.silent.take()
+	return f.silent.Take()
 }
 
 func (f *faults) refusedToken() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.tokens.take() {
+	if !f.tokens.Take() {
 		return ""
 	}
 	return f.tokenMessage
@@ -235,7 +226,7 @@ func (s *Server) CloseSockets(code int) {
 // change: it sends the system message "Server requested disconnect" on every
 // channel, with null refs, and closes every socket with code 1012.
 func (s *Server) Drain() {
-	payload := mustJSON(phoenix.System{
+	payload := rawjson.Must(phoenix.System{
 		Extension: phoenix.ExtensionSystem, Status: phoenix.StatusOK, Message: "Server requested disconnect",
 	})
 	s.realtime.onSockets(func(c *conn) {
@@ -292,7 +283,7 @@ func (s *Server) RefuseUpgrades(status int, text string, n int) {
 		status = http.StatusInternalServerError
 	}
 	f := &s.realtime.faults
-	f.set(func() { f.upgrades, f.upgrade = budget(n), refusal{status: status, text: text} })
+	f.set(func() { f.upgrades, f.upgrade = fault.Budget(n), refusal{status: status, text: text} })
 }
 
 // RefuseJoins refuses the next n joins for the reason, after
@@ -303,14 +294,14 @@ func (s *Server) RefuseUpgrades(status int, text string, n int) {
 // notice, which is n = 0.
 func (s *Server) RefuseJoins(reason string, n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.joins, f.joinReason = budget(n), reason })
+	f.set(func() { f.joins, f.joinReason = fault.Budget(n), reason })
 }
 
 // IgnoreJoins never answers the next n joins. The socket goes on as if they had
 // not come. A negative n is until further notice, which is n = 0.
 func (s *Server) IgnoreJoins(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.ignored = budget(n) })
+	f.set(func() { f.ignored = fault.Budget(n) })
 }
 
 // DelayJoins makes every join take d longer. As with a slow database, all else
@@ -340,7 +331,7 @@ func (s *Server) DelaySubscribed(d time.Duration) {
 // further notice, which is n = 0.
 func (s *Server) OmitSubscribed(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.silent = budget(n) })
+	f.set(func() { f.silent = fault.Budget(n) })
 }
 
 // RepeatSubscribed sends "Subscribed to PostgreSQL" once more on every channel
@@ -364,7 +355,7 @@ func (s *Server) RepeatSubscribed() {
 // is n = 0.
 func (s *Server) FailSubscriptions(message string, n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.subscriptions, f.message = budget(n), message })
+	f.set(func() { f.subscriptions, f.message = fault.Budget(n), message })
 }
 
 // CloseChannels closes every channel, with a system message that says why. The

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // FuzzParseFilters holds that no filter makes the parser panic, and that what
@@ -21,20 +22,20 @@ func FuzzParseFilters(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, filter string) {
-		filters, err := parseFilters(filter)
+		filters, err := wire.ParseFilters(filter)
 		if err != nil {
 			require.Empty(t, filters)
 			return
 		}
 		for _, read := range filters {
-			require.Contains(t, filterOps, read.Op)
-			again, err := parseFilters(filterString(read))
+			require.Contains(t, wire.FilterOperators, read.Op)
+			again, err := wire.ParseFilters(filterString(read))
 			require.NoError(t, err)
 			if plain := strings.TrimSpace(read.Column) == read.Column && !strings.ContainsAny(read.Column, `=,()."`); plain {
 				require.Equal(t, []project.Filter{read}, again, "%q", filterString(read))
 			}
 		}
-		_ = inspectFilters(filters)
+		_ = wire.InspectFilters(filters)
 	})
 }
 

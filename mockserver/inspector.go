@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/redact"
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 //go:embed inspector
@@ -79,9 +81,9 @@ func (i *inspector) noted(next http.Handler) http.Handler {
 			return
 		}
 		began := time.Now()
-		answer := &watchedAnswer{ResponseWriter: w}
+		answer := &front.WatchedAnswer{ResponseWriter: w}
 		defer func() { // it may panic, to end the connection
-			i.s.realtime.tap.note(0, "request", "%s %s %d in %d ms", r.Method, redact.URL(r.URL), cmp.Or(answer.status, http.StatusOK), time.Since(began).Milliseconds())
+			i.s.realtime.tap.note(0, "request", "%s %s %d in %d ms", r.Method, redact.URL(r.URL), cmp.Or(answer.Status, http.StatusOK), time.Since(began).Milliseconds())
 		}()
 		next.ServeHTTP(answer, r)
 	})
@@ -118,7 +120,7 @@ func (i *inspector) rows(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is no such table, or it cannot be read", http.StatusNotFound)
 		return
 	}
-	writeJSON(w, http.StatusOK, answer)
+	front.WriteJSON(w, http.StatusOK, answer)
 }
 
 // someRows reads rows of a table in the order of its primary key.
@@ -192,11 +194,11 @@ type inspected struct {
 }
 
 func (i *inspector) look(ctx context.Context) []byte {
-	now := inspected{URL: i.s.url, Sockets: i.s.Connections()}
+	now := inspected{URL: i.s.front.URL, Sockets: i.s.Connections()}
 	now.Tables, now.Commits = i.tables(ctx)
 	now.Open = len(now.Sockets)
 	now.Sockets = now.Sockets[:min(now.Open, maxInspected)]
-	return redact.Text(mustJSON(now))
+	return redact.Text(rawjson.Must(now))
 }
 
 // told is how far a page is.
@@ -215,7 +217,7 @@ func (i *inspector) events(w http.ResponseWriter, r *http.Request) {
 	defer context.AfterFunc(i.s.realtime.ctx, cancel)()
 	w.Header().Set("Content-Type", "text/event-stream")
 	page := &told{frame: i.resumed(r.Header.Get("Last-Event-ID"))}
-	if i.tell(w, "hello", "", mustJSON(i.started)) != nil {
+	if i.tell(w, "hello", "", rawjson.Must(i.started)) != nil {
 		return
 	}
 	tick := time.NewTicker(inspectorTick)
@@ -257,7 +259,7 @@ func (i *inspector) tellFrames(w http.ResponseWriter, page *told) error {
 		frames[at] = p.shown(maxShown)
 	}
 	page.frame = fresh[len(fresh)-1].n
-	return i.tell(w, "frames", fmt.Sprintf("%s-%d", i.started, page.frame), mustJSON(frames))
+	return i.tell(w, "frames", fmt.Sprintf("%s-%d", i.started, page.frame), rawjson.Must(frames))
 }
 
 // tellState looks at the server once in a while: less often where that takes

@@ -10,6 +10,8 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // joinConfig is the payload of a join, as the server understands it.
@@ -37,31 +39,31 @@ type binding struct {
 // read has its default. But some payloads make it raise, and then the join is
 // refused for that reason.
 func parseJoin(payload []byte) (cfg joinConfig, reason string) {
-	params, ok := object(payload)
+	params, ok := rawjson.Object(payload)
 	if !ok {
-		return cfg, "UnknownErrorOnChannel: expected params to be a :map, got: `" + inspectJSON(payload) + "`"
+		return cfg, "UnknownErrorOnChannel: expected params to be a :map, got: `" + wire.InspectJSON(payload) + "`"
 	}
 	cfg.token, cfg.hasToken = joinToken(params)
-	if !present(params["config"]) {
+	if !rawjson.Present(params["config"]) {
 		return cfg, ""
 	}
-	config, ok := object(params["config"])
+	config, ok := rawjson.Object(params["config"])
 	if !ok {
 		return cfg, "UnknownErrorOnChannel: no function clause matching in Access.get/3"
 	}
-	if present(config["broadcast"]) {
-		broadcast, ok := object(config["broadcast"])
+	if rawjson.Present(config["broadcast"]) {
+		broadcast, ok := rawjson.Object(config["broadcast"])
 		if !ok {
 			return cfg, "UnknownErrorOnChannel: no function clause matching in Access.get/3"
 		}
-		cfg.ack, cfg.self = flexibleBool(broadcast["ack"]), flexibleBool(broadcast["self"])
+		cfg.ack, cfg.self = rawjson.FlexibleBool(broadcast["ack"]), rawjson.FlexibleBool(broadcast["self"])
 		cfg.replay = broadcast["replay"]
-		cfg.ready = present(broadcast["replication_ready"]) && string(broadcast["replication_ready"]) != "false"
+		cfg.ready = rawjson.Present(broadcast["replication_ready"]) && string(broadcast["replication_ready"]) != "false"
 	}
-	presence, _ := object(config["presence"])
-	cfg.presence = flexibleBool(presence["enabled"])
+	presence, _ := rawjson.Object(config["presence"])
+	cfg.presence = rawjson.FlexibleBool(presence["enabled"])
 	cfg.key = presenceKey(presence["key"])
-	cfg.private = flexibleBool(config["private"])
+	cfg.private = rawjson.FlexibleBool(config["private"])
 	cfg.bindings, reason = parseBindings(config["postgres_changes"])
 	return cfg, reason
 }
@@ -71,16 +73,16 @@ func parseJoin(payload []byte) (cfg joinConfig, reason string) {
 func joinToken(params map[string]json.RawMessage) (token string, ok bool) {
 	access, user := params["access_token"], params["user_token"]
 	either := access
-	if !present(access) || string(access) == "false" {
+	if !rawjson.Present(access) || string(access) == "false" {
 		either = user
 	}
-	if s, _ := text(either); strings.HasPrefix(s, "sb_") {
+	if s, _ := rawjson.Text(either); strings.HasPrefix(s, "sb_") {
 		return "", false
 	}
-	if s, ok := text(user); ok {
+	if s, ok := rawjson.Text(user); ok {
 		return s, true
 	}
-	return text(access)
+	return rawjson.Text(access)
 }
 
 func parseBindings(raw json.RawMessage) (bindings []binding, reason string) {
@@ -89,12 +91,12 @@ func parseBindings(raw json.RawMessage) (bindings []binding, reason string) {
 		return nil, ""
 	}
 	for _, entry := range list {
-		if !present(entry) {
+		if !rawjson.Present(entry) {
 			continue
 		}
-		fields, ok := object(entry)
+		fields, ok := rawjson.Object(entry)
 		if !ok {
-			return nil, "UnknownErrorOnChannel: expected a map, got: " + inspectJSON(entry)
+			return nil, "UnknownErrorOnChannel: expected a map, got: " + wire.InspectJSON(entry)
 		}
 		bindings = append(bindings, binding{id: bindingID(entry), object: entry, fields: fields})
 	}
@@ -109,7 +111,7 @@ func bindingID(object json.RawMessage) int {
 	var v any
 	_ = dec.Decode(&v) // it has been read before
 	h := fnv.New32a()
-	_, _ = h.Write(mustJSON(v)) // which sorts the keys
+	_, _ = h.Write(rawjson.Must(v)) // which sorts the keys
 	return int(h.Sum32() & (1<<27 - 1))
 }
 
@@ -122,33 +124,6 @@ func (b binding) echo() []byte {
 		out = append(out, ',')
 	}
 	return append(out, rest...)
-}
-
-// present reports whether a member is there and not null.
-func present(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
-
-// object reads a JSON object. encoding/json's structs would match keys in any
-// case, which the server does not.
-func object(raw json.RawMessage) (map[string]json.RawMessage, bool) {
-	var fields map[string]json.RawMessage
-	err := json.Unmarshal(raw, &fields)
-	return fields, err == nil && fields != nil
-}
-
-// text reads a JSON string.
-func text(raw json.RawMessage) (string, bool) {
-	var s string
-	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
-		return "", false
-	}
-	return s, true
-}
-
-// flexibleBool reads true, false, and the same as strings in any case.
-// Anything else is false.
-func flexibleBool(raw json.RawMessage) bool {
-	s, _ := text(raw)
-	return string(raw) == "true" || strings.EqualFold(s, "true")
 }
 
 // join answers a join. A channel that the topic already has ends first, even
@@ -210,7 +185,7 @@ func (c *conn) refuseJoin(m phoenix.Message, reason string) bool {
 	if !c.rt.pause(c.ctx, c.rt.faults.refusalDelay(c.rt.timing.JoinErrorDelay)) {
 		return false
 	}
-	response := mustJSON(map[string]string{"reason": reason})
+	response := rawjson.Must(map[string]string{"reason": reason})
 	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusError, string(response)))
 	return true
 }

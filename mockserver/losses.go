@@ -3,6 +3,8 @@ package mockserver
 import (
 	"context"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
 )
 
 // The methods that follow lose changes in the ways in which the real server
@@ -33,7 +35,7 @@ func (s *Server) LoseSlot(d time.Duration) { s.realtime.loseSlot(d) }
 // further notice, which is n = 0.
 func (s *Server) FailPolls(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.polls = budget(n) })
+	f.set(func() { f.polls = fault.Budget(n) })
 }
 
 // TimeOutPolls makes the next n polls that find something take longer than the
@@ -44,7 +46,7 @@ func (s *Server) FailPolls(n int) {
 // notice, which is n = 0.
 func (s *Server) TimeOutPolls(n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.slowPolls = budget(n) })
+	f.set(func() { f.slowPolls = fault.Budget(n) })
 }
 
 // RestartDatabase has the database away for d. The slot is lost; the server
@@ -166,5 +168,5 @@ func (s *Server) ExpireTokens() { s.CloseChannels(tokenExpiredNow) }
 // which is n = 0.
 func (s *Server) RefuseTokens(message string, n int) {
 	f := &s.realtime.faults
-	f.set(func() { f.tokens, f.tokenMessage = budget(n), message })
+	f.set(func() { f.tokens, f.tokenMessage = fault.Budget(n), message })
 }

@@ -19,33 +19,6 @@ type storedMessage struct {
 	inserted time.Time
 }
 
-// RealtimeSend is the database's function realtime.send, in a transaction of
-// its own: it broadcasts a payload, which encoding/json must make an object of,
-// to a topic, which is without the prefix "realtime:". The payload gets an id
-// if it has none. The message goes out when the transaction has committed, at
-// once, and is stored for replay if it is private. What is too large or over
-// Limits.EventsPerSecond, or sent while the database is away, is stored only.
-//
-// Where the function would raise no more than a warning, and send nothing, an
-// error is returned.
-func (s *Server) RealtimeSend(payload any, event, topic string, private bool) error {
-	return s.db.run(func(tx *Tx) error { return tx.RealtimeSend(payload, event, topic, private) })
-}
-
-// RealtimeSendBinary is realtime.send_binary: RealtimeSend for bytes. Clients
-// of serializer 1.0.0 do not get it.
-func (s *Server) RealtimeSendBinary(payload []byte, event, topic string, private bool) error {
-	return s.db.run(func(tx *Tx) error { return tx.RealtimeSendBinary(payload, event, topic, private) })
-}
-
-// BroadcastChanges is realtime.broadcast_changes, as a row trigger of the table
-// calls it: a private message with the operation (INSERT, UPDATE or DELETE) and
-// the rows after and before it, nil where there is none. A column that a row
-// does not name is null.
-func (s *Server) BroadcastChanges(topic, event, operation, table string, after, before Row) error {
-	return s.db.run(func(tx *Tx) error { return tx.BroadcastChanges(topic, event, operation, table, after, before) })
-}
-
 // RealtimeSend is Server.RealtimeSend as part of the transaction: the message
 // goes out, and counts as sent, only if that commits. An error dooms it.
 func (tx *Tx) RealtimeSend(payload any, event, topic string, private bool) error {

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/gapless-go/gapless/internal/transcript"
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 )
 
 // PlayerConfig says how a transcript is played.
@@ -46,7 +47,7 @@ type PlayerConfig struct {
 // is good for an hour, and expires_at beside it is then. Recorded SQL statements and notes are passed over, as
 // are requests that were not made through a Recorder.
 type Player struct {
-	front
+	front front.Front
 	name  string
 	speed float64
 	log   *slog.Logger
@@ -93,13 +94,13 @@ func NewPlayer(r io.Reader, cfg PlayerConfig) (*Player, error) {
 		name: cfg.Name, speed: cfg.Speed, log: cfg.Logger, steps: steps,
 		moved: make(chan struct{}), over: make(chan struct{}), matcher: newMatcher(),
 	}
-	if err := p.listen(cfg.InMemory, cfg.Addr); err != nil {
+	if err := p.front.Listen(cfg.InMemory, cfg.Addr); err != nil {
 		return nil, err
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.wg.Add(1)
 	go p.play() // ends with p.ctx, or with the transcript; Close waits
-	p.serve(p.routes(), p.log)
+	p.front.Serve(p.routes(), p.log)
 	return p, nil
 }
 
@@ -114,13 +115,13 @@ func (p *Player) routes() http.Handler {
 }
 
 // URL returns the URL that the client is given in the place of the project's.
-func (p *Player) URL() string { return p.url }
+func (p *Player) URL() string { return p.front.URL }
 
 // WebsocketURL returns the URL of Realtime's websocket, without an API key.
-func (p *Player) WebsocketURL() string { return p.websocketURL() }
+func (p *Player) WebsocketURL() string { return p.front.WebsocketURL() }
 
 // HTTPClient returns a client that reaches the player, in memory too.
-func (p *Player) HTTPClient() *http.Client { return p.client }
+func (p *Player) HTTPClient() *http.Client { return p.front.Client }
 
 // Wait waits for the end of the transcript, a difference, Close, or the end of
 // ctx, and returns nil, a *DifferenceError, ErrPlayerClosed, or an error that
@@ -148,7 +149,7 @@ var ErrPlayerClosed = errors.New("mockserver: the player was closed before its e
 // Close ends every connection, without a close frame. It is safe to call
 // twice; the error is always nil.
 func (p *Player) Close() error {
-	p.close(func() {
+	p.front.Close(func() {
 		p.mu.Lock()
 		p.closed = true
 		p.mu.Unlock()

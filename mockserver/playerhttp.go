@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/redact"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // httpText is an HTTP message as a transcript has it: a first line, headers, an
@@ -93,7 +94,7 @@ func (p *Player) serveRequest(w http.ResponseWriter, r *http.Request) {
 func noAnswer(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(http.StatusNotImplemented)
-	_, _ = w.Write(mustJSON(map[string]string{"message": "the transcript has no answer to this request"}))
+	_, _ = w.Write(rawjson.Must(map[string]string{"message": "the transcript has no answer to this request"}))
 }
 
 // bodyOf redacts a body as the recorder does, but leaves it as it is where
@@ -214,7 +215,7 @@ func (p *Player) compareRequest(want, got *httpAsked) (at, wanted, mine string) 
 			redacted = redact.Form
 		}
 		a, b := safeValues(redacted, name, want.query[name]), safeValues(redacted, name, got.query[name])
-		if at, wanted, mine := p.matcher.diff("query "+name, mustJSON(a), mustJSON(b)); at != "" {
+		if at, wanted, mine := p.matcher.diff("query "+name, rawjson.Must(a), rawjson.Must(b)); at != "" {
 			return at, wanted, mine
 		}
 	}

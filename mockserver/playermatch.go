@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/redact"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 var (
@@ -148,7 +149,7 @@ func (m *matcher) walk(at string, want, got any) (where, wanted, mine string) {
 			return "", "", ""
 		}
 	}
-	return at, string(mustJSON(want)), string(mustJSON(got))
+	return at, string(rawjson.Must(want)), string(rawjson.Must(got))
 }
 
 func (m *matcher) walkObject(at string, want, got map[string]any) (where, wanted, mine string) {
@@ -156,7 +157,7 @@ func (m *matcher) walkObject(at string, want, got map[string]any) (where, wanted
 		member := at + "." + name
 		g, ok := got[name]
 		if !ok {
-			return member, string(mustJSON(want[name])), "nothing"
+			return member, string(rawjson.Must(want[name])), "nothing"
 		}
 		if where, wanted, mine := m.walk(member, want[name], g); where != "" {
 			return where, wanted, mine
@@ -164,7 +165,7 @@ func (m *matcher) walkObject(at string, want, got map[string]any) (where, wanted
 	}
 	for _, name := range slices.Sorted(maps.Keys(got)) {
 		if _, ok := want[name]; !ok {
-			return at + "." + name, "nothing", string(mustJSON(got[name]))
+			return at + "." + name, "nothing", string(rawjson.Must(got[name]))
 		}
 	}
 	return "", "", ""

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/redact"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // serveSocket serves a socket in the place of a recorded one.
@@ -106,7 +107,7 @@ func (p *Player) take(r *http.Request) *played {
 	return nil
 }
 
-func quoted(s string) string { return string(mustJSON(s)) }
+func quoted(s string) string { return string(rawjson.Must(s)) }
 
 // differ ends the play, unless it is over. The caller holds mu.
 func (p *Player) differ(e *DifferenceError) {

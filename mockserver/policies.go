@@ -1,56 +1,9 @@
 package mockserver
 
-import "fmt"
-
 // Policies are the row level security policies of a table, as those of Table
 // are. One that is nil allows nothing.
 type Policies struct {
 	Select, Insert, Update, Delete Policy
-}
-
-// SetPolicies puts other policies in the place of those that a table has, and
-// switches row level security on where it was off. What is read after that is
-// subject to them, and so are changes that were made before and have not been
-// delivered yet. As with a real server, no message tells of rows that appear or
-// disappear by it.
-func (s *Server) SetPolicies(table string, p Policies) error {
-	t, err := s.db.lookup(table)
-	if err != nil {
-		return err
-	}
-	t.policies.Store(&p)
-	t.rls.Store(true)
-	return nil
-}
-
-// HideRows hides the rows whose columns equal those of where from the roles
-// that row level security applies to, as if the policy for reading had changed:
-// no message tells of it. It replaces what was hidden of the table before; an
-// empty where hides nothing. The error says that the table has no row level
-// security, or what where names wrongly.
-func (s *Server) HideRows(table string, where Row) error {
-	t, err := s.db.lookup(table)
-	if err != nil {
-		return err
-	}
-	values, err := t.datums(where)
-	if err != nil {
-		return err
-	}
-	if len(values) == 0 {
-		t.hidden.Store(nil)
-		return nil
-	}
-	for i, v := range values {
-		if v != nil && !t.columns[i].Type.Comparable() {
-			return noEquality(t.columns[i].Type).At(t.fullName(), t.columns[i].Name)
-		}
-	}
-	if !t.rls.Load() {
-		return fmt.Errorf("mockserver: table %s: it has no row level security, so no rows of it can be hidden", t.fullName())
-	}
-	t.hidden.Store(&values)
-	return nil
 }
 
 // setPolicies makes the table ask whichever policies it has at the time.

@@ -336,19 +336,25 @@ func (t *table) describe() (columns []project.RelationColumn) {
 func (db *database) Tables(context.Context) ([]project.Table, uint64, error) {
 	list := []project.Table{}
 	for _, t := range db.tables {
-		described := project.Table{
-			Schema: t.schema, Name: t.name, Columns: make([]project.Column, len(t.columns)), PrimaryKey: []string{},
-			RLS: t.rls.Load(), Published: t.published.Load(), Identity: t.identity.String(), Rows: db.rows(t).count,
-		}
-		for i, c := range t.columns {
-			described.Columns[i] = project.Column{Name: c.Name, Type: c.Type.Name(), NotNull: c.notNull}
-		}
-		for _, i := range t.pk {
-			described.PrimaryKey = append(described.PrimaryKey, t.columns[i].Name)
-		}
+		described := t.describeTable()
+		described.Rows = db.rows(t).count
 		list = append(list, described)
 	}
 	return list, db.commits(), nil
+}
+
+func (t *table) describeTable() project.Table {
+	described := project.Table{
+		Schema: t.schema, Name: t.name, Columns: make([]project.Column, len(t.columns)), PrimaryKey: []string{},
+		RLS: t.rls.Load(), Published: t.published.Load(), Identity: t.identity.String(),
+	}
+	for i, c := range t.columns {
+		described.Columns[i] = project.Column{Name: c.Name, Type: c.Type.Name(), NotNull: c.notNull}
+	}
+	for _, i := range t.pk {
+		described.PrimaryKey = append(described.PrimaryKey, t.columns[i].Name)
+	}
+	return described
 }
 
 // Rows implements project.Database.

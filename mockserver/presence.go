@@ -14,12 +14,13 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // presenceKey is the key of a join: what it gives as a string or a number,
 // or else a new UUID.
 func presenceKey(raw json.RawMessage) string {
-	if s, ok := text(raw); ok && s != "" {
+	if s, ok := rawjson.Text(raw); ok && s != "" {
 		return s
 	}
 	if _, err := json.Number(raw).Float64(); err == nil {
@@ -43,12 +44,12 @@ type presence struct {
 
 // meta writes the presence as clients see it: the payload and its refs.
 func (p *presence) meta() json.RawMessage {
-	fields, _ := object(p.payload)
-	fields["phx_ref"] = mustJSON(p.ref)
+	fields, _ := rawjson.Object(p.payload)
+	fields["phx_ref"] = rawjson.Must(p.ref)
 	if p.prev != "" {
-		fields["phx_ref_prev"] = mustJSON(p.prev)
+		fields["phx_ref_prev"] = rawjson.Must(p.prev)
 	}
-	return mustJSON(fields)
+	return rawjson.Must(fields)
 }
 
 // presentAs are the metas of one key.
@@ -113,7 +114,7 @@ func (rt *realtime) untrack(ch *channel) {
 
 // tell sends a diff to everybody in a world.
 func (rt *realtime) tell(w world, diff presenceDiff) {
-	m := phoenix.Message{Topic: phoenix.TopicPrefix + w.name, Event: phoenix.EventPresenceDiff, Payload: mustJSON(diff)}
+	m := phoenix.Message{Topic: phoenix.TopicPrefix + w.name, Event: phoenix.EventPresenceDiff, Payload: rawjson.Must(diff)}
 	f := frames{of: func(phoenix.Version) (phoenix.Message, bool) { return m, true }}
 	for _, l := range rt.membersOf(w) {
 		frame, _, _, _ := f.form(l.conn.version) // text always has a form
@@ -140,14 +141,14 @@ func (ch *channel) syncPresence() {
 	present := &ch.conn.rt.present
 	present.mu.Lock()
 	defer present.mu.Unlock()
-	ch.push(phoenix.EventPresenceState, mustJSON(byKey(present.worlds[ch.world()]...)))
+	ch.push(phoenix.EventPresenceState, rawjson.Must(byKey(present.worlds[ch.world()]...)))
 }
 
 // presence handles a presence message of the client.
 func (ch *channel) presence(m phoenix.Message) {
-	message, _ := object(m.Payload)
+	message, _ := rawjson.Object(m.Payload)
 	raw, given := message["event"]
-	event, ok := text(raw)
+	event, ok := rawjson.Text(raw)
 	switch {
 	case !given:
 		ch.ok(m.Ref)

@@ -10,14 +10,6 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// ChannelPolicy says whether somebody may use a private channel for
-// everything. It stands for the policies on realtime.messages where these are
-// not told apart: see MessagePolicies. The topic is without its prefix
-// "realtime:". It is called without any lock held and from several goroutines
-// at once. A role that does not exist in the database is refused before it is
-// asked.
-type ChannelPolicy func(topic string, claims Claims) bool
-
 // realtime is the Realtime server: sockets, channels and the poller of the log.
 //
 // Its goroutines are two for each socket (see conn) and the poller. close ends

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/gapless-go/gapless/internal/transcript"
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 )
 
 // RecorderConfig says what a Recorder records and where it listens.
@@ -50,7 +51,7 @@ type RecorderConfig struct {
 // offered, and of an HTTP body of more than 8 MiB it is only written that there
 // was one. An answer passes on as it comes. It is safe for concurrent use.
 type Recorder struct {
-	front
+	front    front.Front
 	upstream *url.URL
 	dialer   *http.Client // reaches upstream
 	own      bool         // the dialer is the recorder's
@@ -87,12 +88,12 @@ func NewRecorder(w io.Writer, cfg RecorderConfig) (*Recorder, error) {
 	if r.dialer == nil {
 		r.dialer, r.own = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}, true
 	}
-	if err := r.listen(cfg.InMemory, cfg.Addr); err != nil {
+	if err := r.front.Listen(cfg.InMemory, cfg.Addr); err != nil {
 		return nil, err
 	}
 	r.file = transcript.NewWriter(w, transcript.Transcript{Scenario: cfg.Scenario, Notes: "recorded by a proxy; keys and tokens are redacted"})
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	r.serve(r.routes(), r.log)
+	r.front.Serve(r.routes(), r.log)
 	return r, nil
 }
 
@@ -109,19 +110,19 @@ func (r *Recorder) routes() http.Handler {
 }
 
 // URL returns the URL that clients are given in the place of the project's.
-func (r *Recorder) URL() string { return r.url }
+func (r *Recorder) URL() string { return r.front.URL }
 
 // WebsocketURL returns the URL of Realtime's websocket, without an API key.
-func (r *Recorder) WebsocketURL() string { return r.websocketURL() }
+func (r *Recorder) WebsocketURL() string { return r.front.WebsocketURL() }
 
 // HTTPClient returns a client that reaches the recorder, in memory too.
-func (r *Recorder) HTTPClient() *http.Client { return r.client }
+func (r *Recorder) HTTPClient() *http.Client { return r.front.Client }
 
 // Close ends every connection, without a close frame, and waits for what is
 // under way. The error is that of writing the transcript, which then has
 // nothing of what came after it. It is safe to call twice.
 func (r *Recorder) Close() error {
-	r.close(func() {
+	r.front.Close(func() {
 		r.mu.Lock()
 		r.closed = true
 		r.mu.Unlock()

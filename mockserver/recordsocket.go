@@ -13,6 +13,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/redact"
 	"github.com/gapless-go/gapless/internal/transcript"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // maxProxied bounds a frame that passes through. It is well over what either
@@ -93,7 +94,7 @@ func (p *proxied) dial(w http.ResponseWriter, req *http.Request) bool {
 		body, _ := io.ReadAll(answer.Body) // Dial has kept the first 1024 bytes
 		refused = refusedUpgrade{Status: answer.StatusCode, ContentType: answer.Header.Get("Content-Type"), Body: string(body)}
 	}
-	p.meta("upgrade_refused", redact.String(string(mustJSON(refused))))
+	p.meta("upgrade_refused", redact.String(string(rawjson.Must(refused))))
 	p.r.log.Debug("upgrade refused", "socket", p.name, "status", refused.Status)
 	refused.send(w)
 	return false
@@ -188,7 +189,7 @@ func (p *proxied) close(side string, err error) {
 	defer p.mu.Unlock()
 	if !p.closed {
 		p.closed = true
-		p.meta("close", string(mustJSON(end)))
+		p.meta("close", string(rawjson.Must(end)))
 	}
 }
 

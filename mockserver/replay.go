@@ -6,6 +6,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // maxReplay is the most messages that a join brings, and the number without a
@@ -19,13 +20,13 @@ func (ch *channel) readReplay() (reason string) {
 		return ""
 	}
 	const invalid = "UnableToReplayMessages: Replay params are not valid"
-	params, _ := object(ch.config.replay)
+	params, _ := rawjson.Object(ch.config.replay)
 	since, ok := integer(params["since"])
 	if !ok {
 		return invalid
 	}
 	limit := int64(maxReplay)
-	if present(params["limit"]) {
+	if rawjson.Present(params["limit"]) {
 		if limit, ok = integer(params["limit"]); !ok {
 			return invalid
 		}
@@ -58,7 +59,7 @@ func integer(raw json.RawMessage) (int64, bool) {
 func (ch *channel) replay() {
 	for _, m := range ch.replays {
 		b := broadcastOf(m)
-		b.meta = mustJSON(map[string]any{"id": m.ID, "replayed": true})
+		b.meta = rawjson.Must(map[string]any{"id": m.ID, "replayed": true})
 		if b.json {
 			b.payload = compactJSON(b.payload)
 			b = broadcast{kind: phoenix.Text, payload: b.object()}
@@ -78,7 +79,7 @@ func (ch *channel) replay() {
 func broadcastOf(m project.Message) broadcast {
 	return broadcast{
 		kind: phoenix.UserBroadcast, event: m.Event, json: !m.Binary, payload: m.Payload,
-		id: m.ID, meta: mustJSON(map[string]string{"id": m.ID}),
+		id: m.ID, meta: rawjson.Must(map[string]string{"id": m.ID}),
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
-
-// maxBody is the most that a request to the REST or Auth API may hold.
-const maxBody = 8 << 20
 
 // restRequest is a request to the REST API.
 type restRequest struct {
@@ -58,7 +58,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Expose-Headers",
 		"Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Preference-Applied, Server, Transfer-Encoding, Range-Unit")
 	if r.Method == http.MethodOptions {
-		allowAll(w, r)
+		front.AllowAll(w, r)
 		return
 	}
 	if fault := s.restFaults.take(r); fault != nil {
@@ -71,7 +71,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 // answerREST answers a request. A GET reads rows as they were so long ago.
 func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.Duration) {
 	if err := s.checkAPIKey(r); err != nil {
-		writeJSON(w, http.StatusUnauthorized, err)
+		front.WriteJSON(w, http.StatusUnauthorized, err)
 		return
 	}
 	role := "anon"
@@ -80,22 +80,11 @@ func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.D
 		answer.write(w, r.Method != http.MethodHead)
 		return
 	}
-	refused := asRESTError(err, role)
+	refused := rest.AsRefusal(err, role)
 	s.log.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path),
 		slog.Int("status", refused.Status), slog.String("code", refused.Code))
-	writeRefusal(w, refused, r.Method != http.MethodHead)
-}
-
-// allowAll answers OPTIONS, for browsers.
-func allowAll(w http.ResponseWriter, r *http.Request) {
-	const methods = "OPTIONS,GET,HEAD,POST,PATCH,DELETE"
-	w.Header().Set("Allow", methods)
-	w.Header().Set("Access-Control-Allow-Methods", methods)
-	if wanted := r.Header.Get("Access-Control-Request-Headers"); wanted != "" {
-		w.Header().Set("Access-Control-Allow-Headers", wanted)
-	}
-	w.WriteHeader(http.StatusOK)
+	rest.WriteRefusal(w, refused, r.Method != http.MethodHead)
 }
 
 // rest answers a request. It sets role as soon as it knows it.
@@ -106,9 +95,9 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 	}
 	*role = roleOf(claims)
 	if out := s.realtime.faults.outage(); out != nil {
-		return nil, noConnection(out.rest)
+		return nil, rest.NoConnection(out.rest)
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, front.MaxBody)
 	req := &restRequest{Request: r, server: s, ask: project.Request{
 		Caller: callerOf(claims), Method: r.Method, Stale: stale, Prefer: parsePrefer(r.Header.Values("Prefer")),
 		Path: r.URL.Path, Headers: headersOf(r), Limit: math.MaxInt,
@@ -146,14 +135,9 @@ func headersOf(r *http.Request) map[string]string {
 	return headers
 }
 
-// noConnection is PostgREST's answer while it has no database.
-func noConnection(details string) *project.Refusal {
-	return project.Refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").WithDetails("%s", details)
-}
-
 // serve answers a request to a table.
 func (r *restRequest) serve() (answer *restAnswer, err error) {
-	if r.ask.Query, err = parseRESTQuery(r.URL.RawQuery); err != nil {
+	if r.ask.Query, err = rest.ParseQuery(r.URL.RawQuery); err != nil {
 		return nil, err
 	}
 	switch r.Method {
@@ -186,7 +170,7 @@ func (r *restRequest) call() (_ *restAnswer, err error) {
 	switch r.Method {
 	case http.MethodPost:
 		r.ask.Query = &project.Query{Limit: -1}
-		if query, err := parseRESTQuery(r.URL.RawQuery); err == nil {
+		if query, err := rest.ParseQuery(r.URL.RawQuery); err == nil {
 			r.ask.Query = query
 		}
 		r.ask.Args, err = r.arguments()
@@ -194,7 +178,7 @@ func (r *restRequest) call() (_ *restAnswer, err error) {
 		r.ask.Query, r.ask.Args = &project.Query{Limit: -1}, map[string]json.RawMessage{}
 		for name, values := range r.URL.Query() {
 			if name != "apikey" {
-				r.ask.Args[name] = mustJSON(values[0])
+				r.ask.Args[name] = rawjson.Must(values[0])
 			}
 		}
 	default:
@@ -230,7 +214,7 @@ func (r *restRequest) arguments() (map[string]json.RawMessage, error) {
 	if len(body) == 0 {
 		return map[string]json.RawMessage{}, nil
 	}
-	args, ok := object(body)
+	args, ok := rawjson.Object(body)
 	if !ok {
 		return nil, project.Refuse(http.StatusBadRequest, "PGRST102", "Empty or invalid json")
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
 
 // answerPage answers with rows, which are some of a total that is known if it
@@ -22,7 +23,7 @@ func (r *restRequest) answerPage(page project.Page) (*restAnswer, error) {
 		counted = strconv.Itoa(total)
 		switch {
 		case offset > total:
-			e := badRange("An offset of " + strconv.Itoa(offset) + " was requested, but there are only " + counted + " rows.")
+			e := rest.BadRange("An offset of " + strconv.Itoa(offset) + " was requested, but there are only " + counted + " rows.")
 			e.ContentRange = "*/" + counted
 			return nil, e
 		case len(rows) < total:
@@ -61,7 +62,7 @@ func (r *restRequest) window() (offset, limit int, err error) {
 			last, _ = strconv.Atoi(m[2])
 		}
 		if last < first {
-			return 0, 0, badRange("The lower boundary must be lower than or equal to the upper boundary in the Range header.")
+			return 0, 0, rest.BadRange("The lower boundary must be lower than or equal to the upper boundary in the Range header.")
 		}
 	}
 	first = max(first, r.ask.Query.Offset)
@@ -71,7 +72,7 @@ func (r *restRequest) window() (offset, limit int, err error) {
 		last = min(last, r.ask.Query.Offset+n-1)
 	}
 	if last < first {
-		return 0, 0, badRange("Limit should be greater than or equal to zero.")
+		return 0, 0, rest.BadRange("Limit should be greater than or equal to zero.")
 	}
 	limit = math.MaxInt
 	if last < math.MaxInt {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
 )
 
 // RESTFault is what goes wrong with requests to the REST API. Its zero value
@@ -49,8 +51,8 @@ func (s *Server) FaultREST(faults ...RESTFault) {
 }
 
 // addRESTFault makes requests go wrong that meet no other fault.
-func (s *Server) addRESTFault(fault RESTFault) {
-	s.restFaults.add(fault)
+func (s *Server) addRESTFault(wanted RESTFault) {
+	s.restFaults.add(wanted)
 	s.db.keepPast(s.restFaults.stale())
 }
 
@@ -67,16 +69,16 @@ func (s *Server) LimitRows(n int) {
 type restFaults struct {
 	mu   sync.Mutex
 	list []RESTFault
-	left []budget // by fault
-	rows int      // the most that one answer holds; 0: no limit
+	left []fault.Budget // by fault
+	rows int            // the most that one answer holds; 0: no limit
 }
 
 func (f *restFaults) set(faults []RESTFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.list, f.left = nil, nil
-	for _, fault := range faults {
-		f.append(fault)
+	for _, wanted := range faults {
+		f.append(wanted)
 	}
 }
 
@@ -85,7 +87,7 @@ const maxRESTFaults = 100
 
 // add puts a fault behind the others. Those that are used up are forgotten,
 // and the oldest when there are too many.
-func (f *restFaults) add(fault RESTFault) {
+func (f *restFaults) add(wanted RESTFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := 0; i < len(f.list); {
@@ -95,24 +97,24 @@ func (f *restFaults) add(fault RESTFault) {
 		}
 		i++
 	}
-	f.append(fault)
+	f.append(wanted)
 }
 
 // append is add under mu.
-func (f *restFaults) append(fault RESTFault) {
-	left := budget(fault.Times)
+func (f *restFaults) append(wanted RESTFault) {
+	left := fault.Budget(wanted.Times)
 	if left == 0 {
 		left = -1
 	}
-	f.list, f.left = append(f.list, fault), append(f.left, left)
+	f.list, f.left = append(f.list, wanted), append(f.left, left)
 }
 
 // stale returns how far back reads go.
 func (f *restFaults) stale() (most time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, fault := range f.list {
-		most = max(most, fault.Stale)
+	for _, wanted := range f.list {
+		most = max(most, wanted.Stale)
 	}
 	return most
 }
@@ -127,9 +129,9 @@ func (f *restFaults) maxRows() int {
 func (f *restFaults) take(r *http.Request) *RESTFault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, fault := range f.list {
-		if fault.fits(r) && f.left[i].take() {
-			return &fault
+	for i, wanted := range f.list {
+		if wanted.fits(r) && f.left[i].Take() {
+			return &wanted
 		}
 	}
 	return nil

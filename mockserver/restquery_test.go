@@ -9,11 +9,12 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
 
 // planned binds a query string to a table.
 func planned(t *table, raw string) (*scan, error) {
-	q, err := parseRESTQuery(raw)
+	q, err := rest.ParseQuery(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +94,10 @@ func FuzzQuery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		s, err := planned(table, raw)
 		if err != nil {
-			var rest *project.Refusal
+			var refusal *project.Refusal
 			var pg *pgtype.Error
-			require.True(t, errors.As(err, &rest) || errors.As(err, &pg), "%T", err)
-			require.NotZero(t, asRESTError(err, "anon").Status)
+			require.True(t, errors.As(err, &refusal) || errors.As(err, &pg), "%T", err)
+			require.NotZero(t, rest.AsRefusal(err, "anon").Status)
 			return
 		}
 		var want []entry

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -46,7 +46,7 @@ type Server struct {
 	service    string // the service key
 	log        *slog.Logger
 
-	front
+	front front.Front
 }
 
 // Start is New for a test: the server is closed at the end of it, and an error
@@ -123,16 +123,16 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 	if s.auth, err = newAuthAPI(s, cfg, s.backend); err != nil {
 		return nil, err
 	}
-	if err := s.listen(cfg.InMemory, cfg.Addr); err != nil {
+	if err := s.front.Listen(cfg.InMemory, cfg.Addr); err != nil {
 		return nil, err
 	}
 	s.realtime = newRealtime(s.backend, s.verifier, cfg)
 	if err := s.realtime.begin(other != nil); err != nil {
 		s.realtime.close()
-		_ = s.listener.Close()
+		_ = s.front.Listener.Close()
 		return nil, err
 	}
-	s.serve(s.routes(), s.log)
+	s.front.Serve(s.routes(), s.log)
 	return s, nil
 }
 
@@ -184,10 +184,10 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/healthcheck", s.serveHealthcheck)
 	s.broadcastRoutes(mux)
 	if s.admin != nil {
-		mux.Handle("/mock/v1/", ownHost(s.url, s.admin.routes()))
+		mux.Handle("/mock/v1/", front.OwnHost(s.front.URL, s.admin.routes()))
 	}
 	if s.inspector != nil {
-		pages := ownHost(s.url, s.inspector.routes())
+		pages := front.OwnHost(s.front.URL, s.inspector.routes())
 		mux.Handle("/{$}", pages)
 		mux.Handle("/inspect", pages)
 		mux.Handle("/inspect/", pages)
@@ -200,10 +200,10 @@ func (s *Server) routes() http.Handler {
 func serveNothing(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	if r.Method == http.MethodOptions {
-		allowAll(w, r)
+		front.AllowAll(w, r)
 		return
 	}
-	writeJSON(w, http.StatusNotFound, map[string]string{"message": "no Route matched with those values"})
+	front.WriteJSON(w, http.StatusNotFound, map[string]string{"message": "no Route matched with those values"})
 }
 
 // logged tells the logger of each request: the path, which holds no keys, and
@@ -220,21 +220,21 @@ func (s *Server) logged(next http.Handler) http.Handler {
 // Sockets end without a close frame. It must not be called from a policy or a
 // default. Twice is fine; the error is always nil.
 func (s *Server) Close() error {
-	s.close(s.realtime.close)
+	s.front.Close(s.realtime.close)
 	return nil
 }
 
 // URL returns the URL of the project, without a slash at its end: the REST API
 // is at URL()+"/rest/v1". A server in memory has one, too, which only
 // HTTPClient reaches.
-func (s *Server) URL() string { return s.url }
+func (s *Server) URL() string { return s.front.URL }
 
 // WebsocketURL returns the URL of Realtime's websocket, without an API key.
-func (s *Server) WebsocketURL() string { return s.websocketURL() }
+func (s *Server) WebsocketURL() string { return s.front.WebsocketURL() }
 
 // HTTPClient returns a client that reaches the server, in memory too. It is
 // the same each time; Close closes its idle connections.
-func (s *Server) HTTPClient() *http.Client { return s.client }
+func (s *Server) HTTPClient() *http.Client { return s.front.Client }
 
 // Insert adds rows in a transaction of their own. A column that a row does not
 // name gets its default.
@@ -306,17 +306,4 @@ func (s *Server) Rows(table string) ([]Row, error) {
 		rows = append(rows, t.goRow(e.row))
 	}
 	return rows, nil
-}
-
-// lookup finds a table by its name, or schema and name.
-func (db *database) lookup(name string) (*table, error) {
-	if t, ok := db.table("public", name); ok {
-		return t, nil
-	}
-	if schema, local, ok := strings.Cut(name, "."); ok {
-		if t, ok := db.table(schema, local); ok {
-			return t, nil
-		}
-	}
-	return nil, pgtype.Errorf(pgtype.CodeUndefinedTable, "relation %q does not exist", name)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // owner is whose a project.Subscription is.
@@ -39,10 +41,10 @@ type bindingParams struct {
 func (p bindingParams) String() string {
 	columns := "nil"
 	if p.columns != nil {
-		columns = inspectStrings(p.columns)
+		columns = wire.InspectStrings(p.columns)
 	}
 	return fmt.Sprintf("[event: %s, schema: %s, table: %s, filters: %s, select: %s]",
-		p.event, p.schema, p.table, inspectFilters(p.filters), columns)
+		p.event, p.schema, p.table, wire.InspectFilters(p.filters), columns)
 }
 
 // params reads the binding. The error is a bindingError.
@@ -51,14 +53,14 @@ func (b binding) params() (p bindingParams, err error) {
 	if p.columns, err = b.columns(); err != nil {
 		return p, err
 	}
-	schema, schemaOK := text(b.fields["schema"])
-	table, tableOK := text(b.fields["table"])
-	filter, filterOK := text(b.fields["filter"])
+	schema, schemaOK := rawjson.Text(b.fields["schema"])
+	table, tableOK := rawjson.Text(b.fields["table"])
+	filter, filterOK := rawjson.Text(b.fields["filter"])
 	hasSchema, hasTable, hasFilter := b.has("schema"), b.has("table"), b.has("filter")
 	switch {
 	case schemaOK && tableOK && filterOK:
 		p.schema, p.table = schema, table
-		if p.filters, err = parseFilters(filter); err != nil {
+		if p.filters, err = wire.ParseFilters(filter); err != nil {
 			return p, bindingError("Error parsing `filter` params: " + err.Error())
 		}
 	case schemaOK && tableOK && !hasFilter:
@@ -68,7 +70,7 @@ func (b binding) params() (p bindingParams, err error) {
 	case tableOK && !hasSchema && !hasFilter:
 		p.schema, p.table = "public", table
 	default:
-		return p, bindingError("No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: " + inspectJSON(b.object))
+		return p, bindingError("No subscription params provided. Please provide at least a `schema` or `table` to subscribe to: " + wire.InspectJSON(b.object))
 	}
 	if p.columns != nil && (p.schema == "*" || p.table == "*") {
 		return p, bindingError("Column selection is not supported for wildcard subscriptions. Provide an explicit schema and table name.")
@@ -83,7 +85,7 @@ func (b binding) has(field string) bool {
 
 // event takes the three events in any case, and everything else as all.
 func (b binding) event() string {
-	event, _ := text(b.fields["event"])
+	event, _ := rawjson.Text(b.fields["event"])
 	if event = strings.ToUpper(event); slices.Contains([]string{"INSERT", "UPDATE", "DELETE"}, event) {
 		return event
 	}
@@ -92,7 +94,7 @@ func (b binding) event() string {
 
 // columns reads select: a list, of which all that is no string is dropped.
 func (b binding) columns() (columns []string, err error) {
-	if _, isText := text(b.fields["select"]); isText {
+	if _, isText := rawjson.Text(b.fields["select"]); isText {
 		return nil, bindingError("Error parsing `select` params: expected a list of column name strings, e.g. select: [\"col1\", \"col2\"]")
 	}
 	var list []json.RawMessage
@@ -100,7 +102,7 @@ func (b binding) columns() (columns []string, err error) {
 		return nil, nil
 	}
 	for _, entry := range list {
-		if column, ok := text(entry); ok {
+		if column, ok := rawjson.Text(entry); ok {
 			columns = append(columns, column)
 		}
 	}

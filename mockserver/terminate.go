@@ -1,17 +1,21 @@
 package mockserver
 
-import "time"
+import (
+	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
+)
 
 // terminated counts the uses of database connections that were terminated
 // between two queries: the server meets each of them once.
 type terminated struct {
-	rights        budget    // checks of what a private channel may read
-	subscriptions budget    // attempts to subscribe to changes
-	until         time.Time // after which the pool has noticed; zero: it never does
+	rights        fault.Budget // checks of what a private channel may read
+	subscriptions fault.Budget // attempts to subscribe to changes
+	until         time.Time    // after which the pool has noticed; zero: it never does
 }
 
 func (t *terminated) set(n int, until time.Time) {
-	*t = terminated{rights: budget(n), subscriptions: budget(n), until: until}
+	*t = terminated{rights: fault.Budget(n), subscriptions: fault.Budget(n), until: until}
 }
 
 func (t *terminated) noticed() bool { return !t.until.IsZero() && !time.Now().Before(t.until) }
@@ -21,7 +25,7 @@ func (t *terminated) noticed() bool { return !t.until.IsZero() && !time.Now().Be
 func (f *faults) rightsTerminated() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.terminated.noticed() && f.terminated.rights.take()
+	return !f.terminated.noticed() && f.terminated.rights.Take()
 }
 
 // subscriptionTerminated reports whether a subscription meets a terminated
@@ -29,7 +33,7 @@ func (f *faults) rightsTerminated() bool {
 func (f *faults) subscriptionTerminated() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.terminated.noticed() && f.terminated.subscriptions.take()
+	return !f.terminated.noticed() && f.terminated.subscriptions.Take()
 }
 
 // TerminateConnections terminates the server's connections to the database, as

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // receive handles one message of the client, on the goroutine process as all
@@ -191,8 +192,8 @@ func (ch *channel) watchToken() {
 // channel has bindings they are subscribed to again after a while, and until
 // then the old claims hold for them.
 func (ch *channel) accessToken(payload []byte) {
-	message, _ := object(payload)
-	token, ok := text(message["access_token"])
+	message, _ := rawjson.Object(payload)
+	token, ok := rawjson.Text(message["access_token"])
 	if !ok || strings.HasPrefix(token, "sb_") || token == ch.who.token {
 		return
 	}

@@ -3,6 +3,8 @@ package mockserver
 import (
 	"slices"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
 )
 
 // hiddenTx is a transaction that is committed and logged, and that no other
@@ -20,15 +22,6 @@ type pastRows struct {
 	until time.Time
 }
 
-// HideCommits makes the next n commits visible to others only after d, while
-// Realtime may deliver their changes at once: PostgreSQL logs a commit before
-// other transactions see it, by microseconds as a rule and for much longer where
-// it waits for a synchronous replica. Under row level security the INSERT of a
-// row that is not visible yet is lost for good. REST requests that write are
-// answered when others see what they did; the methods of Server do not wait. A
-// negative n is until further notice, which is n = 0.
-func (s *Server) HideCommits(d time.Duration, n int) { s.db.hideCommits(d, n) }
-
 // reveal makes every commit visible.
 func (db *database) reveal() {
 	db.mu.Lock()
@@ -40,13 +33,13 @@ func (db *database) reveal() {
 func (db *database) hideCommits(d time.Duration, n int) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	db.hideFor, db.hides = max(d, 0), budget(n)
+	db.hideFor, db.hides = max(d, 0), fault.Budget(n)
 }
 
 // hide makes a transaction that commits now invisible for a while, if that is
 // asked for. The caller holds mu.
 func (db *database) hide(tx *Tx) {
-	if !db.hides.take() || db.hideFor == 0 {
+	if !db.hides.Take() || db.hideFor == 0 {
 		return
 	}
 	now := time.Now()

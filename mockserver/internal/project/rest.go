@@ -62,6 +62,18 @@ type Condition struct {
 	Lang   string   // of full text search: the configuration; empty: the default
 }
 
+// Operator is an operator of filters: what may stand behind it in parentheses, and
+// whether it is one of arrays, ranges and JSON.
+type Operator struct{ Each, Lang, Contains bool }
+
+// Operators are the operators of filters, but and and or.
+var Operators = map[string]Operator{
+	"eq": {Each: true}, "neq": {}, "lt": {Each: true}, "lte": {Each: true}, "gt": {Each: true}, "gte": {Each: true},
+	"like": {Each: true}, "ilike": {Each: true}, "match": {Each: true}, "imatch": {Each: true}, "in": {}, "is": {}, "isdistinct": {},
+	"cs": {Contains: true}, "cd": {Contains: true}, "ov": {Contains: true}, "sl": {Contains: true}, "sr": {Contains: true}, "nxr": {Contains: true}, "nxl": {Contains: true}, "adj": {Contains: true},
+	"fts": {Lang: true}, "plfts": {Lang: true}, "phfts": {Lang: true}, "wfts": {Lang: true},
+}
+
 // Name is the key of what is selected: the alias, the last key of the path, or
 // the column.
 func (item SelectItem) Name() string {

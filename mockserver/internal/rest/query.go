@@ -1,4 +1,4 @@
-package mockserver
+package rest
 
 import (
 	"net/http"
@@ -20,8 +20,8 @@ func tooManyTargets() *pgtype.Error {
 	return pgtype.Errorf("54011", "target lists can have at most %d entries", maxTargets)
 }
 
-// parseRESTQuery reads a query string. Its error is a *project.Refusal or an *Error.
-func parseRESTQuery(raw string) (*project.Query, error) {
+// ParseQuery reads a query string. Its error is a *project.Refusal or an *Error.
+func ParseQuery(raw string) (*project.Query, error) {
 	q := &queryParser{project.Query{Limit: -1}}
 	for pair := range strings.SplitSeq(raw, "&") {
 		key, value, given := strings.Cut(pair, "=")
@@ -61,7 +61,7 @@ func (q *queryParser) set(key, value string) (err error) {
 	case "limit":
 		if n, bad := strconv.Atoi(value); bad == nil { // PostgREST ignores what is no number
 			if n < 0 {
-				return badRange("Limit should be greater than or equal to zero.")
+				return BadRange("Limit should be greater than or equal to zero.")
 			}
 			q.Limit = n
 		}
@@ -81,7 +81,7 @@ func (q *queryParser) set(key, value string) (err error) {
 	return err
 }
 
-func badRange(details string) *project.Refusal {
+func BadRange(details string) *project.Refusal {
 	return project.Refuse(http.StatusRequestedRangeNotSatisfiable, "PGRST103", "Requested range not satisfiable").WithDetails("%s", details)
 }
 

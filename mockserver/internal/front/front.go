@@ -1,4 +1,4 @@
-package mockserver
+package front
 
 import (
 	"bufio"
@@ -16,26 +16,26 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// front is where clients reach a server: a listener, in memory or on a TCP
+// Front is where clients reach a server: a listener, in memory or on a TCP
 // port, and the HTTP server behind it.
-type front struct {
-	url      string
-	listener net.Listener
+type Front struct {
+	URL      string
+	Listener net.Listener
 	http     *http.Server
-	client   *http.Client
+	Client   *http.Client
 	served   chan struct{}  // closed when the accepting goroutine has ended
 	conns    sync.WaitGroup // connections that http has and did not hand over
 	once     sync.Once
 }
 
-// listen opens the listener. An empty address is a free port of 127.0.0.1.
-func (f *front) listen(inMemory bool, addr string) error {
+// Listen opens the listener. An empty address is a free port of 127.0.0.1.
+func (f *Front) Listen(inMemory bool, addr string) error {
 	if inMemory {
 		l := memhttp.Listen()
-		f.client, f.listener, f.url = l.Client(), l, "http://mockserver.test"
+		f.Client, f.Listener, f.URL = l.Client(), l, "http://mockserver.test"
 		return nil
 	}
-	f.client = &http.Client{Transport: &http.Transport{}}
+	f.Client = &http.Client{Transport: &http.Transport{}}
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
@@ -43,17 +43,17 @@ func (f *front) listen(inMemory bool, addr string) error {
 	if err != nil {
 		return fmt.Errorf("mockserver: %w", err)
 	}
-	f.listener, f.url = l, "http://"+l.Addr().String()
+	f.Listener, f.URL = l, "http://"+l.Addr().String()
 	return nil
 }
 
 // maxHeader bounds the header of a request, and so what a query can ask for.
 const maxHeader = 128 << 10
 
-// serve starts the accepting goroutine, which ends when close closes the
+// Serve starts the accepting goroutine, which ends when close closes the
 // listener and is waited for by close, as are the goroutines that it starts
 // for each connection.
-func (f *front) serve(handler http.Handler, log *slog.Logger) {
+func (f *Front) Serve(handler http.Handler, log *slog.Logger) {
 	f.served = make(chan struct{})
 	f.http = &http.Server{
 		Handler:           recovered(handler, log),
@@ -64,7 +64,7 @@ func (f *front) serve(handler http.Handler, log *slog.Logger) {
 	}
 	go func() {
 		defer close(f.served)
-		_ = f.http.Serve(f.listener) // ErrServerClosed
+		_ = f.http.Serve(f.Listener) // ErrServerClosed
 	}()
 }
 
@@ -73,7 +73,7 @@ func (f *front) serve(handler http.Handler, log *slog.Logger) {
 // begun.
 func recovered(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &watchedAnswer{ResponseWriter: w}
+		answer := &WatchedAnswer{ResponseWriter: w}
 		err := rescue.Do("a policy or trigger", func() error {
 			next.ServeHTTP(answer, r)
 			return nil
@@ -87,48 +87,48 @@ func recovered(next http.Handler, log *slog.Logger) http.Handler {
 		case errors.As(err, &panicked):
 			log.Error("a request panicked", "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
 		}
-		if answer.status != 0 || answer.hijacked {
+		if answer.Status != 0 || answer.hijacked {
 			panic(http.ErrAbortHandler)
 		}
-		writeRefusal(w, project.Refuse(http.StatusInternalServerError, "XX000", "%v", err), r.Method != http.MethodHead)
+		WriteJSON(w, http.StatusInternalServerError, project.Refuse(http.StatusInternalServerError, "XX000", "%v", err))
 	})
 }
 
-// watchedAnswer knows the status that was answered.
-type watchedAnswer struct {
+// WatchedAnswer knows the status that was answered.
+type WatchedAnswer struct {
 	http.ResponseWriter
-	status   int // 0: none yet
+	Status   int // 0: none yet
 	hijacked bool
 }
 
 // WriteHeader notes the status.
-func (a *watchedAnswer) WriteHeader(status int) {
-	if a.status == 0 && status >= 200 {
-		a.status = status
+func (a *WatchedAnswer) WriteHeader(status int) {
+	if a.Status == 0 && status >= 200 {
+		a.Status = status
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 // Write implies the status 200.
-func (a *watchedAnswer) Write(b []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
+func (a *WatchedAnswer) Write(b []byte) (int, error) {
+	if a.Status == 0 {
+		a.Status = http.StatusOK
 	}
 	return a.ResponseWriter.Write(b)
 }
 
 // Hijack is for websockets.
-func (a *watchedAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (a *WatchedAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	a.hijacked = true
 	return http.NewResponseController(a.ResponseWriter).Hijack()
 }
 
 // Unwrap is for http.ResponseController.
-func (a *watchedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *WatchedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // countConn counts the connections that close waits for. Those of websockets
 // are their handlers'.
-func (f *front) countConn(_ net.Conn, state http.ConnState) {
+func (f *Front) countConn(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		f.conns.Add(1)
@@ -137,19 +137,19 @@ func (f *front) countConn(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// close ends what sockets does first, which is to wait for them, and then every
+// Close ends what sockets does first, which is to wait for them, and then every
 // other connection. Twice is fine.
-func (f *front) close(sockets func()) {
+func (f *Front) Close(sockets func()) {
 	f.once.Do(func() {
 		sockets()
 		_ = f.http.Close()
 		<-f.served
-		f.client.CloseIdleConnections()
+		f.Client.CloseIdleConnections()
 	})
 	f.conns.Wait()
 }
 
-// websocketURL returns the URL of Realtime's websocket.
-func (f *front) websocketURL() string {
-	return "ws" + strings.TrimPrefix(f.url, "http") + "/realtime/v1/websocket"
+// WebsocketURL returns the URL of Realtime's websocket.
+func (f *Front) WebsocketURL() string {
+	return "ws" + strings.TrimPrefix(f.URL, "http") + "/realtime/v1/websocket"
 }

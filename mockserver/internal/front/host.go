@@ -1,4 +1,4 @@
-package mockserver
+package front
 
 import (
 	"net"
@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// ownHost lets a request pass whose Host is a loopback name, an address, or that
+// OwnHost lets a request pass whose Host is a loopback name, an address, or that
 // of own, a URL. A page of another site whose name was made to resolve to this
 // machine (DNS rebinding) has that site's name as its Host, and is refused with
 // status 403. Addresses cannot be made to resolve to another one.
-func ownHost(own string, next http.Handler) http.Handler {
+func OwnHost(own string, next http.Handler) http.Handler {
 	name := ""
 	if u, err := url.Parse(own); err == nil {
 		name = u.Hostname()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if host := hostname(r.Host); host != name && !isLocal(host) {
-			writeJSON(w, http.StatusForbidden, adminError{Error: "the request is for another host"})
+			WriteJSON(w, http.StatusForbidden, map[string]string{"error": "the request is for another host"})
 			return
 		}
 		next.ServeHTTP(w, r)

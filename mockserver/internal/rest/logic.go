@@ -1,4 +1,4 @@
-package mockserver
+package rest
 
 import (
 	"net/http"
@@ -10,56 +10,6 @@ import (
 
 // maxLogicDepth bounds how deep and() and or() may stand in each other.
 const maxLogicDepth = 100
-
-// restOperators are the operators of filters, and what may stand behind each in
-// parentheses.
-var restOperators = map[string]struct{ each, lang, contains bool }{
-	"eq": {each: true}, "neq": {}, "lt": {each: true}, "lte": {each: true}, "gt": {each: true}, "gte": {each: true},
-	"like": {each: true}, "ilike": {each: true}, "match": {each: true}, "imatch": {each: true}, "in": {}, "is": {}, "isdistinct": {},
-	"cs": {contains: true}, "cd": {contains: true}, "ov": {contains: true}, "sl": {contains: true}, "sr": {contains: true}, "nxr": {contains: true}, "nxl": {contains: true}, "adj": {contains: true},
-	"fts": {lang: true}, "plfts": {lang: true}, "phfts": {lang: true}, "wfts": {lang: true},
-}
-
-// inMemory refuses what only PostgreSQL can do of a query.
-func inMemory(q *project.Query) error {
-	for _, item := range q.Selects {
-		if item.Path != nil {
-			return noPaths(item.Column)
-		}
-	}
-	for _, term := range q.Order {
-		if term.Path != nil {
-			return noPaths(term.Column)
-		}
-	}
-	for _, n := range q.Where {
-		if err := conditionInMemory(n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func noPaths(column string) error {
-	return project.NotImplemented("this server has no JSON paths such as " + column + "->key")
-}
-
-func conditionInMemory(n *project.Condition) error {
-	for _, part := range n.Parts {
-		if err := conditionInMemory(part); err != nil {
-			return err
-		}
-	}
-	switch {
-	case n.Path != nil:
-		return noPaths(n.Column)
-	case restOperators[n.Op].lang, restOperators[n.Op].contains:
-		return project.NotImplemented("this server has no operator " + n.Op)
-	case n.Each != "":
-		return project.NotImplemented("this server has no operator " + n.Op + "(" + n.Each + ")")
-	}
-	return nil
-}
 
 // parseParameter reads column=op.value, and=(…), or=(…), not.and=(…) or
 // not.or=(…).
@@ -103,16 +53,16 @@ func (r *queryReader) operation() (*project.Condition, error) {
 	n := &project.Condition{Negate: r.take("not.")}
 	op, _, _ := strings.Cut(r.rest, ".")
 	op, _, _ = strings.Cut(op, "(")
-	may, known := restOperators[op]
+	may, known := project.Operators[op]
 	if !known {
 		return nil, r.fail(`"not" or operator (eq, gt, ...)`)
 	}
 	n.Op, r.rest = op, r.rest[len(op):]
 	if inner, rest, closed := strings.Cut(strings.TrimPrefix(r.rest, "("), ")"); closed && strings.HasPrefix(r.rest, "(") {
 		switch {
-		case may.lang && inner != "":
+		case may.Lang && inner != "":
 			n.Lang, r.rest = inner, rest
-		case may.each && (inner == "any" || inner == "all"):
+		case may.Each && (inner == "any" || inner == "all"):
 			n.Each, r.rest = inner, rest
 		}
 	}

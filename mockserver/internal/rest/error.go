@@ -1,26 +1,26 @@
-package mockserver
+package rest
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 
+	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// asRESTError gives an error its status. Roles other than anon are known to be
+// AsRefusal gives an error its status. Roles other than anon are known to be
 // somebody, so that a missing right is not answered with 401.
-func asRESTError(err error, role string) *project.Refusal {
+func AsRefusal(err error, role string) *project.Refusal {
 	var rest *project.Refusal
 	var pg *pgtype.Error
 	switch {
 	case errors.As(err, &rest):
 		return rest
 	case errors.Is(err, project.ErrUnavailable):
-		return noConnection("connection to server failed")
+		return NoConnection("connection to server failed")
 	case !errors.As(err, &pg):
 		return project.Refuse(http.StatusInternalServerError, "XX000", "%v", err)
 	}
@@ -86,7 +86,7 @@ var (
 	}
 )
 
-func writeRefusal(w http.ResponseWriter, e *project.Refusal, body bool) {
+func WriteRefusal(w http.ResponseWriter, e *project.Refusal, body bool) {
 	if e.Challenge != "" {
 		w.Header().Set("WWW-Authenticate", e.Challenge)
 	}
@@ -97,14 +97,10 @@ func writeRefusal(w http.ResponseWriter, e *project.Refusal, body bool) {
 	if !body {
 		v = nil
 	}
-	writeJSON(w, e.Status, v)
+	front.WriteJSON(w, e.Status, v)
 }
 
-// writeJSON answers with a value, or with nothing but the status for nil.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	if v != nil {
-		_ = json.NewEncoder(w).Encode(v) // the client is gone, or has it
-	}
+// NoConnection is PostgREST's answer while it has no database.
+func NoConnection(details string) *project.Refusal {
+	return project.Refuse(http.StatusServiceUnavailable, "PGRST000", "Database connection error. Retrying the connection.").WithDetails("%s", details)
 }

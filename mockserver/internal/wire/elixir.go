@@ -1,4 +1,4 @@
-package mockserver
+package wire
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 // The server is written in Elixir, and some of its messages show values in
 // that language's notation.
 
-// inspectJSON writes a JSON value as Elixir's inspect does.
-func inspectJSON(raw []byte) string {
+// InspectJSON writes a JSON value as Elixir's inspect does.
+func InspectJSON(raw []byte) string {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var v any
@@ -76,9 +76,9 @@ func inspectFilter(f project.Filter) []string {
 	return []string{inspectString(f.Column), inspectString(f.Op), inspectString(f.Value), inspect(f.Negate)}
 }
 
-// inspectFilters writes a list of filters, which are tuples in Elixir: on one
+// InspectFilters writes a list of filters, which are tuples in Elixir: on one
 // line if that fits, else one filter a line, with breaks inside where needed.
-func inspectFilters(filters []project.Filter) string {
+func InspectFilters(filters []project.Filter) string {
 	tuples := make([]string, len(filters))
 	for i, f := range filters {
 		tuples[i] = "{" + strings.Join(inspectFilter(f), ", ") + "}"
@@ -98,8 +98,8 @@ func inspectFilters(filters []project.Filter) string {
 	return "[\n  " + strings.Join(tuples, ",\n  ") + "\n]"
 }
 
-// inspectStrings writes a list of strings, as many as fit on a line.
-func inspectStrings(list []string) string {
+// InspectStrings writes a list of strings, as many as fit on a line.
+func InspectStrings(list []string) string {
 	items := make([]string, len(list))
 	for i, s := range list {
 		items[i] = inspectString(s)

@@ -1,0 +1,2 @@
+// Package rest is PostgREST: its query language and its errors.
+package rest
