@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
@@ -72,8 +73,8 @@ type adminChange struct {
 // NULL, for columns of JSON, too.
 type jsonRow map[string]json.RawMessage
 
-func (j jsonRow) row() Row {
-	r := Row{}
+func (j jsonRow) row() memdb.Row {
+	r := memdb.Row{}
 	for name, raw := range j {
 		r[name] = nil
 		if rawjson.Present(raw) {
@@ -137,7 +138,7 @@ func (a *admin) transaction(r *http.Request) (any, error) {
 // its way.
 func (a *admin) changeAll(changes []adminChange) (any, error) {
 	var done adminChanged
-	err := a.s.db.runStatement(func(tx *Tx) error {
+	err := a.s.db.RunStatement(func(tx *memdb.Tx) error {
 		done.Changed = 0
 		for i, c := range changes {
 			n, err := c.make(tx)
@@ -158,7 +159,7 @@ func (a *admin) changeAll(changes []adminChange) (any, error) {
 }
 
 // make makes the change and returns of how many rows.
-func (c adminChange) make(tx *Tx) (int, error) {
+func (c adminChange) make(tx *memdb.Tx) (int, error) {
 	switch {
 	case c.Insert != "" && c.Update == "" && c.Delete == "" && c.Set == nil && c.Where == nil:
 		rows, err := insertedRows(c.Rows)
@@ -175,7 +176,7 @@ func (c adminChange) make(tx *Tx) (int, error) {
 }
 
 // insertedRows reads one object or a list of them.
-func insertedRows(raw json.RawMessage) (rows []Row, err error) {
+func insertedRows(raw json.RawMessage) (rows []memdb.Row, err error) {
 	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte{'{'}) {
 		raw = append(append([]byte{'['}, raw...), ']')
 	}

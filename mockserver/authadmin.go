@@ -25,7 +25,7 @@ type adminUser struct {
 func (a *authAPI) admin(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		claims, _, err := a.server.callerClaims(r)
-		if err != nil || roleOf(claims) != "service_role" {
+		if err != nil || project.RoleOf(claims) != "service_role" {
 			writeAuthError(w, http.StatusForbidden, "not_admin", "User not allowed")
 			return
 		}

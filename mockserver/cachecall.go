@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
@@ -13,8 +14,8 @@ import (
 
 // declared makes a function, for some roles, of one that is declared with
 // arguments of these names, all but the first required having a default.
-func declared(name string, roles []string, f func(*cacheCall) (any, error), required int, params []string) Function {
-	return func(tx *FuncTx, args map[string]json.RawMessage) (any, error) {
+func declared(name string, roles []string, f func(*cacheCall) (any, error), required int, params []string) memdb.Function {
+	return func(tx *memdb.FuncTx, args map[string]json.RawMessage) (any, error) {
 		for arg := range args {
 			if !slices.Contains(params, arg) {
 				return nil, project.NoFunction("public", name, args)
@@ -38,9 +39,9 @@ func declared(name string, roles []string, f func(*cacheCall) (any, error), requ
 
 // cacheCall is a call of one of the functions.
 type cacheCall struct {
-	tx    *FuncTx
+	tx    *memdb.FuncTx
 	args  map[string]json.RawMessage
-	table *View
+	table *memdb.View
 }
 
 // arg reads an argument; null leaves v as it is.
@@ -168,7 +169,7 @@ func (c *cacheCall) mark() (any, error) {
 	if err := c.arg("mark", &id); err != nil || id == nil {
 		return nil, err
 	}
-	n, err := c.tx.Update("rt_mark", Row{"at": time.Now()}, Row{"id": *id})
+	n, err := c.tx.Update("rt_mark", memdb.Row{"at": time.Now()}, memdb.Row{"id": *id})
 	if err != nil || n == 0 {
 		return nil, err
 	}
@@ -180,7 +181,7 @@ func (c *cacheCall) mark() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := marks.Rows(Range{Key: columns[:1], Where: []*project.Condition{{Op: "eq", Column: "id", Value: *id}}})
+	found, err := marks.Rows(memdb.Range{Key: columns[:1], Where: []*project.Condition{{Op: "eq", Column: "id", Value: *id}}})
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -190,8 +191,8 @@ func (c *cacheCall) mark() (any, error) {
 // rows returns the rows that a call is about, in the order of the key, and the
 // key of the last where the argument lim made it so. The columns are those that
 // the caller must have the right to read.
-func (c *cacheCall) rows(key, columns []int) (rows []Record, last []*string, err error) {
-	r := Range{Key: key, Columns: columns}
+func (c *cacheCall) rows(key, columns []int) (rows []memdb.Record, last []*string, err error) {
+	r := memdb.Range{Key: key, Columns: columns}
 	if r.Limit, err = c.limit(); err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/gapless-go/gapless/internal/pghash"
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
@@ -23,7 +24,7 @@ func InstallCache(cfg *Config, more ...string) {
 	cfg.Tables = append(slices.Clip(cfg.Tables), markTable())
 	functions := maps.Clone(cfg.Functions)
 	if functions == nil {
-		functions = map[string]Function{}
+		functions = map[string]memdb.Function{}
 	}
 	roles := append([]string{"authenticated", "service_role"}, more...)
 	add := func(name string, f func(*cacheCall) (any, error), required int, params ...string) {
@@ -46,11 +47,11 @@ const maxMarks = 1000
 // markTable is rt_mark: a row for each client that marks positions in the
 // stream of changes, and whose number counts the marks in the order of their
 // commits.
-func markTable() Table {
-	own := func(claims Claims, r Row) bool {
+func markTable() memdb.Table {
+	own := func(claims Claims, r memdb.Row) bool {
 		return claims["role"] == "authenticated" && r["owner"] != nil && r["owner"] == claims["sub"]
 	}
-	return Table{
+	return memdb.Table{
 		Name: "rt_mark",
 		Columns: []pgtype.Column{
 			{Name: "id", Type: "uuid", Default: func() any { return uuid.NewString() }},
@@ -67,7 +68,7 @@ func markTable() Table {
 
 // insertMark makes the caller the owner and removes what the same owner has
 // left behind.
-func insertMark(tx *FuncTx, fresh Row) (Row, error) {
+func insertMark(tx *memdb.FuncTx, fresh memdb.Row) (memdb.Row, error) {
 	if sub, ok := tx.Claims()["sub"].(string); ok && fresh["owner"] == nil {
 		fresh["owner"] = sub
 	}
@@ -82,7 +83,7 @@ func insertMark(tx *FuncTx, fresh Row) (Row, error) {
 		}
 		at, isTime := m["at"].(time.Time)
 		if m["owner"] == fresh["owner"] && isTime && time.Since(at) > markAge {
-			if _, err := tx.Delete("rt_mark", Row{"id": m["id"]}); err != nil {
+			if _, err := tx.Delete("rt_mark", memdb.Row{"id": m["id"]}); err != nil {
 				return nil, err
 			}
 			own--
@@ -96,8 +97,8 @@ func insertMark(tx *FuncTx, fresh Row) (Row, error) {
 }
 
 // updateMark counts.
-func updateMark(_ *FuncTx, old, _ Row) (Row, error) {
-	return Row{"id": old["id"], "owner": old["owner"], "seq": old["seq"].(int64) + 1, "at": time.Now()}, nil
+func updateMark(_ *memdb.FuncTx, old, _ memdb.Row) (memdb.Row, error) {
+	return memdb.Row{"id": old["id"], "owner": old["owner"], "seq": old["seq"].(int64) + 1, "at": time.Now()}, nil
 }
 
 // rtDescribe tells what a table is.

@@ -4,6 +4,8 @@ import (
 	"crypto"
 	"log/slog"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 )
 
 // DefaultSecret signs and verifies tokens when Config.JWTSecret is empty. It
@@ -15,10 +17,10 @@ const DefaultSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
 type Config struct {
 	// Tables are the tables that exist, all of them in the publication
 	// supabase_realtime unless Table.Unpublished.
-	Tables []Table
+	Tables []memdb.Table
 	// Functions are the functions of the database by their names, all of them
 	// in the schema public, which every role may call.
-	Functions map[string]Function
+	Functions map[string]memdb.Function
 	// Users may sign in at /auth/v1/token.
 	Users []User
 
@@ -67,8 +69,8 @@ type Config struct {
 
 	// Channels says who may use private channels; nil: the roles authenticated
 	// and service_role. Messages, where it is set, has the finer rules.
-	Channels ChannelPolicy
-	Messages MessagePolicies
+	Channels memdb.ChannelPolicy
+	Messages memdb.MessagePolicies
 	// Limits are the limits of the project; none by default.
 	Limits Limits
 	// Timing is how fast the Realtime server works.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
@@ -92,7 +93,7 @@ func (rt *realtime) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(maxFrame)
 	c.ws = ws
-	rt.tap.note(c.id, "opened", "serializer %s, role %s", version, roleOf(who.claims))
+	rt.tap.note(c.id, "opened", "serializer %s, role %s", version, project.RoleOf(who.claims))
 	c.run()
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // Connection is an open socket.
@@ -37,7 +39,7 @@ func (s *Server) Connections() []Connection {
 	channels, subscriptions := rt.channelsBySocket(), rt.subscriptionsByChannel()
 	for i, c := range rt.conns {
 		list[i] = Connection{
-			Socket: c.id, Version: c.version.String(), Role: roleOf(c.who.claims), Opened: c.opened,
+			Socket: c.id, Version: c.version.String(), Role: project.RoleOf(c.who.claims), Opened: c.opened,
 			Backlog: c.box.backlog(), Channels: []JoinedChannel{},
 		}
 		for _, ch := range channels[c] {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/internal/cputime"
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
@@ -31,10 +32,10 @@ func TestDeepNesting(t *testing.T) {
 
 // A client that goes away ends its query.
 func TestQueryEndsWithItsClient(t *testing.T) {
-	s := Start(t, Config{InMemory: true, Tables: []Table{{Name: "t", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "v", Type: "text"}}, PrimaryKey: []string{"id"}}}})
-	rows := make([]Row, 200)
+	s := Start(t, Config{InMemory: true, Tables: []memdb.Table{{Name: "t", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "v", Type: "text"}}, PrimaryKey: []string{"id"}}}})
+	rows := make([]memdb.Row, 200)
 	for i := range rows {
-		rows[i] = Row{"id": i, "v": strings.Repeat("a", 1<<20)}
+		rows[i] = memdb.Row{"id": i, "v": strings.Repeat("a", 1<<20)}
 	}
 	require.NoError(t, s.Insert("t", rows...))
 	for _, request := range [][2]string{

@@ -276,11 +276,10 @@ func refuseUpgrades(s *Server, p refuseParams) error {
 func (s *Server) setTableBudget(b *tableBudget, p tableTimesParams) error {
 	name := ""
 	if p.Table != "" {
-		t, err := s.db.lookup(p.Table)
-		if err != nil {
+		var err error
+		if name, err = s.db.FullName(p.Table); err != nil {
 			return err
 		}
-		name = t.fullName()
 	}
 	s.realtime.faults.set(func() { *b = tableBudget{fault.Budget(p.Times), name} })
 	return nil

@@ -197,10 +197,7 @@ func (s *Server) Heal() {
 	s.realtime.mend()
 	s.FaultREST()
 	s.LimitRows(0)
-	s.db.reveal()
-	for _, t := range s.db.all() {
-		t.hidden.Store(nil)
-	}
+	s.db.Heal()
 }
 
 // Sockets returns how many sockets are open.

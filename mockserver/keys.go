@@ -113,7 +113,7 @@ func (s *Server) keyClaims(key string) (Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	if role := roleOf(claims); role != "anon" && role != "service_role" {
+	if role := project.RoleOf(claims); role != "anon" && role != "service_role" {
 		return nil, errNoProjectKey
 	}
 	return claims, nil
@@ -123,7 +123,7 @@ func (s *Server) keyClaims(key string) (Claims, error) {
 // gateway gives the description of the API to no other since April 2026.
 func (s *Server) isServiceKey(key string) bool {
 	claims, err := s.keyClaims(key)
-	return err == nil && roleOf(claims) == "service_role"
+	return err == nil && project.RoleOf(claims) == "service_role"
 }
 
 // callerClaims returns the claims that a request runs under: those of its bearer

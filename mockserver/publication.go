@@ -27,12 +27,7 @@ func (s *Server) Resubscribe() {
 // an error instead, and no changes until it joins again. The error says that
 // there is no such table.
 func (s *Server) Publish(table string, on bool) error {
-	t, err := s.db.lookup(table)
-	if err != nil {
-		return err
-	}
-	s.db.setPublished(t, on)
-	return nil
+	return s.db.Publish(table, on)
 }
 
 // resubscribe deletes all subscriptions and has their channels subscribe again

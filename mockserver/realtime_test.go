@@ -8,6 +8,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
@@ -15,8 +16,8 @@ import (
 // nothing of the poller when the server has.
 func TestNothingIsLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := Table{Name: "t", Columns: []pgtype.Column{{Name: "p", Type: "point"}, {Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}}
-		s := Start(t, Config{InMemory: true, Tables: []Table{table}})
+		table := memdb.Table{Name: "t", Columns: []pgtype.Column{{Name: "p", Type: "point"}, {Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}}
+		s := Start(t, Config{InMemory: true, Tables: []memdb.Table{table}})
 		ws, _, err := websocket.Dial(t.Context(), s.WebsocketURL()+"?vsn=2.0.0&apikey="+s.AnonKey(), &websocket.DialOptions{HTTPClient: s.HTTPClient()})
 		require.NoError(t, err)
 		join := `["1","1","realtime:a","phx_join",{"config":{"postgres_changes":[{"schema":"public","table":"t","filter":"p=eq.(1,2)"}]}}]`
@@ -29,7 +30,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		require.Len(t, rt.conns, 1)
 		require.Len(t, rt.members, 1)
 		require.Len(t, rt.subs, 1)
-		require.NoError(t, s.Insert("t", Row{"id": 1, "p": "(1,2)"})) // the poll fails, and a slot with it
+		require.NoError(t, s.Insert("t", memdb.Row{"id": 1, "p": "(1,2)"})) // the poll fails, and a slot with it
 		time.Sleep(10 * time.Second)
 		require.NoError(t, ws.CloseNow())
 		synctest.Wait()
@@ -37,7 +38,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		require.Empty(t, rt.members)
 		require.Empty(t, rt.subs)
 		require.NoError(t, s.Close())
-		require.Empty(t, s.db.slots)
-		require.Empty(t, s.db.wal)
+		slots, transactions := s.db.Retained()
+		require.Zero(t, slots)
+		require.Zero(t, transactions)
 	})
 }

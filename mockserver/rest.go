@@ -93,7 +93,7 @@ func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	*role = roleOf(claims)
+	*role = project.RoleOf(claims)
 	if out := s.realtime.faults.outage(); out != nil {
 		return nil, rest.NoConnection(out.rest)
 	}

@@ -47,13 +47,13 @@ type RESTFault struct {
 // no other. Requests that wait end with Close.
 func (s *Server) FaultREST(faults ...RESTFault) {
 	s.restFaults.set(faults)
-	s.db.keepPast(s.restFaults.stale())
+	s.db.KeepPast(s.restFaults.stale())
 }
 
 // addRESTFault makes requests go wrong that meet no other fault.
 func (s *Server) addRESTFault(wanted RESTFault) {
 	s.restFaults.add(wanted)
-	s.db.keepPast(s.restFaults.stale())
+	s.db.KeepPast(s.restFaults.stale())
 }
 
 // LimitRows makes one answer of the REST API hold no more than n rows, as with

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
@@ -149,8 +150,8 @@ type schemaUser struct {
 	Claims   Claims `json:"claims"`
 }
 
-func (t schemaTable) table() (Table, error) {
-	spec := Table{
+func (t schemaTable) table() (memdb.Table, error) {
+	spec := memdb.Table{
 		Schema: t.Schema, Name: t.Name, PrimaryKey: t.PrimaryKey, IdentityColumns: t.IdentityColumns,
 		Unpublished: t.Unpublished, RLS: t.RLS, Grants: t.Grants,
 		Select: t.Policies.Select.policy(), Insert: t.Policies.Insert.policy(),
@@ -162,11 +163,11 @@ func (t schemaTable) table() (Table, error) {
 	switch t.ReplicaIdentity {
 	case "", "default":
 	case "full":
-		spec.ReplicaIdentity = IdentityFull
+		spec.ReplicaIdentity = memdb.IdentityFull
 	case "index":
-		spec.ReplicaIdentity = IdentityIndex
+		spec.ReplicaIdentity = memdb.IdentityIndex
 	case "nothing":
-		spec.ReplicaIdentity = IdentityNothing
+		spec.ReplicaIdentity = memdb.IdentityNothing
 	default:
 		return spec, fmt.Errorf("%q is no replica identity", t.ReplicaIdentity)
 	}
@@ -180,8 +181,8 @@ func (t schemaTable) table() (Table, error) {
 	return spec, nil
 }
 
-func schemaRow(object map[string]json.RawMessage) Row {
-	row := make(Row, len(object))
+func schemaRow(object map[string]json.RawMessage) memdb.Row {
+	row := make(memdb.Row, len(object))
 	for name, value := range object {
 		row[name] = schemaValue(value)
 	}
@@ -256,11 +257,11 @@ func (p *schemaPolicy) UnmarshalJSON(b []byte) error {
 }
 
 // policy returns the policy; nil where there is none.
-func (p *schemaPolicy) policy() Policy {
+func (p *schemaPolicy) policy() memdb.Policy {
 	if p == nil {
 		return nil
 	}
-	return func(claims Claims, row Row) bool {
+	return func(claims Claims, row memdb.Row) bool {
 		for column, claim := range p.equal {
 			want, ok := claimText(claims, claim)
 			if !ok || row[column] == nil || fmt.Sprint(row[column]) != want {

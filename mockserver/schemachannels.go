@@ -3,6 +3,9 @@ package mockserver
 import (
 	"slices"
 	"strings"
+
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // schemaChannel is a policy on private channels.
@@ -15,18 +18,18 @@ type schemaChannel struct {
 
 // channelPolicies returns what a schema file allows; without the member the
 // policies are the default ones.
-func channelPolicies(channels []schemaChannel) MessagePolicies {
+func channelPolicies(channels []schemaChannel) memdb.MessagePolicies {
 	if channels == nil {
-		return MessagePolicies{}
+		return memdb.MessagePolicies{}
 	}
-	policy := func(write bool) MessagePolicy {
+	policy := func(write bool) memdb.MessagePolicy {
 		return func(topic, extension string, claims Claims) bool {
 			return slices.ContainsFunc(channels, func(c schemaChannel) bool {
 				return !(write && c.ReadOnly) && c.isFor(extension, claims) && topicMatches(c.Topic, topic, claims)
 			})
 		}
 	}
-	return MessagePolicies{Read: policy(false), Write: policy(true)}
+	return memdb.MessagePolicies{Read: policy(false), Write: policy(true)}
 }
 
 func (c schemaChannel) isFor(extension string, claims Claims) bool {
@@ -34,9 +37,9 @@ func (c schemaChannel) isFor(extension string, claims Claims) bool {
 		return false
 	}
 	if len(c.Roles) == 0 {
-		return roleOf(claims) == "authenticated"
+		return project.RoleOf(claims) == "authenticated"
 	}
-	return slices.Contains(c.Roles, roleOf(claims))
+	return slices.Contains(c.Roles, project.RoleOf(claims))
 }
 
 // topicMatches reports whether a topic is one that the pattern stands for.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/gapless-go/gapless/mockserver/internal/front"
+	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -31,7 +31,7 @@ type TB interface {
 // for its users, and Realtime. It is safe for concurrent use. Close it when
 // done.
 type Server struct {
-	db         *database // in memory; empty where the project's is another one
+	db         *memdb.Database // in memory; empty where the project's is another one
 	backend    project.Database
 	verifier   *verifier
 	realtime   *realtime
@@ -94,7 +94,7 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	db, err := newDatabase(cfg.Tables)
+	db, err := memdb.New(memdb.Settings{Tables: cfg.Tables, Functions: cfg.Functions, Channels: cfg.Channels, Messages: cfg.Messages})
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		log:      cfg.Logger,
 	}
 	if s.exposed = slices.Clone(cfg.ExposedSchemas); len(s.exposed) == 0 {
-		s.exposed = db.schemas()
+		s.exposed = db.Schemas()
 	}
 	if cfg.Admin || cfg.Inspector {
 		s.admin = &admin{s: s}
@@ -116,7 +116,6 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		s.inspector = &inspector{s: s, started: uuid.NewString()}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
-	db.channels, db.policies, db.functions = cfg.Channels, cfg.Messages, maps.Clone(cfg.Functions)
 	if other == nil {
 		s.backend = db
 	}
@@ -242,41 +241,28 @@ func (s *Server) HTTPClient() *http.Client { return s.front.Client }
 // The changes that Insert, Update, Delete and Tx make come out of the socket
 // when the Realtime server polls next. Their errors are *Error where
 // PostgreSQL would refuse, and nothing is changed then.
-func (s *Server) Insert(table string, rows ...Row) error {
-	return s.db.runStatement(func(tx *Tx) error { return tx.Insert(table, rows...) })
+func (s *Server) Insert(table string, rows ...memdb.Row) error {
+	return s.db.Insert(table, rows...)
 }
 
 // Update sets columns of the rows whose columns equal those of where (nil
 // finds NULL), of every row where it is empty, and returns how many they are.
 // A row counts, and its change comes out of the socket, even if it is as it
 // was. A change of the primary key is one UPDATE.
-func (s *Server) Update(table string, set, where Row) (n int, err error) {
-	err = s.db.runStatement(func(tx *Tx) error {
-		n, err = tx.Update(table, set, where)
-		return err
-	})
-	return n, err
+func (s *Server) Update(table string, set, where memdb.Row) (n int, err error) {
+	return s.db.Update(table, set, where)
 }
 
 // Delete removes the rows whose columns equal those of where, every row where
 // it is empty, and returns how many they were.
-func (s *Server) Delete(table string, where Row) (n int, err error) {
-	err = s.db.runStatement(func(tx *Tx) error {
-		n, err = tx.Delete(table, where)
-		return err
-	})
-	return n, err
+func (s *Server) Delete(table string, where memdb.Row) (n int, err error) {
+	return s.db.Delete(table, where)
 }
 
 // Truncate removes all rows. As with a real server, nothing of it ever comes
 // out of the socket.
 func (s *Server) Truncate(table string) error {
-	t, err := s.db.lookup(table)
-	if err != nil {
-		return err
-	}
-	s.db.truncate(t)
-	return nil
+	return s.db.Truncate(table)
 }
 
 // Tx runs f and commits what it did with its Tx in one transaction, with one
@@ -286,7 +272,7 @@ func (s *Server) Truncate(table string) error {
 // Transactions do not wait for each other. One that meets a row which another
 // has changed or removed since it began fails with the code 40001, as
 // PostgreSQL's do at REPEATABLE READ; it may be tried again.
-func (s *Server) Tx(f func(tx *Tx) error) error { return s.db.run(f) }
+func (s *Server) Tx(f func(tx *memdb.Tx) error) error { return s.db.Run(f) }
 
 // Rows returns the committed content of a table in the order of its primary
 // key (without one, in that of insertion). The values are: nil, bool, int64
@@ -295,15 +281,6 @@ func (s *Server) Tx(f func(tx *Tx) error) error { return s.db.run(f) }
 // (json, jsonb), []any (arrays, nested where they have dimensions), and a
 // string in PostgreSQL's output form for every other type and for infinite
 // timestamps. Insert takes them back without loss.
-func (s *Server) Rows(table string) ([]Row, error) {
-	t, err := s.db.lookup(table)
-	if err != nil {
-		return nil, err
-	}
-	set := s.db.rows(t)
-	rows := make([]Row, 0, set.count)
-	for e := range set.all(t) {
-		rows = append(rows, t.goRow(e.row))
-	}
-	return rows, nil
+func (s *Server) Rows(table string) ([]memdb.Row, error) {
+	return s.db.Content(table)
 }

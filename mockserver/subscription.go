@@ -278,7 +278,7 @@ func (ch *channel) bind(order int, p bindingParams) (subs []*project.Subscriptio
 
 // callerOf returns on whose behalf something with these claims is done.
 func callerOf(claims Claims) project.Caller {
-	return project.Caller{Role: roleOf(claims), Claims: claims}
+	return project.Caller{Role: project.RoleOf(claims), Claims: claims}
 }
 
 // replace puts subscriptions in the place of those that the channel has. The

@@ -52,7 +52,7 @@ var server = [][]string{
 	{"mockserver/internal/pgtype", "mockserver/internal/rawjson", "mockserver/internal/fault"},
 	{"mockserver/internal/project"},
 	{"mockserver/internal/wire", "mockserver/internal/front"},
-	{"mockserver/internal/rest"},
+	{"mockserver/internal/rest", "mockserver/internal/memdb"},
 	{"mockserver", "mockserver/postgres/internal/pgoutput"},
 	{"mockserver/postgres"},
 	{"mockserver/internal/pgtest", "mockserver/internal/command"},

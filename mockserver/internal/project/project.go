@@ -10,10 +10,19 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
+// Claims are the claims of a token, as encoding/json decodes them.
+type Claims = map[string]any
+
+// RoleOf returns the database role of claims; empty where they name none.
+func RoleOf(claims Claims) string {
+	role, _ := claims["role"].(string)
+	return role
+}
+
 // Caller is on whose behalf something is done in the database.
 type Caller struct {
 	Role   string
-	Claims map[string]any
+	Claims Claims
 }
 
 // Filter is one condition of a binding: "column=not.op.value".
@@ -120,8 +129,8 @@ type Column struct {
 // User is an account.
 type User struct {
 	ID, Email, Phone, Role    string
-	AppMetadata, UserMetadata []byte         // JSON objects
-	Claims                    map[string]any // further ones of its access tokens
+	AppMetadata, UserMetadata []byte // JSON objects
+	Claims                    Claims // further ones of its access tokens
 	Created                   time.Time
 }
 

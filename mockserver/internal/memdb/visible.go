@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"slices"
@@ -23,14 +23,14 @@ type pastRows struct {
 }
 
 // reveal makes every commit visible.
-func (db *database) reveal() {
+func (db *Database) reveal() {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.hides, db.hidden = 0, nil
 }
 
 // hideCommits makes the next n commits invisible to others for d.
-func (db *database) hideCommits(d time.Duration, n int) {
+func (db *Database) hideCommits(d time.Duration, n int) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.hideFor, db.hides = max(d, 0), fault.Budget(n)
@@ -38,7 +38,7 @@ func (db *database) hideCommits(d time.Duration, n int) {
 
 // hide makes a transaction that commits now invisible for a while, if that is
 // asked for. The caller holds mu.
-func (db *database) hide(tx *Tx) {
+func (db *Database) hide(tx *Tx) {
 	if !db.hides.Take() || db.hideFor == 0 {
 		return
 	}
@@ -51,7 +51,7 @@ func (db *database) hide(tx *Tx) {
 // visibleRows returns the content of a table as a new statement sees it:
 // without what hidden transactions did. A row that another transaction has
 // changed since is as that one left it.
-func (db *database) visibleRows(t *table) *rowSet {
+func (db *Database) visibleRows(t *table) *rowSet {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	set := t.rows
@@ -93,7 +93,7 @@ func (c txChange) undo(set *rowSet) *rowSet {
 }
 
 // keepPast has the content of tables kept for d after it has changed.
-func (db *database) keepPast(d time.Duration) {
+func (db *Database) keepPast(d time.Duration) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.keep = d
@@ -102,7 +102,7 @@ func (db *database) keepPast(d time.Duration) {
 
 // remember keeps the content that a table is about to lose. The caller holds
 // mu.
-func (db *database) remember(t *table) {
+func (db *Database) remember(t *table) {
 	if db.keep == 0 {
 		return
 	}
@@ -111,7 +111,7 @@ func (db *database) remember(t *table) {
 }
 
 // trimPast drops what is too old. The caller holds mu.
-func (db *database) trimPast() {
+func (db *Database) trimPast() {
 	oldest := time.Now().Add(-db.keep)
 	n := slices.IndexFunc(db.past, func(p pastRows) bool { return p.until.After(oldest) })
 	if n < 0 {
@@ -122,7 +122,7 @@ func (db *database) trimPast() {
 
 // rowsBefore returns the content that a table had so long ago, as far as that
 // was kept.
-func (db *database) rowsBefore(t *table, ago time.Duration) *rowSet {
+func (db *Database) rowsBefore(t *table, ago time.Duration) *rowSet {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	then := time.Now().Add(-ago)

@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ type FuncTx struct{ tx *Tx }
 func (f *FuncTx) Role() string { return f.tx.caller.Role }
 
 // Claims returns the claims of the caller's token, which must not be changed.
-func (f *FuncTx) Claims() Claims { return f.tx.caller.Claims }
+func (f *FuncTx) Claims() project.Claims { return f.tx.caller.Claims }
 
 // Select returns the rows of a table that the caller may see, in the order of
 // its primary key, with the columns named, or with all where none is. Values
@@ -154,7 +154,7 @@ func (tx *Tx) selectAs(t *table, columns []int) (found []row, err error) {
 
 // allowed asks a policy about a row on behalf of the caller.
 func (tx *Tx) allowed(t *table, p Policy, r row) bool {
-	return bypassesRLS(tx.caller.Role) || t.allowed(p, tx.caller.Claims, r)
+	return BypassesRLS(tx.caller.Role) || t.allowed(p, tx.caller.Claims, r)
 }
 
 // insertAs adds a row as the caller.
@@ -240,9 +240,9 @@ func (r *request) call() (out project.Called, err error) {
 	}
 }
 
-// void is the result of a function that returns void, for which there is no
+// Void is the result of a function that returns void, for which there is no
 // content in the answer.
-type void struct{}
+type Void struct{}
 
 // callJSON calls a function and writes its result.
 func callJSON(function Function, tx *FuncTx, args map[string]json.RawMessage) ([]byte, error) {
@@ -254,7 +254,7 @@ func callJSON(function Function, tx *FuncTx, args map[string]json.RawMessage) ([
 	if err != nil {
 		return nil, raised(err)
 	}
-	if result == (void{}) {
+	if result == (Void{}) {
 		return nil, nil
 	}
 	var b bytes.Buffer

@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"errors"
@@ -10,23 +10,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-func slotDatabase(t testing.TB) *database {
+func slotDatabase(t testing.TB) *Database {
 	t.Helper()
-	db, err := newDatabase([]Table{{
+	db, err := New(Settings{Tables: []Table{{
 		Name:       "notes",
 		Columns:    []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "n", Type: "int4"}, {Name: "big", Type: "text", Toast: true}},
 		PrimaryKey: []string{"id"},
 		Rows:       []Row{{"id": 1, "big": ""}},
-	}})
+	}}})
 	require.NoError(t, err)
 	return db
 }
 
-func insertNotes(t testing.TB, db *database, ids ...int) {
+func insertNotes(t testing.TB, db *Database, ids ...int) {
 	t.Helper()
-	require.NoError(t, db.run(func(tx *Tx) error {
+	require.NoError(t, db.Run(func(tx *Tx) error {
 		for _, id := range ids {
 			if err := tx.Insert("notes", Row{"id": id}); err != nil {
 				return err
@@ -56,7 +57,7 @@ func TestSlotReadsWholeTransactions(t *testing.T) {
 	insertNotes(t, db, 6)
 	second := db.openSlot()
 	insertNotes(t, db, 7)
-	require.Error(t, db.run(func(tx *Tx) error { return errors.Join(tx.Insert("notes", Row{"id": 8}), errors.New("no")) }))
+	require.Error(t, db.Run(func(tx *Tx) error { return errors.Join(tx.Insert("notes", Row{"id": 8}), errors.New("no")) }))
 	require.Equal(t, []int64{3, 4, 5}, noteIDs(first.next(1)), "a transaction is never cut")
 	require.Equal(t, []int64{6}, noteIDs(first.next(1)))
 	require.Equal(t, []int64{7}, noteIDs(first.next(2)))
@@ -110,7 +111,7 @@ func TestChangesInTheLog(t *testing.T) {
 		{do: func(tx *Tx) error { _, err := tx.Delete("notes", Row{"id": 3}); return err }, op: "DELETE", old: []any{int64(3), nil}},
 	}
 	for i, s := range steps {
-		require.NoError(t, db.run(s.do))
+		require.NoError(t, db.Run(s.do))
 		changes := slot.next(10)
 		require.Len(t, changes, 1, "step %d", i)
 		c := changes[0]
@@ -139,19 +140,19 @@ func requireNote(t *testing.T, want any, r row) {
 }
 
 func TestVisible(t *testing.T) {
-	owns := func(claims Claims, row Row) bool { return row["owner"] == claims["sub"] }
-	db, err := newDatabase([]Table{
+	owns := func(claims project.Claims, row Row) bool { return row["owner"] == claims["sub"] }
+	db, err := New(Settings{Tables: []Table{
 		{Name: "mine", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "owner", Type: "text"}}, PrimaryKey: []string{"id"}, RLS: true, Select: owns, Rows: []Row{{"id": 1, "owner": "ann"}}},
 		{Name: "closed", Columns: []pgtype.Column{{Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}, RLS: true, Rows: []Row{{"id": 1}}},
 		{Name: "open", Columns: []pgtype.Column{{Name: "id", Type: "int8"}}, PrimaryKey: []string{"id"}},
-	})
+	}})
 	require.NoError(t, err)
-	ann, ben := Claims{"role": "authenticated", "sub": "ann"}, Claims{"role": "authenticated", "sub": "ben"}
-	service := Claims{"role": "service_role"}
+	ann, ben := project.Claims{"role": "authenticated", "sub": "ann"}, project.Claims{"role": "authenticated", "sub": "ben"}
+	service := project.Claims{"role": "service_role"}
 	for _, c := range []struct {
 		table  string
 		id     int64
-		claims Claims
+		claims project.Claims
 		want   bool
 	}{
 		{"mine", 1, ann, true}, {"mine", 1, ben, false}, {"mine", 1, service, true}, {"mine", 2, service, false},
@@ -165,27 +166,27 @@ func TestVisible(t *testing.T) {
 // What a table must have to be changed depends on the publication as it is
 // now.
 func TestPublicationChanges(t *testing.T) {
-	db, err := newDatabase([]Table{{Name: "keyless", Columns: []pgtype.Column{{Name: "v", Type: "int8"}}, Rows: []Row{{"v": 1}}}})
+	db, err := New(Settings{Tables: []Table{{Name: "keyless", Columns: []pgtype.Column{{Name: "v", Type: "int8"}}, Rows: []Row{{"v": 1}}}}})
 	require.NoError(t, err)
 	keyless, _ := db.table("public", "keyless")
 	remove := func() error {
-		return db.run(func(tx *Tx) error { _, err := tx.Delete("keyless", nil); return err })
+		return db.Run(func(tx *Tx) error { _, err := tx.Delete("keyless", nil); return err })
 	}
 	require.Error(t, remove())
-	db.setPublished(keyless, false)
+	require.NoError(t, db.Publish("keyless", false))
 	require.False(t, keyless.published.Load())
 	require.NoError(t, remove())
-	db.setPublished(keyless, true)
-	require.NoError(t, db.run(func(tx *Tx) error { return tx.Insert("keyless", Row{"v": 2}) }))
+	require.NoError(t, db.Publish("keyless", true))
+	require.NoError(t, db.Run(func(tx *Tx) error { return tx.Insert("keyless", Row{"v": 2}) }))
 	require.Error(t, remove())
 }
 
 func TestColumnRights(t *testing.T) {
-	db, err := newDatabase([]Table{
+	db, err := New(Settings{Tables: []Table{
 		{Name: "free", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}},
 		{Name: "granted", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}, Grants: map[string][]string{"authenticated": {"id"}}},
 		{Name: "nobody", Columns: []pgtype.Column{{Name: "id", Type: "int8"}, {Name: "secret", Type: "text"}}, Grants: map[string][]string{"service_role": {}}},
-	})
+	}})
 	require.NoError(t, err)
 	for _, c := range []struct {
 		role, table string

@@ -1,4 +1,6 @@
-package mockserver
+package memdb
+
+import "github.com/gapless-go/gapless/mockserver/internal/project"
 
 // ChannelPolicy says whether somebody may use a private channel for
 // everything. It stands for the policies on realtime.messages where these are
@@ -6,14 +8,14 @@ package mockserver
 // "realtime:". It is called without any lock held and from several goroutines
 // at once. A role that does not exist in the database is refused before it is
 // asked.
-type ChannelPolicy func(topic string, claims Claims) bool
+type ChannelPolicy func(topic string, claims project.Claims) bool
 
 // MessagePolicy is a policy on realtime.messages: whether the claims allow
 // something with the topic, which is without its prefix "realtime:". The
 // extension is ExtensionBroadcast or ExtensionPresence. It is called without
 // any lock held and from several goroutines at once, and not for the role
 // service_role, which no policy holds up, nor for one that does not exist.
-type MessagePolicy func(topic, extension string, claims Claims) bool
+type MessagePolicy func(topic, extension string, claims project.Claims) bool
 
 // MessagePolicies are the policies on realtime.messages, which say who may do
 // what in private channels. Where one is nil, Config.Channels decides.

@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"slices"
@@ -26,12 +26,12 @@ type walChange struct {
 // slot is a reader of the write-ahead log, which is kept from the position of
 // the oldest open slot on. It is safe for concurrent use.
 type slot struct {
-	db *database
+	db *Database
 	at uint64 // how many transactions were logged before the next one; under db.mu
 }
 
 // openSlot returns a slot that reads what is committed from now on.
-func (db *database) openSlot() *slot {
+func (db *Database) openSlot() *slot {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	s := &slot{db: db, at: db.walEnd}
@@ -66,7 +66,7 @@ func (s *slot) close() {
 }
 
 // trimWAL drops the transactions that every open slot has read.
-func (db *database) trimWAL() {
+func (db *Database) trimWAL() {
 	oldest := db.walEnd
 	for s := range db.slots {
 		oldest = min(oldest, s.at)

@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 )
 
 // The database in memory implements project.Database.
-var _ project.Database = (*database)(nil)
+var _ project.Database = (*Database)(nil)
 
 // Subscribe implements project.Database.
-func (db *database) Subscribe(_ context.Context, who project.Caller, b project.Binding) (subs []*project.Subscription, err error) {
+func (db *Database) Subscribe(_ context.Context, who project.Caller, b project.Binding) (subs []*project.Subscription, err error) {
 	schema, name := namePattern(b.Schema), namePattern(b.Table)
 	for _, t := range db.tables {
 		if !t.published.Load() || !schema.Matches(t.schema) || !name.Matches(t.name) {
@@ -46,7 +46,7 @@ func namePattern(name string) pgtype.Pattern {
 
 // checkBinding does what the trigger on the server's table of subscriptions does.
 // The error is an *Error.
-func (db *database) checkBinding(t *table, role string, b project.Binding) (filters []predicate, err error) {
+func (db *Database) checkBinding(t *table, role string, b project.Binding) (filters []predicate, err error) {
 	if !isRole(role) {
 		return nil, pgtype.Errorf("42704", "role %q does not exist", role)
 	}
@@ -76,7 +76,7 @@ func asRaised(err error) *pgtype.Error {
 }
 
 // Unsubscribe implements project.Database.
-func (db *database) Unsubscribe([]*project.Subscription) {}
+func (db *Database) Unsubscribe([]*project.Subscription) {}
 
 // isOpen is closed: a slot in memory is open at once.
 var isOpen = func() chan struct{} {
@@ -86,7 +86,7 @@ var isOpen = func() chan struct{} {
 }()
 
 // OpenLog implements project.Database.
-func (db *database) OpenLog(context.Context, func()) project.Log { return db.openSlot() }
+func (db *Database) OpenLog(context.Context, func()) project.Log { return db.openSlot() }
 
 // Opened implements project.Log.
 func (s *slot) Opened() <-chan struct{} { return isOpen }
@@ -114,7 +114,7 @@ func (s *slot) Next(_ context.Context, max int, subs project.Subscribers, tooLar
 }
 
 // Messages implements project.Database.
-func (db *database) Messages(ctx context.Context, ready func(), deliver func(project.Message)) error {
+func (db *Database) Messages(ctx context.Context, ready func(), deliver func(project.Message)) error {
 	db.store.mu.Lock()
 	db.store.deliver = deliver
 	db.store.mu.Unlock()
@@ -127,12 +127,12 @@ func (db *database) Messages(ctx context.Context, ready func(), deliver func(pro
 }
 
 // Replay implements project.Database.
-func (db *database) Replay(_ context.Context, topic string, since time.Time, limit int) ([]project.Message, error) {
+func (db *Database) Replay(_ context.Context, topic string, since time.Time, limit int) ([]project.Message, error) {
 	return db.store.since(topic, since, limit), nil
 }
 
 // Permits implements project.Database. The error is a panic of a policy.
-func (db *database) Permits(_ context.Context, who project.Caller, a project.Access) (may bool, err error) {
+func (db *Database) Permits(_ context.Context, who project.Caller, a project.Access) (may bool, err error) {
 	policy := db.policies.Read
 	if a.Write {
 		policy = db.policies.Write
@@ -140,7 +140,7 @@ func (db *database) Permits(_ context.Context, who project.Caller, a project.Acc
 	switch {
 	case !isRole(who.Role):
 		return false, nil
-	case policy != nil && bypassesRLS(who.Role):
+	case policy != nil && BypassesRLS(who.Role):
 		return true, nil
 	}
 	err = rescue.Do("a policy on realtime.messages", func() error {
@@ -158,13 +158,13 @@ func (db *database) Permits(_ context.Context, who project.Caller, a project.Acc
 }
 
 // Exhaust implements project.Database.
-func (db *database) Exhaust(ctx context.Context) error {
+func (db *Database) Exhaust(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
 }
 
 // Publication implements project.Database.
-func (db *database) Publication(context.Context) (string, error) {
+func (db *Database) Publication(context.Context) (string, error) {
 	names := ""
 	for _, t := range db.tables {
 		if t.published.Load() {
@@ -176,7 +176,7 @@ func (db *database) Publication(context.Context) (string, error) {
 
 // match finds who gets a change, and in which form: those whose filters it passes
 // and who may see the row, as it is now. A DELETE is shown to everybody.
-func (db *database) match(c walChange, subs []*project.Subscription, tooLarge func(table string) bool) ([]project.Delivery, error) {
+func (db *Database) match(c walChange, subs []*project.Subscription, tooLarge func(table string) bool) ([]project.Delivery, error) {
 	t := c.table
 	roles := (&wire.Change{Op: c.op, Commit: c.commit}).Roles(subs)
 	if len(roles) == 0 && !t.hasJSON {
@@ -207,7 +207,7 @@ func (db *database) match(c walChange, subs []*project.Subscription, tooLarge fu
 }
 
 // mayRead returns which columns the role may read.
-func (db *database) mayRead(role string, t *table) []bool {
+func (db *Database) mayRead(role string, t *table) []bool {
 	may := make([]bool, len(t.columns))
 	for i := range may {
 		may[i] = db.canSelect(role, t, i)
@@ -235,12 +235,12 @@ func passes(filters []predicate, c *wire.Change) (bool, error) {
 type request struct {
 	*project.Request
 	ctx   context.Context
-	db    *database
+	db    *Database
 	table *table
 }
 
 // request begins to carry out a request.
-func (db *database) request(ctx context.Context, r *project.Request) (*request, error) {
+func (db *Database) request(ctx context.Context, r *project.Request) (*request, error) {
 	if !isRole(r.Role) {
 		return nil, pgtype.Errorf(pgtype.CodeBadParameter, "role %q does not exist", r.Role)
 	}
@@ -248,7 +248,7 @@ func (db *database) request(ctx context.Context, r *project.Request) (*request, 
 }
 
 // tableRequest begins to carry out a request to a table.
-func (db *database) tableRequest(ctx context.Context, ask *project.Request) (*request, error) {
+func (db *Database) tableRequest(ctx context.Context, ask *project.Request) (*request, error) {
 	r, err := db.request(ctx, ask)
 	if err != nil {
 		return nil, err
@@ -262,7 +262,7 @@ func (db *database) tableRequest(ctx context.Context, ask *project.Request) (*re
 }
 
 // Read implements project.Database.
-func (db *database) Read(ctx context.Context, ask *project.Request) (page project.Page, err error) {
+func (db *Database) Read(ctx context.Context, ask *project.Request) (page project.Page, err error) {
 	r, err := db.tableRequest(ctx, ask)
 	if err != nil {
 		return page, err
@@ -271,7 +271,7 @@ func (db *database) Read(ctx context.Context, ask *project.Request) (page projec
 }
 
 // Write implements project.Database.
-func (db *database) Write(ctx context.Context, ask *project.Request) (out project.Written, err error) {
+func (db *Database) Write(ctx context.Context, ask *project.Request) (out project.Written, err error) {
 	r, err := db.tableRequest(ctx, ask)
 	switch {
 	case err != nil:
@@ -289,7 +289,7 @@ func (db *database) Write(ctx context.Context, ask *project.Request) (out projec
 }
 
 // Call implements project.Database.
-func (db *database) Call(ctx context.Context, ask *project.Request) (out project.Called, err error) {
+func (db *Database) Call(ctx context.Context, ask *project.Request) (out project.Called, err error) {
 	r, err := db.request(ctx, ask)
 	if err != nil {
 		return out, err
@@ -298,7 +298,7 @@ func (db *database) Call(ctx context.Context, ask *project.Request) (out project
 }
 
 // Describe implements project.Database.
-func (db *database) Describe(_ context.Context, who project.Caller, schema string) (described project.Schema, err error) {
+func (db *Database) Describe(_ context.Context, who project.Caller, schema string) (described project.Schema, err error) {
 	for _, t := range db.tables {
 		if t.schema == schema && db.canSelectAny(who.Role, t) {
 			described.Tables = append(described.Tables, project.Relation{Name: t.name, Columns: t.describe(), Writable: db.canWrite(who.Role, t)})
@@ -311,7 +311,7 @@ func (db *database) Describe(_ context.Context, who project.Caller, schema strin
 }
 
 // canSelectAny reports whether the role may read any column.
-func (db *database) canSelectAny(role string, t *table) bool {
+func (db *Database) canSelectAny(role string, t *table) bool {
 	for i := range t.columns {
 		if db.canSelect(role, t, i) {
 			return true
@@ -333,7 +333,7 @@ func (t *table) describe() (columns []project.RelationColumn) {
 }
 
 // Tables implements project.Database.
-func (db *database) Tables(context.Context) ([]project.Table, uint64, error) {
+func (db *Database) Tables(context.Context) ([]project.Table, uint64, error) {
 	list := []project.Table{}
 	for _, t := range db.tables {
 		described := t.describeTable()
@@ -358,7 +358,7 @@ func (t *table) describeTable() project.Table {
 }
 
 // Rows implements project.Database.
-func (db *database) Rows(_ context.Context, of project.Table, offset, limit int) (rows [][]byte, count int, err error) {
+func (db *Database) Rows(_ context.Context, of project.Table, offset, limit int) (rows [][]byte, count int, err error) {
 	t, ok := db.table(of.Schema, of.Name)
 	if !ok {
 		return nil, 0, project.NoTable(of.Schema, of.Name)

@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type written struct {
 // write runs a write in a transaction of its own.
 func (r *request) write(p *plan, f func(tx *Tx) (*written, error)) (out project.Written, err error) {
 	var last *Tx
-	err = r.db.runStatement(func(tx *Tx) (err error) {
+	err = r.db.RunStatement(func(tx *Tx) (err error) {
 		tx.caller, last = r.Caller, tx
 		done, err := f(tx)
 		if err != nil {

@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"encoding/json"
@@ -77,6 +77,12 @@ func (f *FuncTx) RealtimeSend(payload any, event, topic string, private bool) er
 	return f.tx.RealtimeSend(payload, event, topic, private)
 }
 
+// RealtimeSendBinary is Server.RealtimeSendBinary as part of the transaction, for a
+// trigger or a function that may do so whoever calls it (SECURITY DEFINER).
+func (f *FuncTx) RealtimeSendBinary(payload []byte, event, topic string, private bool) error {
+	return f.tx.RealtimeSendBinary(payload, event, topic, private)
+}
+
 // BroadcastChanges is Server.BroadcastChanges as part of the transaction, for a
 // trigger or a function that may do so whoever calls it (SECURITY DEFINER).
 func (f *FuncTx) BroadcastChanges(topic, event, operation, table string, after, before Row) error {
@@ -138,7 +144,7 @@ type messageStore struct {
 
 // deliverMessages stores and delivers what transactions have sent, in the order of
 // their commits.
-func (db *database) deliverMessages() {
+func (db *Database) deliverMessages() {
 	db.store.mu.Lock()
 	defer db.store.mu.Unlock()
 	for _, m := range db.takeMessages() {

@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"github.com/gapless-go/gapless/mockserver/internal/project"

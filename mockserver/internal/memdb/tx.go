@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 // when it began, and its own changes. It is for the one function that it was
 // given to, and that function's goroutine.
 type Tx struct {
-	db      *database
+	db      *Database
 	caller  project.Caller
 	base    []*rowSet // what it began with, by table.index
 	sets    []*rowSet // what it sees
@@ -38,19 +38,19 @@ type txChange struct {
 
 var errTxDone = errors.New("mockserver: the transaction is over")
 
-func (db *database) begin() *Tx {
+func (db *Database) begin() *Tx {
 	base := db.snapshot()
 	return &Tx{db: db, caller: project.Caller{Role: "postgres"}, base: base, sets: slices.Clone(base), began: time.Now()}
 }
 
-// run makes a transaction of what f does. A panic of f is an error.
-func (db *database) run(f func(*Tx) error) error {
+// Run makes a transaction of what f does. A panic of f is an error.
+func (db *Database) Run(f func(*Tx) error) error {
 	_, err := db.attempt(f)
 	return err
 }
 
 // attempt is run. It reports whether f succeeded and the commit failed.
-func (db *database) attempt(f func(*Tx) error) (lost bool, err error) {
+func (db *Database) attempt(f func(*Tx) error) (lost bool, err error) {
 	tx := db.begin()
 	err = rescue.Do("a function, trigger, policy or default", func() error { return f(tx) })
 	if err == nil {
@@ -77,9 +77,9 @@ const (
 	maxRaised = 10
 )
 
-// runStatement is run for an f that may be called again: it is where f fails with
+// RunStatement is run for an f that may be called again: it is where f fails with
 // a serialization failure, up to maxLost or maxRaised times.
-func (db *database) runStatement(f func(*Tx) error) error {
+func (db *Database) RunStatement(f func(*Tx) error) error {
 	for tries := 1; ; tries++ {
 		lost, err := db.attempt(f)
 		most := maxRaised

@@ -1,7 +1,8 @@
-package mockserver
+package memdb
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -9,11 +10,12 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver/internal/fault"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// database holds the committed rows of the tables and the write-ahead log. It
+// Database holds the committed rows of the tables and the write-ahead log. It
 // is safe for concurrent use, and calls no user code under its lock.
-type database struct {
+type Database struct {
 	*users
 	tables    []*table // fixed, in the order of Config.Tables
 	functions map[string]Function
@@ -42,18 +44,23 @@ var roles = []string{"anon", "authenticated", "service_role", "postgres"}
 
 func isRole(role string) bool { return slices.Contains(roles, role) }
 
-// bypassesRLS reports whether policies are not asked for the role.
-func bypassesRLS(role string) bool { return role == "service_role" || role == "postgres" }
+// BypassesRLS reports whether policies are not asked for the role.
+func BypassesRLS(role string) bool { return role == "service_role" || role == "postgres" }
 
-// roleOf returns the database role of the claims; empty where they name none.
-func roleOf(claims Claims) string {
-	role, _ := claims["role"].(string)
-	return role
+// Settings are what a database is made of.
+type Settings struct {
+	Tables    []Table
+	Functions map[string]Function
+	Channels  ChannelPolicy   // nil: the roles authenticated and service_role
+	Messages  MessagePolicies // where one is nil, Channels decides
 }
 
-func newDatabase(specs []Table) (*database, error) {
-	db := &database{users: newUsers(), slots: map[*slot]struct{}{}}
-	for _, spec := range specs {
+// New makes a database. Its errors name the table and the column.
+func New(cfg Settings) (*Database, error) {
+	db := &Database{
+		users: newUsers(), functions: maps.Clone(cfg.Functions), channels: cfg.Channels, policies: cfg.Messages, slots: map[*slot]struct{}{},
+	}
+	for _, spec := range cfg.Tables {
 		t, err := newTable(spec)
 		if err != nil {
 			return nil, err
@@ -71,7 +78,7 @@ func newDatabase(specs []Table) (*database, error) {
 }
 
 // load makes the first content of a table.
-func (db *database) load(t *table, rows []Row) error {
+func (db *Database) load(t *table, rows []Row) error {
 	entries := make([]entry, 0, len(rows))
 	for i, values := range rows {
 		r, err := t.newRow(values)
@@ -110,7 +117,7 @@ func (t *table) startSequences(entries []entry) {
 }
 
 // table returns the table of that name.
-func (db *database) table(schema, name string) (*table, bool) {
+func (db *Database) table(schema, name string) (*table, bool) {
 	i := slices.IndexFunc(db.tables, func(t *table) bool { return t.schema == schema && t.name == name })
 	if i < 0 {
 		return nil, false
@@ -118,19 +125,16 @@ func (db *database) table(schema, name string) (*table, bool) {
 	return db.tables[i], true
 }
 
-// all returns every table. The caller must not change the slice.
-func (db *database) all() []*table { return db.tables }
-
 // canSelect reports whether the role may read the column.
-func (db *database) canSelect(role string, t *table, column int) bool {
+func (db *Database) canSelect(role string, t *table, column int) bool {
 	if may, named := t.grants[role]; named {
 		return may[column]
 	}
-	return t.grants == nil && isRole(role) || bypassesRLS(role)
+	return t.grants == nil && isRole(role) || BypassesRLS(role)
 }
 
 // canWrite reports whether the role may insert, update and delete.
-func (db *database) canWrite(role string, t *table) bool {
+func (db *Database) canWrite(role string, t *table) bool {
 	for i := range t.columns {
 		if !db.canSelect(role, t, i) {
 			return false
@@ -142,7 +146,7 @@ func (db *database) canWrite(role string, t *table) bool {
 // visible reports whether, under row level security, the row that has the key
 // now may be read under the claims: the row that others see. It is false where there is no such row,
 // for every role, and true for any key where the table has no RLS.
-func (db *database) visible(t *table, key []any, claims Claims) bool {
+func (db *Database) visible(t *table, key []any, claims project.Claims) bool {
 	if !t.rls.Load() {
 		return true
 	}
@@ -151,32 +155,29 @@ func (db *database) visible(t *table, key []any, claims Claims) bool {
 }
 
 // allowed asks a policy about a row.
-func (t *table) allowed(p Policy, claims Claims, r row) bool {
-	if !t.rls.Load() || bypassesRLS(roleOf(claims)) {
+func (t *table) allowed(p Policy, claims project.Claims, r row) bool {
+	if !t.rls.Load() || BypassesRLS(project.RoleOf(claims)) {
 		return true
 	}
 	return p != nil && p(claims, t.goRow(r))
 }
 
 // rows returns the committed content of a table.
-func (db *database) rows(t *table) *rowSet {
+func (db *Database) rows(t *table) *rowSet {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	return t.rows
 }
 
 // commits returns how many transactions have changed something.
-func (db *database) commits() uint64 {
+func (db *Database) commits() uint64 {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	return db.lastTx
 }
 
-// setPublished adds the table to the publication, or removes it.
-func (db *database) setPublished(t *table, on bool) { t.published.Store(on) }
-
 // truncate empties a table. It is not logged: Realtime does not deliver it.
-func (db *database) truncate(t *table) {
+func (db *Database) truncate(t *table) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.remember(t)
@@ -188,7 +189,7 @@ func (db *database) truncate(t *table) {
 }
 
 // newID returns an id for a row of a table without a primary key.
-func (db *database) newID() uint64 {
+func (db *Database) newID() uint64 {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.lastID++
@@ -196,7 +197,7 @@ func (db *database) newID() uint64 {
 }
 
 // snapshot returns the committed content of every table, by table.index.
-func (db *database) snapshot() []*rowSet {
+func (db *Database) snapshot() []*rowSet {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	sets := make([]*rowSet, len(db.tables))
@@ -207,7 +208,7 @@ func (db *database) snapshot() []*rowSet {
 }
 
 // commit makes a transaction's changes permanent, all or none, and logs them.
-func (db *database) commit(tx *Tx) error {
+func (db *Database) commit(tx *Tx) error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	sets := map[*table]*rowSet{}
@@ -239,7 +240,7 @@ func (db *database) commit(tx *Tx) error {
 
 // takeMessages returns what committed transactions have sent since it was
 // called last, in the order of the commits.
-func (db *database) takeMessages() []storedMessage {
+func (db *Database) takeMessages() []storedMessage {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	taken := db.messages
@@ -249,7 +250,7 @@ func (db *database) takeMessages() []storedMessage {
 
 // log appends a transaction to the WAL. Without slots nobody will ever read
 // it, so it is not kept.
-func (db *database) log(changes []txChange) {
+func (db *Database) log(changes []txChange) {
 	if len(db.slots) == 0 {
 		return
 	}
@@ -265,8 +266,8 @@ func (db *database) log(changes []txChange) {
 	db.walEnd++
 }
 
-// schemas returns public and the schemas of the tables.
-func (db *database) schemas() []string {
+// Schemas returns public and the schemas of the tables.
+func (db *Database) Schemas() []string {
 	names := []string{"public"}
 	for _, t := range db.tables {
 		if !slices.Contains(names, t.schema) {
@@ -277,7 +278,7 @@ func (db *database) schemas() []string {
 }
 
 // lookup finds a table by its name, or schema and name.
-func (db *database) lookup(name string) (*table, error) {
+func (db *Database) lookup(name string) (*table, error) {
 	if t, ok := db.table("public", name); ok {
 		return t, nil
 	}

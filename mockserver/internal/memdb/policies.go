@@ -1,4 +1,6 @@
-package mockserver
+package memdb
+
+import "github.com/gapless-go/gapless/mockserver/internal/project"
 
 // Policies are the row level security policies of a table, as those of Table
 // are. One that is nil allows nothing.
@@ -9,13 +11,13 @@ type Policies struct {
 // setPolicies makes the table ask whichever policies it has at the time.
 func (t *table) setPolicies(p Policies) {
 	t.policies.Store(&p)
-	t.selects = func(c Claims, r Row) bool { return t.policies.Load().Select.allows(c, r) && !t.hides(r) }
-	t.inserts = func(c Claims, r Row) bool { return t.policies.Load().Insert.allows(c, r) }
-	t.updates = func(c Claims, r Row) bool { return t.policies.Load().Update.allows(c, r) }
-	t.deletes = func(c Claims, r Row) bool { return t.policies.Load().Delete.allows(c, r) }
+	t.selects = func(c project.Claims, r Row) bool { return t.policies.Load().Select.allows(c, r) && !t.hides(r) }
+	t.inserts = func(c project.Claims, r Row) bool { return t.policies.Load().Insert.allows(c, r) }
+	t.updates = func(c project.Claims, r Row) bool { return t.policies.Load().Update.allows(c, r) }
+	t.deletes = func(c project.Claims, r Row) bool { return t.policies.Load().Delete.allows(c, r) }
 }
 
-func (p Policy) allows(claims Claims, r Row) bool { return p != nil && p(claims, r) }
+func (p Policy) allows(claims project.Claims, r Row) bool { return p != nil && p(claims, r) }
 
 // hides reports whether the row is one that HideRows is about.
 func (t *table) hides(r Row) bool {

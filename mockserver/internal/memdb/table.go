@@ -1,4 +1,4 @@
-package mockserver
+package memdb
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
@@ -27,7 +28,7 @@ type Row map[string]any
 // once, and must not change the claims. The row is a copy, with values as
 // Server.Rows gives them. Mind that nil, which is a missing claim and NULL
 // alike, equals itself in Go and not in SQL.
-type Policy func(claims Claims, row Row) bool
+type Policy func(claims project.Claims, row Row) bool
 
 // ReplicaIdentity says what of the old row an UPDATE or DELETE writes to the
 // log, and so what Realtime can tell of it.
