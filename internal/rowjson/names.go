@@ -2,6 +2,7 @@ package rowjson
 
 import (
 	"hash/maphash"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -32,7 +33,7 @@ func NewNames(list []string) *Names {
 			n.index[name] = i
 		}
 		n.next[i].Store(int32(i))
-		maphash.WriteComparable(&sum, name)
+		sum.WriteString(strconv.Quote(name)) // which says where it ends
 	}
 	n.quoted[len(list)], n.sum = noKey, sum.Sum64()
 	n.next[len(list)].Store(int32(len(list)))
