@@ -154,8 +154,8 @@ func (c Change) OldMissing() []string {
 		return nil
 	}
 	names, text := namesOf(c.Columns), rowjson.Cursor{Text: c.OldRecord}
-	row, _ := text.Row(names, nil)
-	return names.Missing(row)
+	_, members := text.Row(names, nil)
+	return names.Missing(members)
 }
 
 // String returns the reason in words.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/rowjson"
@@ -30,8 +29,7 @@ import (
 // Decode is safe for concurrent use. Changes of the same columns share one
 // slice of them.
 func Decode(payload []byte) (c Change, ids []int64, err error) {
-	m := messages.Get().(*message)
-	defer m.free()
+	var m message
 	m.errData = errNoObject
 	var rawIDs []byte
 	text := rowjson.Cursor{Text: payload}
@@ -39,7 +37,7 @@ func Decode(payload []byte) (c Change, ids []int64, err error) {
 	for in := text.Enter('{'); in && text.More('}'); {
 		switch at = text.KeyOf(payloadKeys, at); at {
 		case 0:
-			*m = message{room: m.room[:0]}
+			m.split = split{}
 			m.read(&text, changeKeys)
 		case 1:
 			rawIDs = text.Value()
@@ -77,8 +75,7 @@ func Decode(payload []byte) (c Change, ids []int64, err error) {
 // The change keeps nothing of payload. The error is a *PayloadError. The cost is
 // that of Decode. DecodeBroadcast is safe for concurrent use.
 func DecodeBroadcast(payload []byte) (Change, error) {
-	m := messages.Get().(*message)
-	defer m.free()
+	var m message
 	text := rowjson.Cursor{Text: payload}
 	m.read(&text, broadcastKeys)
 	err := text.End()
@@ -119,25 +116,28 @@ const (
 
 // message is the object that holds a change, split.
 type message struct {
-	parts [keys][]byte // all but columns and rows; nil: absent
+	split
+	room [64]rowjson.Cell // for the members of both rows, if they are no more
+}
 
-	rows       [2]rowjson.Row // newRow and oldRow
-	room       []rowjson.Cell // for where their members are
-	set        *columnSet     // of the columns
+type split struct {
+	parts      [keys][]byte // all but columns and rows; nil: absent
+	texts      [2][]byte    // of newRow and oldRow
+	members    [2][2]int    // of the rows: where in list
+	used       int          // of the room
+	more       []rowjson.Cell
+	set        *columnSet // of the columns
 	errColumns error
 	errData    error
 }
 
-// messages are free ones, for their room.
-var messages = sync.Pool{New: func() any { return new(message) }}
-
-func (m *message) free() {
-	const most = 1024
-	if cap(m.room) > most {
-		m.room = nil
+// list returns the members of the rows so far. It is not a field: the message
+// would then be on the heap.
+func (m *message) list() []rowjson.Cell {
+	if m.more != nil {
+		return m.more
 	}
-	*m = message{room: m.room[:0]}
-	messages.Put(m)
+	return m.room[:m.used]
 }
 
 // read splits the object that comes next.
@@ -173,14 +173,18 @@ func (m *message) readColumns(text *rowjson.Cursor) {
 	}
 }
 
-// readRow takes a row, and where its members are if the columns came before.
-func (m *message) readRow(which int, text *rowjson.Cursor) {
-	row := &m.rows[which]
+// readRow takes a row, and its members if the columns came before.
+func (m *message) readRow(which int, c *rowjson.Cursor) {
 	if m.set == nil {
-		*row = rowjson.Row{Text: text.Value()}
+		m.texts[which] = c.Value()
 		return
 	}
-	*row, m.room = text.Row(m.set.names, m.room)
+	before := m.list()
+	text, list := c.Row(m.set.names, before)
+	m.texts[which], m.members[which] = text, [2]int{len(before), len(list)}
+	if m.used = len(list); m.used > len(m.room) {
+		m.more = append([]rowjson.Cell(nil), list...)
+	}
 }
 
 // change returns all but what depends on the columns. Schema and Table are set
@@ -203,28 +207,32 @@ func (m *message) change() (c Change, err error) {
 // setRecords copies the rows that an operation has: what a Delete says of a
 // new row and an Insert of an old one is null or empty, and no row.
 func (m *message) setRecords(c *Change) error {
+	var rows [2]rowjson.Row
 	for i, key := range [2]string{"record", "old_record"} {
-		switch text := m.rows[i].Text; {
-		case string(text) == "null":
-			m.rows[i] = rowjson.Row{}
-		case text != nil && text[0] != '{':
+		switch text := m.texts[i]; {
+		case text == nil || string(text) == "null":
+		case text[0] != '{':
 			return fmt.Errorf("%s is not an object", key)
+		case m.set == nil:
+			rows[i] = rowjson.Row{Text: text}
+		default:
+			rows[i] = rowjson.NewRow(m.set.names, text, m.list()[m.members[i][0]:m.members[i][1]])
 		}
 	}
 	switch c.Op {
 	case Insert:
-		m.rows[oldRow] = rowjson.Row{}
+		rows[oldRow] = rowjson.Row{}
 	case Delete:
-		m.rows[newRow] = rowjson.Row{}
+		rows[newRow] = rowjson.Row{}
 	}
-	if m.rows[newRow].Text == nil && c.Op != Delete {
+	if rows[newRow].Text == nil && c.Op != Delete {
 		return fmt.Errorf("%v without a record", c.Op)
 	}
-	if m.rows[oldRow].Text == nil && c.Op == Delete {
+	if rows[oldRow].Text == nil && c.Op == Delete {
 		return errors.New("DELETE without an old_record")
 	}
 	var texts [2][]byte
-	c.places, texts = rowjson.Keep(m.rows)
+	c.places, texts = rowjson.Keep(rows)
 	c.Record, c.OldRecord = texts[newRow], texts[oldRow]
 	return nil
 }
@@ -239,12 +247,12 @@ func (m *message) addColumns(c *Change) error {
 	}
 	c.Columns = m.set.columns
 	if c.Op != Delete {
-		row := c.places.Of(newRow, c.Record)
-		if row.Len() == 0 { // the columns may have come after it
+		members := m.list()[m.members[newRow][0]:m.members[newRow][1]]
+		if len(members) == 0 { // the columns may have come after it
 			text := rowjson.Cursor{Text: c.Record}
-			row, _ = text.Row(m.set.names, nil)
+			_, members = text.Row(m.set.names, nil)
 		}
-		c.Missing = m.set.names.Missing(row)
+		c.Missing = m.set.names.Missing(members)
 	}
 	return nil
 }

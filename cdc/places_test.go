@@ -3,6 +3,7 @@ package cdc_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -109,5 +110,31 @@ func TestDecode_KeepsLittleBesideTheRow(t *testing.T) {
 			require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(len(list)*len(record)*21/10))
 			require.Len(t, list[9].Record, len(record)+2)
 		})
+	}
+}
+
+// TestDecode_ManyMembers: rows of more members than there is room for without the
+// heap, and a row that comes twice, of which the last counts.
+func TestDecode_ManyMembers(t *testing.T) {
+	for _, n := range []int{1, 31, 32, 33, 63, 64, 65, 300} {
+		var columns, row []string
+		for i := range n {
+			columns = append(columns, fmt.Sprintf(`{"name":"c%d","type":"text"}`, i))
+			row = append(row, fmt.Sprintf(`"c%d":"value %d"`, i, i))
+		}
+		full, half := "{"+strings.Join(row, ",")+"}", "{"+strings.Join(row[n/2:], ",")+"}"
+		for _, rows := range []string{
+			`"old_record":` + full + `,"record":` + full, `"old_record":` + half + `,"record":` + full, `"old_record":` + full + `,"record":` + half,
+			`"record":` + full + `,"record":` + half + `,"old_record":` + half, `"record":` + half + `,"old_record":` + full + `,"record":` + full,
+		} {
+			payload := []byte(`{"data":{"columns":[` + strings.Join(columns, ",") + `],` + rows + `,"schema":"s","table":"t","type":"UPDATE"},"ids":[1]}`)
+			c := decode(t, payload)
+			checkDecoded(t, payload, c)
+			e, err := cdc.As[map[string]string](c)
+			require.NoError(t, err)
+			var old map[string]string
+			require.NoError(t, json.Unmarshal(c.OldRecord, &old))
+			require.Equal(t, old, e.Old)
+		}
 	}
 }

@@ -163,13 +163,6 @@ func (c *Cursor) skip() (start, end int) {
 	return start, c.Pos
 }
 
-// Check returns an error if the text is not one JSON value.
-func Check(text []byte) error {
-	c := Cursor{Text: text}
-	c.skip()
-	return c.End()
-}
-
 // Split splits a JSON array into its elements, which are pieces of its text.
 func Split(array []byte) (elements []json.RawMessage, err error) {
 	c := Cursor{Text: array}

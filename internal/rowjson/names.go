@@ -47,17 +47,17 @@ var namesSeed = maphash.MakeSeed()
 // Len returns how many different names there are.
 func (n *Names) Len() int { return len(n.index) }
 
-// Missing returns, in order, the names that a row does not have. The row was
-// taken with the same names.
-func (n *Names) Missing(row Row) (missing []string) {
+// Missing returns, in order, the names that a row does not have, which was taken
+// with the same names.
+func (n *Names) Missing(members []Cell) (missing []string) {
 	var room [4]uint64
 	seen := room[:]
 	if len(n.list) > 64*len(room) {
 		seen = make([]uint64, len(n.list)/64+1)
 	}
 	found := 0
-	for i := range row.cells {
-		if which := row.cells[i].column; which >= 0 {
+	for i := range members {
+		if which := members[i].column; which >= 0 {
 			word, bit := &seen[which/64], uint64(1)<<(which%64)
 			if *word&bit == 0 {
 				found++

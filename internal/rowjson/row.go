@@ -5,13 +5,15 @@ import (
 	"unsafe"
 )
 
-// Row is the text of an object, and where its members are if Cursor.Row took
-// it. Another value has no members.
+// Row is the text of an object and, if Cursor.Row took it, its members.
 type Row struct {
 	Text  []byte
 	cells []Cell
 	sum   uint64 // of the names
 }
+
+// NewRow returns what Cursor.Row took with the names.
+func NewRow(n *Names, text []byte, members []Cell) Row { return Row{text, members, n.sum} }
 
 // Cell is a member of a row: which column it is of, and where its value is.
 type Cell struct {
@@ -19,27 +21,24 @@ type Cell struct {
 	start, end uint32
 }
 
-// Len returns how many members of the row are known.
-func (r *Row) Len() int { return len(r.cells) }
-
-// Row takes an object, or another value. The members are appended to the list,
-// which it returns.
-func (c *Cursor) Row(n *Names, list []Cell) (Row, []Cell) {
+// Row takes an object, or another value, and returns its text. The members of an
+// object are appended to the list. (They are apart from the text so that the list
+// may be on the stack of the caller.)
+func (c *Cursor) Row(n *Names, list []Cell) (text []byte, members []Cell) {
 	if c.Next() != '{' {
-		return Row{Text: c.Value()}, list
+		return c.Value(), list
 	}
-	text := c.Text[c.Pos:]
-	before := len(list)
-	list, end := rowEnd(text, n, list)
+	text = c.Text[c.Pos:]
+	members, end := rowEnd(text, n, list)
 	if end > math.MaxInt32 {
 		end = ^math.MaxInt32 // no frame is as long
 	}
 	if end < 0 {
 		c.to(end - c.Pos)
-		return Row{}, list[:before]
+		return nil, list
 	}
 	c.Pos += end
-	return Row{text[:end], list[before:], n.sum}, list
+	return text[:end], members
 }
 
 // rowEnd goes over an object. It is the work of Cursor.Open, More, Key and skip
