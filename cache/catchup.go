@@ -11,12 +11,19 @@ import (
 // a word and without losing a mark. It costs
 // one update of the Marker's row, and takes as long as a change takes to come.
 //
+// A Table that is made of others (enrich.JoinTables, enrich.GroupBy) catches up with
+// each of them, and then waits until it has taken what they had. It ends when they do;
+// the error is an *InputError, and wraps theirs.
+//
 // It blocks while the Table is not Synced. It returns ErrNoMarker without a
 // Marker (see WithMarker), ctx's error, or the one that Run ended with. Under
 // row level security, and with a filter, see the package's documentation for
 // what no mark shows.
 func (t *Table[K, T]) CatchUp(ctx context.Context) error {
-	if t.opts.marker == nil {
+	switch {
+	case t.compute != nil:
+		return t.catchUpInputs(ctx)
+	case t.opts.marker == nil:
 		return ErrNoMarker
 	}
 	for {

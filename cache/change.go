@@ -12,6 +12,10 @@ import (
 // can be compared, those of two cannot.
 type Position struct{ Epoch, Seq uint64 }
 
+func (p Position) before(q Position) bool {
+	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Seq < q.Seq
+}
+
 // Change is a net change of the cache: one row that is there now and was not,
 // is not the same, or is gone. An event that leaves the row as it was makes
 // none, and what was lost in a gap comes as the changes by which the cache was

@@ -1,8 +1,14 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // errComputed is the error of what needs a table in the database.
@@ -11,8 +17,8 @@ var errComputed = errors.New("cache: a computed table has no table in the databa
 // NewComputed makes a Table whose rows are not read but computed: Run calls
 // compute, and ends with its error. Everything that tells of rows works as with
 // other Tables: reads, views, indexes, feeds, waiting, phases. Fetch finds what
-// Get finds; Verify returns an error, CatchUp and Cut return ErrNoMarker. The
-// name is what String gives.
+// Get finds; Verify returns an error, Cut returns ErrNoMarker, and so does CatchUp of
+// a Table without an Input. The name is what String gives.
 //
 // Package enrich makes joins and groups of Tables by it.
 func NewComputed[K comparable, T any](name string, compute func(ctx context.Context, e *Editor[K, T]) error) *Table[K, T] {
@@ -61,4 +67,91 @@ func (e *Editor[K, T]) Publish(synced bool) {
 	default:
 		e.t.publish()
 	}
+	for _, in := range e.t.inputs {
+		if in.next != in.took {
+			e.t.note(func(*Status) { in.took = in.next })
+		}
+	}
 }
+
+// Input is a Table that a computed one is made of. Editor.Input makes one; CatchUp of
+// the computed Table catches up with it first.
+type Input struct {
+	from       inputTable // the one whose feed was taken with Feed; nil: none yet
+	next, took Position   // up to which the feed was taken, and what came of it was published
+}
+
+// inputTable is a *Table of any type.
+type inputTable interface {
+	CatchUp(ctx context.Context) error
+	String() string
+	position() Position
+}
+
+// Input adds a Table that the computed one is made of. Compute calls it once for each
+// before it first publishes, gives Feed to its Changes, and calls Took.
+func (e *Editor[K, T]) Input() *Input {
+	in := &Input{}
+	e.t.mu.Lock()
+	defer e.t.mu.Unlock()
+	e.t.inputs = append(e.t.inputs, in)
+	return in
+}
+
+// Feed makes a feed the one of this Input. It tells of the phase behind everything
+// that was published at once, and not only when it is another one.
+func (in *Input) Feed() FeedOption { return func(o *feedOptions) { o.phases, o.input = true, in } }
+
+// Took notes that a value of the feed with a Phase was taken, and so was all before
+// it. It counts from the next Publish on.
+func (in *Input) Took(c Position) { in.next = c }
+
+// InputError is the error of CatchUp of a Table that is made of others: which one it
+// could not catch up with.
+type InputError struct {
+	Table, Input string
+	Err          error
+}
+
+func (e *InputError) Error() string {
+	return fmt.Sprintf("cache: %s: catching up with %s: %v", e.Table, e.Input, e.Err)
+}
+
+func (e *InputError) Unwrap() error { return e.Err }
+
+// catchUpInputs is CatchUp of a computed Table.
+func (t *Table[K, T]) catchUpInputs(ctx context.Context) error {
+	if err := t.WaitSynced(ctx); err != nil { // behind which all inputs are known
+		return err
+	}
+	t.mu.Lock()
+	inputs := slices.Clone(t.inputs)
+	t.mu.Unlock()
+	if len(inputs) == 0 {
+		return ErrNoMarker
+	}
+	errs, want := make([]error, len(inputs)), make([]Position, len(inputs))
+	var waiting sync.WaitGroup
+	for i, in := range inputs {
+		if in.from == nil {
+			return ErrNoMarker
+		}
+		waiting.Go(func() {
+			err := rescue.Do("CatchUp", func() error { return in.from.CatchUp(ctx) })
+			if want[i] = in.from.position(); err != nil {
+				errs[i] = &InputError{t.String(), in.from.String(), err}
+			}
+		})
+	}
+	waiting.Wait()
+	if err := cmp.Or(errs...); err != nil {
+		return err
+	}
+	return t.wait(ctx, func() bool {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return !slices.ContainsFunc(inputs, func(in *Input) bool { return in.took.before(want[slices.Index(inputs, in)]) })
+	})
+}
+
+func (t *Table[K, T]) position() Position { return t.View().Pos() }

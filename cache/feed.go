@@ -15,6 +15,7 @@ type feedOptions struct {
 	initial  bool
 	phases   bool
 	touched  bool
+	input    *Input // the feed is that of a Table that is made of this one
 	buffered int
 	full     Overflow
 }
@@ -61,6 +62,7 @@ type feed[K comparable, T any] struct {
 	phases  bool
 	touched bool
 	initial bool // InitialEnd is to be told when the Table is Synced
+	input   *Input
 
 	mu    sync.Mutex
 	queue []*Change[K, T] // with a limit
@@ -73,7 +75,7 @@ type feed[K comparable, T any] struct {
 }
 
 func newFeed[K comparable, T any](equal func(a, b T) bool, o feedOptions) *feed[K, T] {
-	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, initial: o.initial, sums: map[K]sum[K, T]{}, ready: make(chan struct{}, 1)}
+	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, initial: o.initial, input: o.input, sums: map[K]sum[K, T]{}, ready: make(chan struct{}, 1)}
 }
 
 // sum is what the changes of one key that wait come to.

@@ -36,6 +36,7 @@ type Table[K comparable, T any] struct {
 	version versions[T]
 	born    time.Time
 	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
+	inputs  []*Input                                   // of a computed Table; under mu
 	run     atomic.Bool
 
 	wasSynced  atomic.Bool       // once at least
@@ -258,7 +259,7 @@ func (t *Table[K, T]) tell(net []Change[K, T], moved bool) {
 	for f := range t.feeds {
 		if !f.add(shared) {
 			delete(t.feeds, f)
-		} else if moved {
+		} else if moved || f.input != nil {
 			f.move(t.status.Phase, t.core.pos)
 		}
 	}
@@ -284,6 +285,9 @@ func (t *Table[K, T]) attach(f *feed[K, T]) View[K, T] {
 	defer t.mu.Unlock()
 	view := t.View()
 	f.move(view.phase, view.pos)
+	if f.input != nil {
+		f.input.from = t
+	}
 	if t.ended {
 		f.end(endOf(t.err))
 	} else {

@@ -39,7 +39,8 @@ func GroupBy[K, G comparable, T, A any](t Table[K, T], group func(T) G, add, sub
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer stop()
-		return g.run(ctx, pump(ctx, &wg, feedOf(t)))
+		in := &input[K, T]{of: e.Input(), take: g.take}
+		return g.run(ctx, in, pump(ctx, &wg, in.feed(t)))
 	}), nil
 }
 
@@ -51,8 +52,7 @@ type grouping[K, G comparable, T, A any] struct {
 	rows     map[G]map[K]T // as they were told; nil if A has no floating point numbers
 }
 
-func (g *grouping[K, G, T, A]) run(ctx context.Context, changes <-chan item[cache.Change[K, T]]) error {
-	synced := false
+func (g *grouping[K, G, T, A]) run(ctx context.Context, in *input[K, T], changes <-chan item[cache.Change[K, T]]) error {
 	for {
 		var c item[cache.Change[K, T]]
 		var more bool
@@ -62,7 +62,7 @@ func (g *grouping[K, G, T, A]) run(ctx context.Context, changes <-chan item[cach
 			return ctx.Err()
 		}
 		for n := 1; ; n++ {
-			if err := takeChange(ctx, c, more, &synced, g.take); err != nil {
+			if err := in.next(ctx, c, more); err != nil {
 				return err
 			}
 			if len(changes) == 0 || n == maxBatch {
@@ -70,7 +70,7 @@ func (g *grouping[K, G, T, A]) run(ctx context.Context, changes <-chan item[cach
 			}
 			c, more = <-changes
 		}
-		g.out.Publish(synced)
+		g.out.Publish(in.synced)
 	}
 }
 

@@ -43,7 +43,7 @@ func JoinTables[LK, RK comparable, L, R, O any](kind Kind, l Table[LK, L], r Tab
 	return cache.NewComputed("join", func(ctx context.Context, e *cache.Editor[LK, O]) error {
 		j := &tableJoin[LK, RK, L, R, O]{kind: kind, l: l, r: r, fk: fk, f: f, out: e,
 			names: map[LK]RK{}, named: map[RK]map[LK]struct{}{}}
-		return follow(ctx, l, r, j.left, j.right, e.Publish)
+		return follow(ctx, e, l, r, j.left, j.right)
 	}), nil
 }
 
@@ -128,31 +128,31 @@ const maxBatch = 256
 
 // follow takes the changes of two tables, and tells after each batch whether the
 // tables, and all of them that has been taken, can be relied on.
-func follow[LK, RK comparable, L, R any](ctx context.Context, l Table[LK, L], r Table[RK, R],
-	left func(cache.Change[LK, L]), right func(cache.Change[RK, R]), publish func(synced bool)) error {
+func follow[LK, RK comparable, L, R, O any](ctx context.Context, e *cache.Editor[LK, O], l Table[LK, L], r Table[RK, R],
+	left func(cache.Change[LK, L]), right func(cache.Change[RK, R])) error {
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	lefts, rights := pump(ctx, &wg, feedOf(l)), pump(ctx, &wg, feedOf(r))
-	var lSynced, rSynced bool
+	ls, rs := input[LK, L]{of: e.Input(), take: left}, input[RK, R]{of: e.Input(), take: right}
+	lefts, rights := pump(ctx, &wg, ls.feed(l)), pump(ctx, &wg, rs.feed(r))
 	for {
 		var err error
 		select {
 		case c, more := <-lefts:
-			err = takeChange(ctx, c, more, &lSynced, left)
+			err = ls.next(ctx, c, more)
 		case c, more := <-rights:
-			err = takeChange(ctx, c, more, &rSynced, right)
+			err = rs.next(ctx, c, more)
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
 		for n := 1; err == nil && n < maxBatch; n++ {
 			select {
 			case c, more := <-lefts:
-				err = takeChange(ctx, c, more, &lSynced, left)
+				err = ls.next(ctx, c, more)
 				continue
 			case c, more := <-rights:
-				err = takeChange(ctx, c, more, &rSynced, right)
+				err = rs.next(ctx, c, more)
 				continue
 			default:
 			}
@@ -161,16 +161,23 @@ func follow[LK, RK comparable, L, R any](ctx context.Context, l Table[LK, L], r 
 		if err != nil {
 			return err
 		}
-		publish(lSynced && rSynced)
+		e.Publish(ls.synced && rs.synced)
 	}
 }
 
-// feedOf is all that a table has and all that it tells after that, changes that
-// came to nothing among them: what they were in between may be in a result, that
-// was made of the table when another change was told.
-func feedOf[K comparable, T any](t Table[K, T]) Stream[cache.Change[K, T]] {
+// input is a table whose feed is taken.
+type input[K comparable, T any] struct {
+	of     *cache.Input
+	take   func(cache.Change[K, T])
+	synced bool // all that was taken is all that the table has, and can be relied on
+}
+
+// feed is all that a table has and all that it emits after that, changes that came
+// to nothing among them: what they were in between may be in a result that was made
+// of the table when another change came.
+func (i *input[K, T]) feed(t Table[K, T]) Stream[cache.Change[K, T]] {
 	return func(ctx context.Context) iter.Seq2[cache.Change[K, T], error] {
-		return t.Changes(ctx, cache.WithInitial(), cache.WithPhases(), cache.WithTouched())
+		return t.Changes(ctx, cache.WithInitial(), cache.WithPhases(), cache.WithTouched(), i.of.Feed())
 	}
 }
 
@@ -178,18 +185,19 @@ func feedOf[K comparable, T any](t Table[K, T]) Stream[cache.Change[K, T]] {
 // its feed without an error.
 var ErrFeedEnded = errors.New("enrich: the feed of a table has ended without a reason")
 
-// takeChange takes a value of a feed, if there is one more. A phase is told behind
-// what belongs to it.
-func takeChange[K comparable, T any](ctx context.Context, c item[cache.Change[K, T]], more bool, synced *bool, take func(cache.Change[K, T])) error {
+// next takes a value of the feed, if there is one more. A phase comes behind what
+// belongs to it.
+func (i *input[K, T]) next(ctx context.Context, c item[cache.Change[K, T]], more bool) error {
 	switch {
 	case !more:
 		return cmp.Or(ctx.Err(), ErrFeedEnded)
 	case c.err != nil:
 		return c.err
 	case c.value.Phase != nil:
-		*synced = *c.value.Phase == cache.Synced
+		i.synced = *c.value.Phase == cache.Synced
+		i.of.Took(c.value.Pos)
 	case c.value.Op != cdc.Op(0):
-		take(c.value)
+		i.take(c.value)
 	}
 	return nil
 }
