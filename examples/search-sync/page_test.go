@@ -151,7 +151,7 @@ func servePage(t *testing.T, p *Page) (open func() *browser, stop func()) {
 	}
 	t.Cleanup(stop)
 	return func() *browser {
-		answer, err := client.Get("http://page.test/events")
+		answer, err := client.Get("http://localhost/events")
 		require.NoError(t, err)
 		require.Equal(t, "text/event-stream", answer.Header.Get("Content-Type"))
 		t.Cleanup(func() { _ = answer.Body.Close() })

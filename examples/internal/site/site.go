@@ -10,7 +10,15 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/origin"
 )
+
+// named is a listener that knows the host of the address that it was given.
+type named struct {
+	net.Listener
+	host string
+}
 
 // Listen opens a page's address, as the flag -addr gives it.
 func Listen(addr string) (net.Listener, error) {
@@ -19,13 +27,27 @@ func Listen(addr string) (net.Listener, error) {
 	if errors.As(err, &busy) {
 		return nil, fmt.Errorf("the page's address cannot be used: %w (choose another one with -addr)", err)
 	}
-	return l, err
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ := net.SplitHostPort(addr) // else Listen had an error
+	return named{l, host}, nil
 }
 
 // Serve serves on a listener until ctx ends, and returns its error. Handlers
-// that stream must end with ctx too; what goes on for a second is cut off.
+// that stream must end with ctx too; what goes on for a second is cut off. A request
+// whose Host is another one than this machine's, or that of Listen, is refused: it
+// comes from a page of a site whose name was made to resolve to this address.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	at, _ := l.(named)
+	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !origin.IsOwnHost(r.Host, at.host) {
+			http.Error(w, "the request is for another host", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+	server := &http.Server{Handler: own, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }() // until Shutdown or Close below
 	select {
