@@ -37,7 +37,7 @@ func TestCheckPasses(t *testing.T) {
 		out, err := checkInMemory(t, seed+1, newMemorySink())
 		require.NoError(t, err, out)
 		require.Regexp(t, `(?m)^differences +0$`, out)
-		require.Regexp(t, `(?m)^served at the restart +\d+ rows, (stale|settling|loading)$`, out)
+		require.Regexp(t, `(?m)^served at the restart +\d+ rows, (joining|stale|settling|loading|catching up)$`, out)
 		require.Regexp(t, `(?m)^gaps +([2-9]|\d\d) \(started, .*started`, out)
 	}
 }
