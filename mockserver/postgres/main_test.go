@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 		consumeUntilKilled(url)
 		return
 	}
+	if url := os.Getenv("GAPLESS_TEST_OUTBOX"); url != "" {
+		readUntilKilled(url)
+	}
 	flag.Parse()
 	if set := flag.Lookup("test.parallel"); set.Value.String() == set.DefValue {
 		_ = set.Value.Set("6") // they wait for PostgreSQL, and for time to pass, more than they work

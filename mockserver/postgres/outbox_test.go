@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -8,6 +9,9 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -356,4 +360,55 @@ func TestOutbox_ErrorsOfTheDatabase(t *testing.T) {
 	for _, err := range read {
 		require.ErrorContains(t, err, "read already")
 	}
+}
+
+var killable = deliver.OutboxOptions{Every: 20 * time.Millisecond, Lease: 400 * time.Millisecond, Batch: 10}
+
+// readUntilKilled is a process of TestOutbox_SurvivesKills.
+func readUntilKilled(url string) {
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		panic(err)
+	}
+	o := deliver.NewOutbox(db, killable)
+	panic(reader(o).Run(context.Background(), o.Rows))
+}
+
+// TestOutbox_SurvivesKills kills one of two processes that read one table, again and
+// again: each row is done once, each lane in order. 20 rounds, or as many as
+// GAPLESS_KILLS says.
+func TestOutbox_SurvivesKills(t *testing.T) {
+	p := newPost(t)
+	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("GAPLESS_KILLS"), "20"))
+	require.NoError(t, err)
+	start := func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "GAPLESS_TEST_OUTBOX="+p.cluster.URL())
+		require.NoError(t, cmd.Start())
+		return cmd
+	}
+	processes := []*exec.Cmd{start(), start()}
+	done := func() int { return p.number(`select count(*) from book`) }
+	for round := range rounds {
+		for lane := range 5 {
+			p.add(fmt.Sprint("lane ", lane), 4)
+		}
+		before := done()
+		p.until("something", func() bool { return done() > before })
+		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+		killed := processes[round%2]
+		require.NoError(t, killed.Process.Kill())
+		_ = killed.Wait()
+		processes[round%2] = start()
+	}
+	for !p.empty() {
+		before := done()
+		p.until("more", func() bool { return done() > before || p.empty() })
+	}
+	for _, cmd := range processes {
+		require.NoError(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+	}
+	p.once()
+	t.Logf("%d processes were killed, %d rows, each done once and in order", rounds, done())
 }
