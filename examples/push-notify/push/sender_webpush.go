@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/mail"
 	"net/url"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ import (
 type WebPush struct {
 	// PublicKey and PrivateKey are the VAPID keys, see webpush.GenerateVAPIDKeys.
 	PublicKey, PrivateKey string
-	Contact               string // a mail address of the operator, with mailto: or without
+	Contact               string // a mail address of the operator, with mailto: or without, or an https URL
 	// Services are the hosts that may be sent to, by https, such as PushServices: the
 	// address of a device comes from whoever has subscribed it. Nil: any.
 	Services []string
@@ -49,10 +50,24 @@ func (s *WebPush) Verify() error {
 	if err != nil || !bytes.Equal(private.PublicKey().Bytes(), public) {
 		return errors.New("the VAPID keys are no pair")
 	}
-	if s.Contact == "" {
-		return errors.New("the VAPID keys need a -contact")
+	_, err = s.contact()
+	return err
+}
+
+// contact returns the contact as a token has it, without the mailto: that the
+// library adds.
+func (s *WebPush) contact() (string, error) {
+	if u, err := url.Parse(s.Contact); err == nil && u.Scheme == "https" && u.Host != "" {
+		return s.Contact, nil
 	}
-	return nil
+	address := s.Contact
+	if i := len("mailto:"); len(address) > i && strings.EqualFold(address[:i], "mailto:") {
+		address = address[i:]
+	}
+	if mail, err := mail.ParseAddress(address); err != nil || mail.Address != address {
+		return "", errors.New("the VAPID keys need a -contact: a mail address, with mailto: or without, or an https URL")
+	}
+	return address, nil
 }
 
 // ErrSubscription is that a text is not the PushSubscription of a browser.
@@ -98,6 +113,10 @@ func (s *WebPush) Send(ctx context.Context, d Device, n Notification) error {
 	if at, err := url.Parse(to.Endpoint); err != nil || s.Services != nil && !isService(at, s.Services) {
 		return fmt.Errorf("web push: the device's address is of no push service that is allowed: %w", ErrRefused)
 	}
+	contact, err := s.contact()
+	if err != nil {
+		return fmt.Errorf("web push: %w", err) // the operator may put it right
+	}
 	left := time.Until(n.Expires)
 	if left <= 0 {
 		return fmt.Errorf("web push: it is too late: %w", ErrRefused)
@@ -107,7 +126,7 @@ func (s *WebPush) Send(ctx context.Context, d Device, n Notification) error {
 		return fmt.Errorf("web push: %w: %w", ErrRefused, err)
 	}
 	answer, err := webpush.SendNotificationWithContext(ctx, payload, &to, &webpush.Options{
-		HTTPClient: unredirected(s.Client), Subscriber: strings.TrimPrefix(s.Contact, "mailto:"), VAPIDPublicKey: s.PublicKey, VAPIDPrivateKey: s.PrivateKey,
+		HTTPClient: unredirected(s.Client), Subscriber: contact, VAPIDPublicKey: s.PublicKey, VAPIDPrivateKey: s.PrivateKey,
 		TTL: int(left / time.Second), Topic: topic(n.Key), Urgency: webpush.UrgencyNormal,
 	})
 	if errors.Is(err, webpush.ErrMaxPadExceeded) {
