@@ -67,6 +67,9 @@ func (e *Editor[K, T]) Publish(synced bool) {
 	default:
 		e.t.publish()
 	}
+	if !e.t.computing {
+		e.t.note(func(*Status) { e.t.computing = true })
+	}
 	for _, in := range e.t.inputs {
 		if in.next != in.took {
 			e.t.note(func(*Status) { in.took = in.next })
@@ -121,13 +124,20 @@ func (e *InputError) Unwrap() error { return e.Err }
 
 // catchUpInputs is CatchUp of a computed Table.
 func (t *Table[K, T]) catchUpInputs(ctx context.Context) error {
-	if err := t.WaitSynced(ctx); err != nil { // behind which all inputs are known
-		return err
+	var inputs []*Input
+	err := t.wait(ctx, func() bool {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		inputs = slices.Clone(t.inputs)
+		return t.computing // all inputs are known
+	})
+	if err == nil && len(inputs) > 0 {
+		err = t.WaitSynced(ctx) // their feeds have begun
 	}
-	t.mu.Lock()
-	inputs := slices.Clone(t.inputs)
-	t.mu.Unlock()
-	if len(inputs) == 0 {
+	switch {
+	case err != nil:
+		return err
+	case len(inputs) == 0:
 		return ErrNoMarker
 	}
 	errs, want := make([]error, len(inputs)), make([]Position, len(inputs))

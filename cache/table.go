@@ -36,8 +36,10 @@ type Table[K comparable, T any] struct {
 	version versions[T]
 	born    time.Time
 	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
-	inputs  []*Input                                   // of a computed Table; under mu
-	run     atomic.Bool
+	inputs  []*Input                                   // of a computed Table; under mu, and so is computing
+	// computing: it has published something.
+	computing bool
+	run       atomic.Bool
 
 	wasSynced  atomic.Bool       // once at least
 	jobs       chan task         // for the loop

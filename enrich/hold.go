@@ -21,8 +21,6 @@ type holder[L any, K comparable, R any] struct {
 	early lanes[struct{}, L]
 	aside lanes[K, L]
 	kept  lanes[K, *output[L, R]]
-	// stream tells how far the table's stream is; nil if nobody can.
-	stream committer
 }
 
 // output is the last output of an event.
@@ -37,7 +35,6 @@ func newHolder[L any, K comparable, R any](j *joiner[L, K, R]) *holder[L, K, R] 
 	h.early = newLanes[struct{}, L](&j.count.Pending)
 	h.aside = newLanes[K, L](&j.count.Pending)
 	h.kept = newLanes[K, *output[L, R]](&j.count.Pending)
-	h.stream, _ = j.Table.(committer)
 	return h
 }
 
@@ -179,7 +176,7 @@ func (h *holder[L, K, R]) passed(left L) bool {
 	if h.Gap != nil && h.Gap(left) != nil {
 		return true
 	}
-	return h.stream != nil && h.stream.Status().LastCommit.After(h.At(left).Truncate(time.Millisecond))
+	return h.full.Status().LastCommit.After(h.At(left).Truncate(time.Millisecond))
 }
 
 // join looks an event up and gives it, or puts it aside.

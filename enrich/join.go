@@ -23,7 +23,7 @@ type Lookup[L any, K comparable, R any] struct {
 	// At, if set, joins with the row as it was at that time: with the last
 	// version that was committed then or before. The time must be a commit time
 	// of the same database; a clock of someone else's is off by its own error.
-	// The table must be a Historian with a history (cache.WithHistory). Joined's
+	// The table must be a *cache.Table with a history (cache.WithHistory). Joined's
 	// Trust says how much is known of the version.
 	//
 	// Without At the row is the one that the table has when the event is pulled:
@@ -118,16 +118,14 @@ var errLeft = errors.New("enrich: the loop was left")
 type joiner[L any, K comparable, R any] struct {
 	Lookup[L, K, R]
 	count *Counters
-	past  Historian[K, R]
-	fetch Fetcher[K, R]
+	full  *cache.Table[K, R] // Lookup.Table, if it is one: Fetch, At and Grace need it
 	none  absent[K]
 	yield func(Joined[L, R], error) bool
 }
 
 func newJoiner[L any, K comparable, R any](l Lookup[L, K, R], yield func(Joined[L, R], error) bool) (*joiner[L, K, R], error) {
 	j := &joiner[L, K, R]{Lookup: l, count: l.Counters.orNew(), yield: yield}
-	j.past, _ = l.Table.(Historian[K, R])
-	j.fetch, _ = l.Table.(Fetcher[K, R])
+	j.full, _ = l.Table.(*cache.Table[K, R])
 	j.none = absent[K]{keep: l.Miss.wait, until: map[K]time.Time{}}
 	if j.MaxHeld == 0 {
 		j.MaxHeld = 10_000
@@ -142,10 +140,10 @@ func newJoiner[L any, K comparable, R any](l Lookup[L, K, R], yield func(Joined[
 		return bad("Key", "is missing")
 	case l.Miss.check() != "":
 		return bad("Miss", l.Miss.check())
-	case l.Miss.kind == missFetch && j.fetch == nil:
-		return bad("Miss", "the table is no Fetcher")
-	case l.At != nil && j.past == nil:
-		return bad("At", "the table is no Historian")
+	case l.Miss.kind == missFetch && j.full == nil:
+		return bad("Miss", "Fetch needs a *cache.Table")
+	case l.At != nil && j.full == nil:
+		return bad("At", "it needs a *cache.Table")
 	case l.Grace < 0 || l.Grace > 0 && l.At == nil:
 		return bad("Grace", "it must not be negative, and needs At")
 	case l.MaxHeld < 0:
@@ -212,7 +210,7 @@ func (j *joiner[L, K, R]) read(out *Joined[L, R], k K) {
 		out.Right, out.Found = j.Table.Get(k)
 		return
 	}
-	v := j.past.AsOf(k, j.At(out.Left))
+	v := j.full.AsOf(k, j.At(out.Left))
 	out.Found, out.Trust = v.Found, v.Trust
 	if v.Found { // a version in which there is none may still have a row, the one before
 		out.Right = v.Row
@@ -238,7 +236,7 @@ func (j *joiner[L, K, R]) readThrough(ctx context.Context, out Joined[L, R], k K
 	}
 	limited, cancel := context.WithTimeout(ctx, j.Miss.wait)
 	defer cancel()
-	row, found, err := j.fetch.Fetch(limited, k)
+	row, found, err := j.full.Fetch(limited, k)
 	switch {
 	case ctx.Err() != nil:
 		return out, ctx.Err()
@@ -262,7 +260,7 @@ func (j *joiner[L, K, R]) await(ctx context.Context, out Joined[L, R], k K) (Joi
 		if j.At == nil {
 			return there
 		}
-		return j.past.AsOf(k, j.At(out.Left)).Found
+		return j.full.AsOf(k, j.At(out.Left)).Found
 	})
 	if ctx.Err() != nil {
 		return out, ctx.Err()

@@ -562,7 +562,7 @@ func TestATableThatHasEnded(t *testing.T) {
 func TestJoinRefusesBadSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		users := cache.NewComputed("users", func(context.Context, *cache.Editor[int64, user]) error { return nil })
-		plain := struct{ enrich.Table[int64, user] }{users} // neither Fetcher nor Historian
+		plain := struct{ enrich.Table[int64, user] }{users} // which is no *cache.Table
 		good := lookup{Table: users, Key: userOf, Miss: enrich.Drop()}
 		for field, spoil := range map[string]func(l *lookup){
 			"Table":   func(l *lookup) { l.Table = nil },

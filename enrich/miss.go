@@ -30,7 +30,7 @@ func Null() Miss { return Miss{kind: missNull} }
 // Fetch reads the row from the database, and gives the event without one if it
 // is not there either, or could not be read in time (see Joined.Err). The stream
 // waits meanwhile. A key that is not there is not asked for again for as long as
-// timeout. The table must be a Fetcher.
+// timeout. The table must be a *cache.Table.
 func Fetch(timeout time.Duration) Miss { return Miss{kind: missFetch, wait: timeout} }
 
 // Wait has the stream wait for the row, at most d for each event, and gives the

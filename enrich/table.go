@@ -3,14 +3,13 @@ package enrich
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/gapless-go/gapless/cache"
 )
 
 // Table is what a join asks of a table. A *cache.Table is one, and so is what
-// JoinTables and GroupBy make. Fetch needs a Fetcher besides, and joins as of a
-// time a Historian.
+// JoinTables and GroupBy make. What a table of one's own cannot do, a join refuses:
+// Fetch, At and Grace need a *cache.Table, and so does CatchUp of a result.
 type Table[K comparable, R any] interface {
 	// Get returns the row of a key as it is, without waiting.
 	Get(k K) (R, bool)
@@ -23,16 +22,3 @@ type Table[K comparable, R any] interface {
 	// Changes is the feed of changes.
 	Changes(ctx context.Context, opts ...cache.FeedOption) iter.Seq2[cache.Change[K, R], error]
 }
-
-// Fetcher reads a row of a table that is not in memory.
-type Fetcher[K comparable, R any] interface {
-	Fetch(ctx context.Context, k K) (row R, found bool, err error)
-}
-
-// Historian knows what rows were before.
-type Historian[K comparable, R any] interface {
-	AsOf(k K, at time.Time) cache.Version[R]
-}
-
-// committer tells how far the stream behind a table has come.
-type committer interface{ Status() cache.Status }
