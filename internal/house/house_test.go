@@ -43,7 +43,7 @@ var layers = [][]string{
 // the client and nothing that decides what a message means: one mistake would
 // be made twice. Of package rowjson that is the tokenizer, by way of the codec.
 var server = [][]string{
-	{"internal/text", "internal/pghash", "internal/memhttp", "internal/transcript"},
+	{"internal/text", "internal/origin", "internal/pghash", "internal/memhttp", "internal/transcript"},
 	{"internal/rescue"},
 	{"internal/rowjson"},
 	{"internal/phoenix"},
