@@ -263,6 +263,7 @@ func TestC60REST(t *testing.T) {
 			{"/broadcast/shut/events/e", "application/json", `{}`, s.UserToken("u", -time.Hour), 401, `{"message":"Unauthorized"}`},
 			{"/broadcast/shut/events/e", "application/json", ``, s.PublishableKey(), 202, ""},
 			{"/broadcast/shut/events/e", "application/json", ``, "sb_secret_x", 401, `{"message":"Unauthorized"}`},
+			{"/broadcast/shut/events/e", "text/plain", `x`, "sb_secret_x", 415, `{"error":"Unsupported Media Type. Use application/json or application/octet-stream"}`},
 			{"/broadcast", "application/json", `{"messages":"x"}`, user, 422, `{"errors":{"messages":["is invalid"]}}`},
 			{"/broadcast", "text/plain", `{"messages":[]}`, user, 422, `{"errors":{"messages":["can't be blank"]}}`},
 			{"/broadcast", "application/json", `{"messages":[{"topic":"","event":1,"payload":null,"private":"x"}]}`, user, 422, `{"errors":{"messages":[{"topic":["can't be blank"],"event":["is invalid"],"payload":["can't be blank"],"private":["is invalid"]}]}}`},

@@ -77,6 +77,10 @@ func (s *Server) answerBroadcast(w http.ResponseWriter, r *http.Request,
 	if isJSON(r) && len(bytes.TrimSpace(body)) > 0 && !json.Valid(body) {
 		return &httpRefusal{status: http.StatusBadRequest}
 	}
+	if r.PathValue("event") != "" && !takesMedia(r) {
+		return &httpRefusal{http.StatusUnsupportedMediaType, map[string]string{
+			"error": "Unsupported Media Type. Use application/json or application/octet-stream"}}
+	}
 	claims, ok := s.broadcaster(r)
 	if !ok {
 		return refusedWith(http.StatusUnauthorized, "Unauthorized")
@@ -116,6 +120,12 @@ func (s *Server) broadcaster(r *http.Request) (Claims, bool) {
 }
 
 func isJSON(r *http.Request) bool { return mediaType(r) == "application/json" }
+
+// takesMedia reports whether the body of a single broadcast is of a type that the
+// server takes, which it looks at before the token.
+func takesMedia(r *http.Request) bool {
+	return slices.Contains([]string{"", "application/json", "application/octet-stream"}, mediaType(r))
+}
 
 func mediaType(r *http.Request) string {
 	name, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -238,13 +248,8 @@ const payloadTooLarge = "Payload size exceeds tenant limit"
 // the payload.
 func (s *Server) broadcastSingle(r *http.Request, claims Claims, body []byte) *httpRefusal {
 	b := broadcast{kind: phoenix.UserBroadcast, event: r.PathValue("event"), payload: body}
-	switch media := mediaType(r); {
-	case media == "application/json", media == "" && json.Valid(body):
+	if isJSON(r) || mediaType(r) == "" && json.Valid(body) {
 		b.json, b.payload = true, singlePayload(body)
-	case media == "application/octet-stream", media == "":
-	default:
-		return &httpRefusal{http.StatusUnsupportedMediaType, map[string]string{
-			"error": "Unsupported Media Type. Use application/json or application/octet-stream"}}
 	}
 	rt, w := s.realtime, world{r.PathValue("topic"), r.URL.Query().Get("private") == "true"}
 	switch {

@@ -50,7 +50,7 @@ with recursive domains as (
 	union all
 	select d.oid, t.oid, t.typbasetype, t.typtype from domains d join pg_type t on t.oid = d.typbasetype where d.typtype = 'd'
 )
-select c.oid, n.nspname, c.relname, c.relrowsecurity,
+select pg_current_snapshot()::text, c.oid, n.nspname, c.relname, c.relrowsecurity,
 	c.relreplident = 'f' and exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
 		where r.prrelid = c.oid and p.pubname = 'supabase_realtime_mockserver_keys'),
 	a.attname, t.typname, t.oid, b.oid, format_type(t.oid, null), format_type(t.oid, -1),
@@ -75,24 +75,25 @@ type rows interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// catalog reads tables by their OIDs. Those that are gone are left out.
-func catalog(ctx context.Context, db rows, oids []uint32, roles []string) (map[uint32]*table, error) {
+// catalog reads tables by their OIDs, and returns the snapshot in which it did;
+// empty: there were none. Those that are gone are left out.
+func catalog(ctx context.Context, db rows, oids []uint32, roles []string) (tables map[uint32]*table, snapshot string, err error) {
 	// The planning of the query takes many times as long as the query.
 	found, err := db.Query(ctx, catalogQuery, pgx.QueryExecModeCacheStatement, oids, roles)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer found.Close()
-	tables := map[uint32]*table{}
+	tables = map[uint32]*table{}
 	for found.Next() {
 		var t table
 		var c column
 		var bySQL bool
 		var may []bool
-		err := found.Scan(&t.oid, &t.schema, &t.name, &t.rls, &t.keyOnly, &c.name, &c.typname, &c.typ, &c.base, &c.cast, &c.exact,
+		err := found.Scan(&snapshot, &t.oid, &t.schema, &t.name, &t.rls, &t.keyOnly, &c.name, &c.typname, &c.typ, &c.base, &c.cast, &c.exact,
 			&bySQL, &c.generated, &c.keyPart, &may)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		c.kind = kindOf(c.base, bySQL)
 		if tables[t.oid] == nil {
@@ -104,7 +105,7 @@ func catalog(ctx context.Context, db rows, oids []uint32, roles []string) (map[u
 	for _, t := range tables {
 		t.finish()
 	}
-	return tables, found.Err()
+	return tables, snapshot, found.Err()
 }
 
 func (t *table) add(c column, roles []string, may []bool) {

@@ -31,7 +31,7 @@ func NewTrial(ctx context.Context, conn *pgx.Conn, name string) (*Trial, error) 
 	if err := conn.QueryRow(ctx, "select $1::text::regclass::oid", name).Scan(&oid); err != nil {
 		return nil, err
 	}
-	tables, err := catalog(ctx, conn, []uint32{oid}, []string{conn.Config().User})
+	tables, _, err := catalog(ctx, conn, []uint32{oid}, []string{conn.Config().User})
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,7 @@ func (p *poll) run(ctx context.Context, taken []change, subs project.Subscribers
 	if err := p.filter(ctx); err != nil {
 		return err
 	}
-	if err := p.see(ctx, wanted); err != nil {
+	if err := p.see(ctx); err != nil {
 		return err
 	}
 	for i, m := range p.all {
@@ -176,9 +176,7 @@ func (p *poll) look(ctx context.Context, taken []change, subs project.Subscriber
 			}
 		}
 	}
-	var err error
-	sorted := slices.Sorted(maps.Keys(roles))
-	if p.tables, err = catalog(ctx, p.conn, slices.Collect(maps.Keys(names)), sorted); err != nil {
+	if err := p.describe(ctx, taken, slices.Collect(maps.Keys(names)), slices.Sorted(maps.Keys(roles))); err != nil {
 		return err
 	}
 	for oid, rel := range names {
@@ -255,7 +253,7 @@ func (c *rowChange) value(name string) []byte {
 
 // see drops those who do not see the row, as it is now. A DELETE is shown to
 // everybody.
-func (p *poll) see(ctx context.Context, wanted []*rowChange) error {
+func (p *poll) see(ctx context.Context) error {
 	g := &glances{at: map[glanceKey]*glance{}}
 	p.keep(func(m *matching, s *project.Subscription) bool {
 		if m.op != "DELETE" && m.table.rls {
@@ -265,9 +263,6 @@ func (p *poll) see(ctx context.Context, wanted []*rowChange) error {
 	})
 	if len(g.sorted) == 0 {
 		return nil
-	}
-	if err := p.settle(ctx, wanted); err != nil {
-		return err
 	}
 	if err := g.look(ctx, p.conn); err != nil {
 		return err
@@ -282,28 +277,25 @@ func (p *poll) see(ctx context.Context, wanted []*rowChange) error {
 // follows its commit in the log by next to nothing.
 const settlePatience = 5 * time.Second
 
-// settle waits until what was committed is seen. PostgreSQL writes a commit to
-// the log, and the log may be read, before it takes the transaction off the
-// list of those that are under way. The real server reads the log so much later
+// describe reads the catalogue when what was committed is seen. PostgreSQL writes
+// a commit to the log, and the log may be read, before it takes the transaction off
+// the list of those that are under way. The real server reads the log so much later
 // that it hardly meets with that.
-func (p *poll) settle(ctx context.Context, wanted []*rowChange) error {
-	deadline := time.Now().Add(settlePatience)
-	for {
-		var snapshot string
-		if err := p.conn.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&snapshot); err != nil {
+func (p *poll) describe(ctx context.Context, taken []change, oids []uint32, roles []string) error {
+	for deadline := time.Now().Add(settlePatience); ; time.Sleep(100 * time.Microsecond) {
+		tables, snapshot, err := catalog(ctx, p.conn, oids, roles)
+		if p.tables = tables; err != nil || snapshot == "" {
 			return err
 		}
 		sees, err := parseSnapshot(snapshot)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if !slices.ContainsFunc(wanted, func(c *rowChange) bool { return !sees(c.xid) }) {
+		case !slices.ContainsFunc(taken, func(c change) bool { return !sees(c.xid) }):
 			return nil
-		}
-		if time.Now().After(deadline) {
+		case time.Now().After(deadline):
 			return errors.New("postgres: a committed transaction does not become visible")
 		}
-		time.Sleep(100 * time.Microsecond)
 	}
 }
 

@@ -51,7 +51,7 @@ func (db *Database) subscribe(ctx context.Context, tx pgx.Tx, who project.Caller
 	if !exists {
 		return nil, &project.Error{Code: "42704", Message: fmt.Sprintf("role %q does not exist", who.Role)}
 	}
-	tables, err := catalog(ctx, tx, oids, []string{who.Role})
+	tables, _, err := catalog(ctx, tx, oids, []string{who.Role})
 	if err != nil {
 		return nil, err
 	}
