@@ -223,7 +223,7 @@ func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *project.Use
 		writeAuthError(w, http.StatusUnauthorized, "no_authorization", "This endpoint requires a Bearer token")
 		return nil, ""
 	}
-	claims, _, err := a.server.verifier.verify(token)
+	claims, _, err := a.server.verifier.Verify(token)
 	if err != nil {
 		writeAuthError(w, http.StatusForbidden, "bad_jwt", "invalid JWT: "+err.Error())
 		return nil, ""

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // broadcast is a message to everybody who has joined the same name with the
@@ -156,7 +157,7 @@ func (ch *channel) broadcast(m phoenix.Message) {
 // acknowledge answers a broadcast, if the channel wants answers.
 func (ch *channel) acknowledge(ref phoenix.Ref, status, response string) {
 	if ch.config.ack {
-		ch.conn.push(reply(ch.topic, ch.joinRef, ref, status, response))
+		ch.conn.push(wire.Reply(ch.topic, ch.joinRef, ref, status, response))
 	}
 }
 

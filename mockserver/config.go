@@ -1,16 +1,12 @@
 package mockserver
 
 import (
-	"crypto"
 	"log/slog"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 )
-
-// DefaultSecret signs and verifies tokens when Config.JWTSecret is empty. It
-// is the secret of Supabase's local stack and is no secret.
-const DefaultSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 // Config says what the server holds and how it behaves. The zero value is a
 // server without tables.
@@ -34,7 +30,7 @@ type Config struct {
 	// Server.PublishableKey and Server.SecretKey.
 	PublishableKey, SecretKey string
 	// Keys are further keys that tokens may be signed with.
-	Keys []VerificationKey
+	Keys []auth.VerificationKey
 	// TokenLifetime is that of access tokens given at sign-in and refresh;
 	// 0: one hour.
 	TokenLifetime time.Duration
@@ -78,13 +74,6 @@ type Config struct {
 	// Seed makes what is left to chance repeatable: the times that Timing does
 	// not fix, and the order in which Server.ReorderChanges delivers.
 	Seed uint64
-}
-
-// VerificationKey is a public key for tokens signed by RS256, ES256 or EdDSA
-// (RS384, ES512, … too). A token names it by its header kid.
-type VerificationKey struct {
-	ID  string           // the kid
-	Key crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 }
 
 // User is an account of the Auth API.

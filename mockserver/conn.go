@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,8 +13,10 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // maxFrame is the largest message that a client may send; a larger one closes
@@ -112,14 +113,12 @@ type refusal struct {
 	plain  bool // at once and not as JSON
 }
 
-var vsn = regexp.MustCompile(`^([12])\.0\.(0|[1-9]\d*)$`)
-
 // admit decides about an upgrade.
 func (rt *realtime) admit(r *http.Request) (phoenix.Version, bearer, *refusal) {
 	if r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return 0, bearer{}, &refusal{status: http.StatusBadRequest, text: "this is no websocket upgrade", plain: true}
 	}
-	version, ok := versionOf(r)
+	version, ok := wire.VersionOf(r)
 	if !ok {
 		return 0, bearer{}, &refusal{status: http.StatusForbidden, plain: true}
 	}
@@ -140,25 +139,10 @@ func (rt *realtime) admit(r *http.Request) (phoenix.Version, bearer, *refusal) {
 	switch {
 	case err == nil:
 		return version, who, rt.full()
-	case err.fault == tokenExpiry:
+	case err.Fault == auth.BadExpiry:
 		return 0, bearer{}, &refusal{status: http.StatusInternalServerError, text: "Error connecting to Realtime"}
 	}
-	return 0, bearer{}, &refusal{status: http.StatusUnauthorized, text: err.upgradeText()}
-}
-
-// versionOf reads the serializer that a client asks for: 1.0.0 if it does not.
-func versionOf(r *http.Request) (phoenix.Version, bool) {
-	query := r.URL.Query()
-	if !query.Has("vsn") {
-		return phoenix.V1, true
-	}
-	switch m := vsn.FindStringSubmatch(query.Get("vsn")); {
-	case m == nil:
-		return 0, false
-	case m[1] == "2":
-		return phoenix.V2, true
-	}
-	return phoenix.V1, true
+	return 0, bearer{}, &refusal{status: http.StatusUnauthorized, text: err.UpgradeText()}
 }
 
 // keyOf reads the API key. The header wins, even if it is empty.
@@ -172,18 +156,18 @@ func keyOf(r *http.Request) (string, bool) {
 
 // connectionBearer reads the key of a connection. The gateway before the real
 // server exchanges a publishable or secret key for a token.
-func (rt *realtime) connectionBearer(key string) (bearer, *tokenError) {
-	if role, ok := rt.verifier.keyRole(key); ok {
+func (rt *realtime) connectionBearer(key string) (bearer, *auth.TokenError) {
+	if role, ok := rt.verifier.KeyRole(key); ok {
 		return bearer{token: key, claims: Claims{"role": role}}, nil
 	}
 	return rt.bearer(key)
 }
 
 // bearer verifies a token.
-func (rt *realtime) bearer(token string) (bearer, *tokenError) {
-	claims, expires, err := rt.verifier.verify(token)
+func (rt *realtime) bearer(token string) (bearer, *auth.TokenError) {
+	claims, expires, err := rt.verifier.Verify(token)
 	if err != nil {
-		return bearer{}, err.(*tokenError)
+		return bearer{}, err.(*auth.TokenError)
 	}
 	return bearer{token: token, claims: claims, expires: expires}, nil
 }

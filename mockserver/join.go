@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
@@ -173,7 +174,7 @@ func (ch *channel) attach() (reason string) {
 func (c *conn) accept(ch *channel, m phoenix.Message) {
 	c.countUser()
 	c.channels = append(c.channels, ch)
-	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, ch.config.echo()))
+	c.send(wire.Reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, ch.config.echo()))
 	ch.watchToken()
 	ch.subscribe = ch.after(settleTime, ch.begin)
 }
@@ -186,7 +187,7 @@ func (c *conn) refuseJoin(m phoenix.Message, reason string) bool {
 		return false
 	}
 	response := rawjson.Must(map[string]string{"reason": reason})
-	c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusError, string(response)))
+	c.send(wire.Reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusError, string(response)))
 	return true
 }
 
@@ -214,7 +215,7 @@ func (c *conn) newChannel(m phoenix.Message) (ch *channel, reason string) {
 	}
 	who, err := c.joinBearer(config)
 	if err != nil {
-		return nil, err.joinReason()
+		return nil, err.JoinReason()
 	}
 	if config.private && c.rt.faults.rightsTerminated() {
 		return nil, "Unauthorized: " + notPermitted + name
@@ -254,7 +255,7 @@ const noDatabase = "Realtime was unable to connect to the project database"
 
 // joinBearer verifies the token of a join, or once more that of the
 // connection.
-func (c *conn) joinBearer(config joinConfig) (bearer, *tokenError) {
+func (c *conn) joinBearer(config joinConfig) (bearer, *auth.TokenError) {
 	switch {
 	case config.hasToken:
 		return c.rt.bearer(config.token)

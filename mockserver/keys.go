@@ -1,21 +1,14 @@
 package mockserver
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
-
-// farAway is when the project's keys expire.
-var farAway = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // AnonKey returns the project's public API key, a JWT with the role anon.
 func (s *Server) AnonKey() string { return s.anonKey }
@@ -26,42 +19,19 @@ func (s *Server) ServiceKey() string { return s.service }
 
 // PublishableKey returns the project's publishable key, which stands for the role
 // anon: Config.PublishableKey, or one that is derived from the JWT secret.
-func (s *Server) PublishableKey() string { return s.verifier.publishable }
+func (s *Server) PublishableKey() string { return s.verifier.Publishable }
 
 // SecretKey returns the project's secret key, which stands for the role
 // service_role: Config.SecretKey, or one that is derived from the JWT secret.
-func (s *Server) SecretKey() string { return s.verifier.secretKey }
-
-// What keys begin with that are no JWTs.
-const (
-	publishablePrefix = "sb_publishable_"
-	secretPrefix      = "sb_secret_"
-)
-
-// derivedKey returns a key that begins with the prefix and is the same for every
-// project of one JWT secret.
-func derivedKey(secret, prefix string) string {
-	h := hmac.New(sha256.New, []byte(secret))
-	h.Write([]byte(prefix))
-	sum := h.Sum(nil)
-	return prefix + base64.RawURLEncoding.EncodeToString(sum[:16]) + "_" + base64.RawURLEncoding.EncodeToString(sum[16:22])
-}
+func (s *Server) SecretKey() string { return s.verifier.Secure }
 
 func (s *Server) projectKey(role string) string {
-	return s.Sign(Claims{"iss": "supabase", "role": role, "exp": farAway.Unix()})
+	return s.Sign(Claims{"iss": "supabase", "role": role, "exp": auth.FarAway.Unix()})
 }
 
 // Sign returns an HS256 token with these claims, signed with the secret of the
 // server and not checked in any way. It panics if the claims have no JSON.
-func (s *Server) Sign(claims Claims) string { return sign(s.secret, claims) }
-
-func sign(secret []byte, claims Claims) string {
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims(claims)).SignedString(secret)
-	if err != nil {
-		panic("mockserver: sign: " + err.Error())
-	}
-	return token
-}
+func (s *Server) Sign(claims Claims) string { return auth.Sign(s.secret, claims) }
 
 // UserToken returns a token of a user, with role authenticated and audience
 // authenticated, that expires after lifetime. A token says its times in whole
@@ -106,10 +76,10 @@ var errNoProjectKey = errors.New("mockserver: not a key of the project")
 
 // keyClaims returns the claims that an API key stands for.
 func (s *Server) keyClaims(key string) (Claims, error) {
-	if role, ok := s.verifier.keyRole(key); ok {
+	if role, ok := s.verifier.KeyRole(key); ok {
 		return Claims{"role": role}, nil
 	}
-	claims, _, err := s.verifier.verify(key)
+	claims, _, err := s.verifier.Verify(key)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +107,7 @@ func (s *Server) callerClaims(r *http.Request) (claims Claims, token string, err
 		claims, err = s.keyClaims(token)
 		return claims, token, err
 	}
-	claims, _, err = s.verifier.verify(token)
+	claims, _, err = s.verifier.Verify(token)
 	return claims, token, err
 }
 
@@ -147,8 +117,8 @@ func (s *Server) authenticate(r *http.Request) (Claims, error) {
 	code, text := "PGRST301", ""
 	if err != nil {
 		text = restTokenText(token, err)
-		var fault *tokenError
-		if errors.As(err, &fault) && fault.fault >= tokenExpired {
+		var fault *auth.TokenError
+		if errors.As(err, &fault) && fault.Fault >= auth.Expired {
 			code = "PGRST303" // the token is good, and its claims are not
 		}
 	} else if text = tooEarly(claims); text != "" {
@@ -185,16 +155,16 @@ func bearerToken(r *http.Request) (string, bool) {
 
 // restTokenText is what PostgREST says of a token.
 func restTokenText(token string, err error) string {
-	var fault *tokenError
+	var fault *auth.TokenError
 	errors.As(err, &fault)
 	switch {
 	case token == "":
 		return "Empty JWT is sent in Authorization header"
-	case fault.fault == tokenExpired:
+	case fault.Fault == auth.Expired:
 		return "JWT expired"
-	case fault.fault == tokenSigner, fault.fault == tokenSignature:
+	case fault.Fault == auth.NoSigner, fault.Fault == auth.BadSignature:
 		return "No suitable key or wrong key type"
-	case fault.fault == tokenFields, fault.fault == tokenExpiry:
+	case fault.Fault == auth.NoFields, fault.Fault == auth.BadExpiry:
 		return "JWT claims invalid: " + fault.Error()
 	}
 	return "JWT couldn't be decoded"

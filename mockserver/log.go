@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // Frame is a message that a client sent.
@@ -45,7 +46,7 @@ type frameLog struct {
 func (l *frameLog) add(c *conn, binary bool, raw []byte, m phoenix.Message) {
 	f := Frame{
 		At: time.Now(), Socket: c.id, Binary: binary, Raw: bytes.Clone(raw),
-		JoinRef: refText(m.JoinRef), Ref: refText(m.Ref), Topic: m.Topic, Event: m.Event, Payload: bytes.Clone(m.Payload),
+		JoinRef: wire.RefText(m.JoinRef), Ref: wire.RefText(m.Ref), Topic: m.Topic, Event: m.Event, Payload: bytes.Clone(m.Payload),
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,13 +60,6 @@ func (l *frameLog) add(c *conn, binary bool, raw []byte, m phoenix.Message) {
 }
 
 func (f Frame) size() int { return len(f.Raw) + len(f.Payload) }
-
-func refText(r phoenix.Ref) string {
-	if r == "" {
-		return "null"
-	}
-	return string(r)
-}
 
 func (l *frameLog) all() []Frame {
 	l.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // presenceKey is the key of a join: what it gives as a string or a number,
@@ -194,7 +195,7 @@ func (ch *channel) track(ref phoenix.Ref, raw json.RawMessage) {
 }
 
 func (ch *channel) refusePresence(ref phoenix.Ref, response string) {
-	ch.conn.push(reply(ch.topic, ch.joinRef, ref, phoenix.StatusError, response))
+	ch.conn.push(wire.Reply(ch.topic, ch.joinRef, ref, phoenix.StatusError, response))
 }
 
 // countTrack counts what all channels tell of presence, and closes the channel

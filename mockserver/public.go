@@ -1,8 +1,13 @@
 package mockserver
 
 import (
+	"io"
+
+	"github.com/gapless-go/gapless/mockserver/cachesql"
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/replay"
 )
 
 // The tables, and what is done with them.
@@ -46,3 +51,43 @@ const (
 	IdentityIndex   = memdb.IdentityIndex   // Table.IdentityColumns
 	IdentityNothing = memdb.IdentityNothing // nothing; a published table then refuses UPDATE and DELETE
 )
+
+// DefaultSecret is the JWT secret where Config has none.
+const DefaultSecret = auth.DefaultSecret
+
+// VerificationKey is a public key for tokens signed by RS256, ES256 or EdDSA.
+type VerificationKey = auth.VerificationKey
+
+// Recording and playing: see package replay.
+type (
+	// Recorder is a proxy that writes a transcript of what passes.
+	Recorder = replay.Recorder
+	// RecorderConfig says what a Recorder stands before.
+	RecorderConfig = replay.RecorderConfig
+	// Player plays the server's side of a transcript.
+	Player = replay.Player
+	// PlayerConfig says how a Player plays.
+	PlayerConfig = replay.PlayerConfig
+	// DifferenceError says in what a client differs from a transcript.
+	DifferenceError = replay.DifferenceError
+)
+
+// ErrPlayerClosed says that a Player was closed before its end.
+var ErrPlayerClosed = replay.ErrPlayerClosed
+
+// NewRecorder is replay.NewRecorder.
+func NewRecorder(w io.Writer, cfg RecorderConfig) (*Recorder, error) {
+	return replay.NewRecorder(w, cfg)
+}
+
+// NewPlayer is replay.NewPlayer.
+func NewPlayer(r io.Reader, cfg PlayerConfig) (*Player, error) { return replay.NewPlayer(r, cfg) }
+
+// InstallCache adds to a Config what install.sql of package cache/sql adds to a
+// database: the table rt_mark and the functions rt_describe, rt_chunk, rt_digest
+// and rt_keys, in the schema public, for the roles authenticated, service_role
+// and those of more, such as anon with anon.sql. Functions of other names that
+// cfg has are kept.
+func InstallCache(cfg *Config, more ...string) {
+	cfg.Tables, cfg.Functions = cachesql.Install(cfg.Tables, cfg.Functions, more...)
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -16,7 +17,7 @@ import (
 // them and waits.
 type realtime struct {
 	backend  project.Database
-	verifier *verifier
+	verifier *auth.Verifier
 	timing   Timing
 	limits   Limits
 	events   rateCounter // of broadcasts that were sent and delivered
@@ -62,7 +63,7 @@ type world struct {
 	private bool
 }
 
-func newRealtime(db project.Database, v *verifier, cfg Config) *realtime {
+func newRealtime(db project.Database, v *auth.Verifier, cfg Config) *realtime {
 	rt := &realtime{
 		backend: db, verifier: v,
 		timing: cfg.Timing.withDefaults(), limits: cfg.Limits.withDefaults(), log: cfg.Logger,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
@@ -33,7 +34,7 @@ type TB interface {
 type Server struct {
 	db         *memdb.Database // in memory; empty where the project's is another one
 	backend    project.Database
-	verifier   *verifier
+	verifier   *auth.Verifier
 	realtime   *realtime
 	auth       *authAPI
 	maxRows    int
@@ -41,7 +42,7 @@ type Server struct {
 	restFaults restFaults
 	admin      *admin     // nil: there is none
 	inspector  *inspector // nil: there is none
-	secret     []byte
+	secret     string
 	anonKey    string
 	service    string // the service key
 	log        *slog.Logger
@@ -83,7 +84,7 @@ func NewOn(cfg Config, db project.Database) (*Server, error) {
 
 func newServer(cfg Config, other project.Database) (*Server, error) {
 	if cfg.JWTSecret == "" {
-		cfg.JWTSecret = DefaultSecret
+		cfg.JWTSecret = auth.DefaultSecret
 	}
 	if cfg.TokenLifetime == 0 {
 		cfg.TokenLifetime = time.Hour
@@ -101,9 +102,9 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 	s := &Server{
 		db:       db,
 		backend:  other,
-		verifier: newVerifier(cfg),
+		verifier: auth.NewVerifier(auth.Keys{Secret: cfg.JWTSecret, Public: cfg.Keys, Publishable: cfg.PublishableKey, Secure: cfg.SecretKey}),
 		maxRows:  cfg.MaxRows,
-		secret:   []byte(cfg.JWTSecret),
+		secret:   cfg.JWTSecret,
 		log:      cfg.Logger,
 	}
 	if s.exposed = slices.Clone(cfg.ExposedSchemas); len(s.exposed) == 0 {
@@ -145,7 +146,7 @@ func (cfg Config) check() error {
 	case cfg.InMemory && cfg.Addr != "":
 		return errors.New("mockserver: Config.InMemory and Config.Addr are both set")
 	}
-	for name, key := range map[string][2]string{"PublishableKey": {cfg.PublishableKey, publishablePrefix}, "SecretKey": {cfg.SecretKey, secretPrefix}} {
+	for name, key := range map[string][2]string{"PublishableKey": {cfg.PublishableKey, auth.PublishablePrefix}, "SecretKey": {cfg.SecretKey, auth.SecretPrefix}} {
 		if key[0] != "" && (!strings.HasPrefix(key[0], key[1]) || key[0] == key[1]) {
 			return fmt.Errorf("mockserver: Config.%s does not begin with %s", name, key[1])
 		}

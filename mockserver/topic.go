@@ -9,6 +9,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // receive handles one message of the client, on the goroutine process as all
@@ -18,14 +19,14 @@ func (c *conn) receive(m phoenix.Message) {
 	switch {
 	case m.Topic == phoenix.TopicPhoenix && m.Event == phoenix.EventHeartbeat:
 		if !c.rt.faults.heartbeatsMuted() {
-			c.send(reply(m.Topic, "", m.Ref, phoenix.StatusOK, "{}"))
+			c.send(wire.Reply(m.Topic, "", m.Ref, phoenix.StatusOK, "{}"))
 		}
 	case m.Event == phoenix.EventJoin && strings.HasPrefix(m.Topic, phoenix.TopicPrefix):
 		c.join(ch, m)
 	case m.Event == phoenix.EventLeave && ch == nil:
-		c.send(reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, "{}"))
+		c.send(wire.Reply(m.Topic, m.JoinRef, m.Ref, phoenix.StatusOK, "{}"))
 	case ch == nil:
-		c.send(reply(m.Topic, "", m.Ref, phoenix.StatusError, `{"reason":"unmatched topic"}`))
+		c.send(wire.Reply(m.Topic, "", m.Ref, phoenix.StatusError, `{"reason":"unmatched topic"}`))
 	default:
 		ch.receive(m)
 	}
@@ -39,14 +40,6 @@ func (c *conn) channel(topic string) *channel {
 		}
 	}
 	return nil
-}
-
-// reply is the answer to a message. The response is JSON text.
-func reply(topic string, joinRef, ref phoenix.Ref, status, response string) phoenix.Message {
-	return phoenix.Message{
-		JoinRef: joinRef, Ref: ref, Topic: topic, Event: phoenix.EventReply,
-		Payload: []byte(`{"status":"` + status + `","response":` + response + `}`),
-	}
 }
 
 // channel is one joined topic of a socket. Its first fields never change, and
@@ -132,7 +125,7 @@ func (ch *channel) receive(m phoenix.Message) {
 
 // ok answers a message to the channel.
 func (ch *channel) ok(ref phoenix.Ref) {
-	ch.conn.push(reply(ch.topic, ch.joinRef, ref, phoenix.StatusOK, "{}"))
+	ch.conn.push(wire.Reply(ch.topic, ch.joinRef, ref, phoenix.StatusOK, "{}"))
 }
 
 // push sends a message of the channel's own, which has its join_ref.
@@ -181,7 +174,7 @@ func (ch *channel) watchToken() {
 	}
 	ch.expiry = ch.after(time.Until(ch.who.expires), func() {
 		if _, err := ch.conn.rt.bearer(ch.who.token); err != nil {
-			ch.shutdown(err.systemText())
+			ch.shutdown(err.SystemText())
 			return
 		}
 		ch.watchToken() // the clock was set back
@@ -204,7 +197,7 @@ func (ch *channel) accessToken(payload []byte) {
 	}
 	who, err := rt.bearer(token)
 	if err != nil {
-		ch.shutdown(err.systemText())
+		ch.shutdown(err.SystemText())
 		return
 	}
 	if ch.config.private && rt.faults.rightsTerminated() {

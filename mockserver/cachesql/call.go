@@ -1,4 +1,4 @@
-package mockserver
+package cachesql
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 
 // declared makes a function, for some roles, of one that is declared with
 // arguments of these names, all but the first required having a default.
-func declared(name string, roles []string, f func(*cacheCall) (any, error), required int, params []string) memdb.Function {
+func declared(name string, roles []string, f func(*call) (any, error), required int, params []string) memdb.Function {
 	return func(tx *memdb.FuncTx, args map[string]json.RawMessage) (any, error) {
 		for arg := range args {
 			if !slices.Contains(params, arg) {
@@ -29,7 +29,7 @@ func declared(name string, roles []string, f func(*cacheCall) (any, error), requ
 		if !slices.Contains(roles, tx.Role()) {
 			return nil, pgtype.Errorf(pgtype.CodeNoRight, "permission denied for function %s", name)
 		}
-		c := &cacheCall{tx: tx, args: args}
+		c := &call{tx: tx, args: args}
 		if err := c.findTable(); err != nil {
 			return nil, err
 		}
@@ -37,15 +37,15 @@ func declared(name string, roles []string, f func(*cacheCall) (any, error), requ
 	}
 }
 
-// cacheCall is a call of one of the functions.
-type cacheCall struct {
+// call is a call of one of the functions.
+type call struct {
 	tx    *memdb.FuncTx
 	args  map[string]json.RawMessage
 	table *memdb.View
 }
 
 // arg reads an argument; null leaves v as it is.
-func (c *cacheCall) arg(name string, v any) error {
+func (c *call) arg(name string, v any) error {
 	if !rawjson.Present(c.args[name]) {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (c *cacheCall) arg(name string, v any) error {
 }
 
 // texts reads an argument that is an array of texts; null is nil.
-func (c *cacheCall) texts(name string) (texts []string, err error) {
+func (c *call) texts(name string) (texts []string, err error) {
 	var given []*string
 	if err := c.arg(name, &given); err != nil || given == nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (c *cacheCall) texts(name string) (texts []string, err error) {
 // schema, either of them perhaps in double quotes, else in lower case. The
 // caller must have the right to read some of it, and it must be in the schema
 // public or in the publication.
-func (c *cacheCall) findTable() error {
+func (c *call) findTable() error {
 	var rel *string
 	if err := c.arg("rel", &rel); err != nil {
 		return err
@@ -130,7 +130,7 @@ func unquoteIdentifier(s string) (name, rest string) {
 }
 
 // columns reads an argument that names columns; null is nil.
-func (c *cacheCall) columns(arg string) ([]int, error) {
+func (c *call) columns(arg string) ([]int, error) {
 	names, err := c.texts(arg)
 	if err != nil || names == nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (c *cacheCall) columns(arg string) ([]int, error) {
 }
 
 // key reads the argument key: columns that tell one row from another.
-func (c *cacheCall) key() ([]int, error) {
+func (c *call) key() ([]int, error) {
 	key, err := c.columns("key")
 	if err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (c *cacheCall) key() ([]int, error) {
 }
 
 // limit reads the argument lim; 0: there is none.
-func (c *cacheCall) limit() (int, error) {
+func (c *call) limit() (int, error) {
 	var lim *int32
 	if err := c.arg("lim", &lim); err != nil || lim == nil {
 		return 0, err
@@ -164,7 +164,7 @@ func (c *cacheCall) limit() (int, error) {
 
 // mark updates the mark, if there is one that the caller may update, and
 // returns its number then.
-func (c *cacheCall) mark() (any, error) {
+func (c *call) mark() (any, error) {
 	var id *string
 	if err := c.arg("mark", &id); err != nil || id == nil {
 		return nil, err
@@ -191,7 +191,7 @@ func (c *cacheCall) mark() (any, error) {
 // rows returns the rows that a call is about, in the order of the key, and the
 // key of the last where the argument lim made it so. The columns are those that
 // the caller must have the right to read.
-func (c *cacheCall) rows(key, columns []int) (rows []memdb.Record, last []*string, err error) {
+func (c *call) rows(key, columns []int) (rows []memdb.Record, last []*string, err error) {
 	r := memdb.Range{Key: key, Columns: columns}
 	if r.Limit, err = c.limit(); err != nil {
 		return nil, nil, err
@@ -213,7 +213,7 @@ func (c *cacheCall) rows(key, columns []int) (rows []memdb.Record, last []*strin
 }
 
 // filter reads the argument filter.
-func (c *cacheCall) filter() (all []*project.Condition, err error) {
+func (c *call) filter() (all []*project.Condition, err error) {
 	var given []struct {
 		Column *string   `json:"column"`
 		Op     string    `json:"op"`

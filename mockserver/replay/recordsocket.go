@@ -1,4 +1,4 @@
-package mockserver
+package replay
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/gapless-go/gapless/internal/redact"
 	"github.com/gapless-go/gapless/internal/transcript"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // maxProxied bounds a frame that passes through. It is well over what either
@@ -44,7 +45,7 @@ func (r *Recorder) serveSocket(w http.ResponseWriter, req *http.Request) {
 	}
 	defer r.wg.Done()
 	p := &proxied{r: r, name: name}
-	p.version, _ = versionOf(req)
+	p.version, _ = wire.VersionOf(req)
 	p.ctx, p.cancel = context.WithCancel(r.ctx)
 	defer p.cancel()
 	p.meta("open", redact.URL(req.URL))

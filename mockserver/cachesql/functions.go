@@ -1,4 +1,4 @@
-package mockserver
+package cachesql
 
 import (
 	"cmp"
@@ -15,27 +15,26 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
 
-// InstallCache adds to a Config what install.sql of package cache/sql adds to a
-// database: the table rt_mark and the functions rt_describe, rt_chunk, rt_digest
-// and rt_keys, in the schema public, for the roles authenticated, service_role
-// and those of more, such as anon with anon.sql. Functions of other names that
-// cfg has are kept.
-func InstallCache(cfg *Config, more ...string) {
-	cfg.Tables = append(slices.Clip(cfg.Tables), markTable())
-	functions := maps.Clone(cfg.Functions)
-	if functions == nil {
-		functions = map[string]memdb.Function{}
+// Install returns the tables and functions with those that install.sql of package
+// cache/sql adds to a database: the table rt_mark and the functions rt_describe,
+// rt_chunk, rt_digest and rt_keys, in the schema public, for the roles
+// authenticated, service_role and those of more, such as anon with anon.sql.
+// Functions of other names are kept. What is given is not changed.
+func Install(tables []memdb.Table, functions map[string]memdb.Function, more ...string) ([]memdb.Table, map[string]memdb.Function) {
+	all := maps.Clone(functions)
+	if all == nil {
+		all = map[string]memdb.Function{}
 	}
 	roles := append([]string{"authenticated", "service_role"}, more...)
-	add := func(name string, f func(*cacheCall) (any, error), required int, params ...string) {
-		functions[name] = declared(name, roles, f, required, params)
+	add := func(name string, f func(*call) (any, error), required int, params ...string) {
+		all[name] = declared(name, roles, f, required, params)
 	}
 	scope := []string{"rel", "key", "version", "filter", "after", "upto", "lim", "seed", "within_bits", "within", "mark"}
 	add("rt_describe", rtDescribe, 1, "rel")
 	add("rt_chunk", rtChunk, 2, "rel", "key", "cols", "filter", "after", "upto", "lim", "mark")
 	add("rt_digest", rtDigest, 2, append(slices.Clip(scope), "bits")...)
 	add("rt_keys", rtKeys, 2, scope...)
-	cfg.Functions = functions
+	return append(slices.Clip(tables), markTable()), all
 }
 
 // markAge is how old a mark is that nobody uses any more.
@@ -48,7 +47,7 @@ const maxMarks = 1000
 // stream of changes, and whose number counts the marks in the order of their
 // commits.
 func markTable() memdb.Table {
-	own := func(claims Claims, r memdb.Row) bool {
+	own := func(claims map[string]any, r memdb.Row) bool {
 		return claims["role"] == "authenticated" && r["owner"] != nil && r["owner"] == claims["sub"]
 	}
 	return memdb.Table{
@@ -102,7 +101,7 @@ func updateMark(_ *memdb.FuncTx, old, _ memdb.Row) (memdb.Row, error) {
 }
 
 // rtDescribe tells what a table is.
-func rtDescribe(c *cacheCall) (any, error) {
+func rtDescribe(c *call) (any, error) {
 	type column struct {
 		Name string `json:"name"`
 		Type string `json:"type"`
@@ -124,7 +123,7 @@ func rtDescribe(c *cacheCall) (any, error) {
 }
 
 // rtChunk reads rows and then marks.
-func rtChunk(c *cacheCall) (any, error) {
+func rtChunk(c *call) (any, error) {
 	key, err := c.key()
 	if err != nil {
 		return nil, err
@@ -158,7 +157,7 @@ type hashedRow struct {
 
 // hashed returns the rows that a call is about, and are in one of the buckets
 // that it asks for.
-func (c *cacheCall) hashed() (found []hashedRow, last []*string, err error) {
+func (c *call) hashed() (found []hashedRow, last []*string, err error) {
 	key, err := c.key()
 	if err != nil {
 		return nil, nil, err
@@ -216,7 +215,7 @@ func pack(b []byte, texts []*string) []byte {
 }
 
 // depth reads an argument that is a number of bits.
-func (c *cacheCall) depth(arg string, bits *int) (int, error) {
+func (c *call) depth(arg string, bits *int) (int, error) {
 	if err := c.arg(arg, &bits); err != nil {
 		return 0, err
 	}
@@ -227,7 +226,7 @@ func (c *cacheCall) depth(arg string, bits *int) (int, error) {
 }
 
 // within reads which buckets are asked for.
-func (c *cacheCall) within() (func(slot uint64) bool, error) {
+func (c *call) within() (func(slot uint64) bool, error) {
 	var buckets []int32
 	if err := c.arg("within", &buckets); err != nil {
 		return nil, err
@@ -247,7 +246,7 @@ func (c *cacheCall) within() (func(slot uint64) bool, error) {
 }
 
 // rtDigest counts and sums the rows of each bucket.
-func rtDigest(c *cacheCall) (any, error) {
+func rtDigest(c *call) (any, error) {
 	bits, err := c.depth("bits", new(int))
 	if err != nil {
 		return nil, err
@@ -271,7 +270,7 @@ func rtDigest(c *cacheCall) (any, error) {
 }
 
 // rtKeys lists the keys and sums of the rows in some buckets, by slot.
-func rtKeys(c *cacheCall) (any, error) {
+func rtKeys(c *call) (any, error) {
 	rows, last, err := c.hashed()
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package mockserver
+package replay
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/redact"
 	"github.com/gapless-go/gapless/internal/transcript"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // step is a line of a transcript that a player waits for, if it is the
@@ -139,7 +140,7 @@ func (s *script) open(l *step) error {
 		name: l.Conn, query: u.Query(), version: phoenix.V1, openAt: l, refs: map[phoenix.Ref]phoenix.Ref{},
 		decided: make(chan *step, 1), ready: make(chan struct{}),
 	}
-	if m := vsn.FindStringSubmatch(u.Query().Get("vsn")); m != nil && m[1] == "2" {
+	if m := wire.Serializer.FindStringSubmatch(u.Query().Get("vsn")); m != nil && m[1] == "2" {
 		l.socket.version = phoenix.V2
 	}
 	s.sockets[l.Conn] = append(s.sockets[l.Conn], l.socket)

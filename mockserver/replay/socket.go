@@ -1,4 +1,4 @@
-package mockserver
+package replay
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/redact"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
+	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
 
 // serveSocket serves a socket in the place of a recorded one.
@@ -189,7 +190,7 @@ func (s *played) beat(m phoenix.Message) (answer []byte, ok bool) {
 	if s.beaten <= len(s.beats) && !s.beats[s.beaten-1] {
 		return nil, false
 	}
-	answer, _, err := phoenix.Append(nil, s.version, phoenix.FromServer, reply(m.Topic, "", m.Ref, phoenix.StatusOK, "{}"))
+	answer, _, err := phoenix.Append(nil, s.version, phoenix.FromServer, wire.Reply(m.Topic, "", m.Ref, phoenix.StatusOK, "{}"))
 	return answer, err == nil
 }
 
@@ -230,12 +231,12 @@ func (p *Player) compare(s *played, want *step, m phoenix.Message, readable bool
 	case r.Event != m.Event:
 		return "event", quoted(r.Event), quoted(m.Event)
 	case (r.Ref == "") != (m.Ref == ""):
-		return "ref", refText(r.Ref), refText(m.Ref)
+		return "ref", wire.RefText(r.Ref), wire.RefText(m.Ref)
 	case r.UserEvent != m.UserEvent:
 		return "user event", quoted(r.UserEvent), quoted(m.UserEvent)
 	}
 	if mine, known := s.refs[r.JoinRef]; r.Event != phoenix.EventJoin && (known && mine != m.JoinRef || (r.JoinRef == "") != (m.JoinRef == "")) {
-		return "join_ref", refText(mine), refText(m.JoinRef)
+		return "join_ref", wire.RefText(mine), wire.RefText(m.JoinRef)
 	}
 	for _, part := range []struct {
 		name      string

@@ -1,4 +1,4 @@
-package mockserver
+package auth
 
 import (
 	"cmp"
@@ -13,114 +13,119 @@ import (
 	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// tokenFault is what is wrong with a token. Each part of the server has its own
+// Reason is what is wrong with a token. Each part of the server has its own
 // words for it.
-type tokenFault uint8
+type Reason uint8
 
 const (
-	tokenMalformed tokenFault = iota + 1
-	tokenSigner               // no key for its algorithm and kid
-	tokenSignature
-	tokenExpired
-	tokenFields // role or exp is missing
-	tokenExpiry // exp is no number
+	Malformed Reason = iota + 1
+	NoSigner         // no key for its algorithm and kid
+	BadSignature
+	Expired
+	NoFields  // role or exp is missing
+	BadExpiry // exp is no number
 )
 
-// tokenError says why a token was refused. It holds nothing of the token but
+// TokenError says why a token was refused. It holds nothing of the token but
 // its kid.
-type tokenError struct {
-	fault tokenFault
+type TokenError struct {
+	Fault Reason
 	ago   int64  // how long it has been expired, in seconds
-	kid   string // of tokenSigner; may be empty
+	kid   string // of NoSigner; may be empty
 }
 
 // Error returns what the server says of a token in the middle of a channel's
-// life, but for signatures, of which see systemText.
-func (e *tokenError) Error() string {
-	switch e.fault {
-	case tokenMalformed:
+// life, but for signatures, of which see SystemText.
+func (e *TokenError) Error() string {
+	switch e.Fault {
+	case Malformed:
 		return "The token provided is not a valid JWT"
-	case tokenSigner:
+	case NoSigner:
 		key := ""
 		if e.kid != "" {
 			key = fmt.Sprintf(" for key ID (kid) %q", e.kid)
 		}
 		return "Failed to generate JWT signer" + key + ", check your JWT secret or JWKS configuration"
-	case tokenSignature:
+	case BadSignature:
 		return "Failed to validate JWT signature"
-	case tokenExpired:
+	case Expired:
 		return fmt.Sprintf("Token has expired %d seconds ago", e.ago)
-	case tokenFields:
+	case NoFields:
 		return "Fields `role` and `exp` are required in JWT"
 	default:
 		return "Token expiration time is invalid"
 	}
 }
 
-// upgradeText is the words for it at the upgrade.
-func (e *tokenError) upgradeText() string {
-	if e.fault == tokenExpired {
+// UpgradeText is the words for it at the upgrade.
+func (e *TokenError) UpgradeText() string {
+	if e.Fault == Expired {
 		return "Token has expired"
 	}
 	return e.Error()
 }
 
-// joinReason is the reason of a refused join.
-func (e *tokenError) joinReason() string {
+// JoinReason is the reason of a refused join.
+func (e *TokenError) JoinReason() string {
 	code := "InvalidJWTToken"
-	switch e.fault {
-	case tokenMalformed:
+	switch e.Fault {
+	case Malformed:
 		code = "MalformedJWT"
-	case tokenSigner:
+	case NoSigner:
 		code = "JwtSignerError"
-	case tokenSignature:
+	case BadSignature:
 		code = "JwtSignatureError"
 	}
 	return code + ": " + e.Error()
 }
 
-// systemText is the system message before the server closes a channel.
-func (e *tokenError) systemText() string {
-	if e.fault == tokenSignature {
+// SystemText is the system message before the server closes a channel.
+func (e *TokenError) SystemText() string {
+	if e.Fault == BadSignature {
 		return ":signature_error" // the server has no words for this one, and shows its atom
 	}
 	return e.Error()
 }
 
-// verifier checks tokens as Realtime does. It is safe for concurrent use.
-type verifier struct {
-	secret []byte
-	keys   []VerificationKey
+// Verifier checks tokens as Realtime does. It is safe for concurrent use.
+type Verifier struct {
+	Keys
 	parser *jwt.Parser
-
-	publishable, secretKey string // the keys that are no tokens
 }
 
-func newVerifier(cfg Config) *verifier {
-	return &verifier{
-		secret: []byte(cfg.JWTSecret), keys: cfg.Keys, parser: jwt.NewParser(jwt.WithoutClaimsValidation()),
-		publishable: cmp.Or(cfg.PublishableKey, derivedKey(cfg.JWTSecret, publishablePrefix)),
-		secretKey:   cmp.Or(cfg.SecretKey, derivedKey(cfg.JWTSecret, secretPrefix)),
-	}
+// Keys are what tokens are signed with, and the keys of the project that are no
+// tokens.
+type Keys struct {
+	Secret              string // of HS256
+	Public              []VerificationKey
+	Publishable, Secure string // of the roles anon and service_role; empty: derived from Secret
 }
 
-// keyRole returns the role that a publishable or secret key stands for.
-func (v *verifier) keyRole(key string) (role string, ok bool) {
+func NewVerifier(keys Keys) *Verifier {
+	keys.Publishable = cmp.Or(keys.Publishable, derivedKey(keys.Secret, PublishablePrefix))
+	keys.Secure = cmp.Or(keys.Secure, derivedKey(keys.Secret, SecretPrefix))
+	return &Verifier{Keys: keys, parser: jwt.NewParser(jwt.WithoutClaimsValidation())}
+}
+
+// KeyRole returns the role that a publishable or secret key stands for.
+func (v *Verifier) KeyRole(key string) (role string, ok bool) {
 	switch key {
-	case v.publishable:
+	case v.Publishable:
 		return "anon", true
-	case v.secretKey:
+	case v.Secure:
 		return "service_role", true
 	}
 	return "", false
 }
 
-// verify returns the claims of a token and when it expires. Whitespace in the
+// Verify returns the claims of a token and when it expires. Whitespace in the
 // token counts for nothing, and there is no leeway. The error is a
-// *tokenError.
-func (v *verifier) verify(token string) (Claims, time.Time, error) {
+// *TokenError.
+func (v *Verifier) Verify(token string) (project.Claims, time.Time, error) {
 	token = strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return -1
@@ -131,40 +136,40 @@ func (v *verifier) verify(token string) (Claims, time.Time, error) {
 	if _, err := v.parser.ParseWithClaims(token, claims, v.key); err != nil {
 		return nil, time.Time{}, signatureFault(err)
 	}
-	return checkClaims(Claims(claims))
+	return checkClaims(project.Claims(claims))
 }
 
 // signatureFault turns an error of the parser into ours.
-func signatureFault(err error) *tokenError {
-	var fault *tokenError
+func signatureFault(err error) *TokenError {
+	var fault *TokenError
 	switch {
 	case errors.As(err, &fault):
 		return fault
 	case errors.Is(err, jwt.ErrTokenMalformed):
-		return &tokenError{fault: tokenMalformed}
+		return &TokenError{Fault: Malformed}
 	case errors.Is(err, jwt.ErrTokenUnverifiable):
-		return &tokenError{fault: tokenSigner}
+		return &TokenError{Fault: NoSigner}
 	}
-	return &tokenError{fault: tokenSignature}
+	return &TokenError{Fault: BadSignature}
 }
 
 // key finds the key that a token says it is signed with: the secret for HS*, a
 // key of the right kind with the token's kid for the others.
-func (v *verifier) key(t *jwt.Token) (any, error) {
+func (v *Verifier) key(t *jwt.Token) (any, error) {
 	alg := t.Method.Alg()
 	if typ, _ := t.Header["typ"].(string); typ != "JWT" {
-		return nil, &tokenError{fault: tokenSigner}
+		return nil, &TokenError{Fault: NoSigner}
 	}
 	if strings.HasPrefix(alg, "HS") {
-		return v.secret, nil
+		return []byte(v.Secret), nil
 	}
 	kid, _ := t.Header["kid"].(string)
-	for _, k := range v.keys {
+	for _, k := range v.Public {
 		if k.ID == kid && kid != "" && signs(k, alg) {
 			return k.Key, nil
 		}
 	}
-	return nil, &tokenError{fault: tokenSigner, kid: kid}
+	return nil, &TokenError{Fault: NoSigner, kid: kid}
 }
 
 // signs reports whether the key is of the kind that the algorithm needs.
@@ -182,7 +187,7 @@ func signs(k VerificationKey, alg string) (ok bool) {
 
 // checkClaims wants a role and a time of expiry in the future. The server
 // rounds to seconds.
-func checkClaims(claims Claims) (Claims, time.Time, error) {
+func checkClaims(claims project.Claims) (project.Claims, time.Time, error) {
 	exp, hasExp := claims["exp"]
 	seconds, isNumber := exp.(float64)
 	now := time.Now()
@@ -191,13 +196,13 @@ func checkClaims(claims Claims) (Claims, time.Time, error) {
 	_, iatIsNumber := iat.(float64)
 	switch {
 	case isNumber && math.Round(seconds) <= float64(now.Unix()):
-		return nil, time.Time{}, &tokenError{fault: tokenExpired, ago: now.Unix() - int64(math.Round(seconds))}
+		return nil, time.Time{}, &TokenError{Fault: Expired, ago: now.Unix() - int64(math.Round(seconds))}
 	case !hasRole, !hasExp:
-		return nil, time.Time{}, &tokenError{fault: tokenFields}
+		return nil, time.Time{}, &TokenError{Fault: NoFields}
 	case !isNumber:
-		return nil, time.Time{}, &tokenError{fault: tokenExpiry}
+		return nil, time.Time{}, &TokenError{Fault: BadExpiry}
 	case hasIAT && !iatIsNumber:
-		return nil, time.Time{}, &tokenError{fault: tokenMalformed}
+		return nil, time.Time{}, &TokenError{Fault: Malformed}
 	}
 	return claims, time.Unix(int64(min(math.Round(seconds), maxExpiry)), 0), nil
 }

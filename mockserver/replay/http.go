@@ -1,4 +1,4 @@
-package mockserver
+package replay
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/redact"
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
@@ -154,7 +155,7 @@ var expiresAt = regexp.MustCompile(`("expires_at"\s*:\s*)\d+`)
 // renewed puts a token that is good into a body where one was redacted, and
 // when it expires.
 func (p *Player) renewed(body []byte) []byte {
-	fresh := bytes.ReplaceAll(body, []byte(quoted(redact.Mark)), []byte(quoted(sign([]byte(DefaultSecret), playerClaims()))))
+	fresh := bytes.ReplaceAll(body, []byte(quoted(redact.Mark)), []byte(quoted(auth.Sign(auth.DefaultSecret, playerClaims()))))
 	if bytes.Equal(fresh, body) {
 		return body
 	}
@@ -166,9 +167,9 @@ func (p *Player) renewed(body []byte) []byte {
 // redacted ones.
 const playerTokenLifetime = time.Hour
 
-func playerClaims() Claims {
+func playerClaims() map[string]any {
 	now := time.Now()
-	return Claims{
+	return map[string]any{
 		"role": "authenticated", "aud": "authenticated", "iat": now.Unix(), "exp": now.Add(playerTokenLifetime).Unix(),
 		"sub": "00000000-0000-4000-8000-000000000000",
 	}
