@@ -1,6 +1,7 @@
 package postgrest
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -81,6 +82,22 @@ func NewKeyCodec[K comparable](columns []string) (*KeyCodec[K], error) {
 		return &KeyCodec[K]{[]keyPart{{column: columns[0], text: keyText{of: stringText}}}}, nil
 	}
 	return nil, err
+}
+
+// CheckKeyType says why a type cannot be the key of any table, as far as that can
+// be told without the columns: a *KeyTypeError.
+func CheckKeyType[K comparable]() error {
+	t := reflect.TypeFor[K]()
+	columns := []string{""}
+	if _, err := textOf(t); err != nil && t.Kind() == reflect.Struct && t != timeType && !reflect.PointerTo(t).Implements(stringerType) {
+		columns = nil
+		for _, f := range keyFields(t) {
+			column, _, _ := rowjson.ColumnTag(f.Tag)
+			columns = append(columns, cmp.Or(column, f.Name))
+		}
+	}
+	_, err := NewKeyCodec[K](columns)
+	return err
 }
 
 // Encode returns the texts of a key, one for each column. The error is that of

@@ -161,3 +161,20 @@ func TestKeyCodecAgainstRows(t *testing.T) {
 		}
 	})
 }
+
+func TestCheckKeyType(t *testing.T) {
+	type pair struct {
+		ID   int64
+		Name string
+	}
+	type timed struct {
+		ID int64
+		At time.Time
+	}
+	for _, err := range []error{postgrest.CheckKeyType[int64](), postgrest.CheckKeyType[string](), postgrest.CheckKeyType[bool](), postgrest.CheckKeyType[pair](), postgrest.CheckKeyType[netip.Addr]()} {
+		require.NoError(t, err)
+	}
+	for _, err := range []error{postgrest.CheckKeyType[float64](), postgrest.CheckKeyType[*int64](), postgrest.CheckKeyType[time.Time](), postgrest.CheckKeyType[timed](), postgrest.CheckKeyType[struct{}](), postgrest.CheckKeyType[any]()} {
+		require.ErrorAs(t, err, new(*postgrest.KeyTypeError))
+	}
+}

@@ -61,6 +61,8 @@ func (t *Table) setHeaders(h http.Header, r request) {
 	profile := "Accept-Profile"
 	if r.body != nil {
 		h.Set("Content-Type", "application/json")
+	}
+	if r.method != http.MethodGet && r.method != http.MethodHead {
 		profile = "Content-Profile"
 	}
 	if t.Schema != "" {

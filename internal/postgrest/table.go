@@ -214,22 +214,50 @@ func (t *Table) Insert(ctx context.Context, row any) (Row, error) {
 // returns the row as it is then. The error is ErrNoRow if there is none that
 // may be updated. The table's filter does not count.
 func (t *Table) Update(ctx context.Context, key []string, columns any) (Row, error) {
+	q, err := t.ofKey(key)
+	if err != nil {
+		return Row{}, err
+	}
+	return t.write(ctx, http.MethodPatch, q, columns)
+}
+
+// Upsert is Insert, but updates the row if there is one of its primary key.
+func (t *Table) Upsert(ctx context.Context, row any) (Row, error) {
+	return t.write(ctx, http.MethodPost, t.selection(), row, "resolution=merge-duplicates")
+}
+
+// Delete deletes the row with this key and returns it as it was. The error is
+// ErrNoRow if there is none that may be deleted.
+func (t *Table) Delete(ctx context.Context, key []string) (Row, error) {
+	q, err := t.ofKey(key)
+	if err != nil {
+		return Row{}, err
+	}
+	return t.write(ctx, http.MethodDelete, q, nil)
+}
+
+// ofKey is the query for the row with this key.
+func (t *Table) ofKey(key []string) (query, error) {
 	if len(t.Key) == 0 || len(key) != len(t.Key) {
-		return Row{}, t.mistake("%d values for a key of %d columns", len(key), len(t.Key))
+		return nil, t.mistake("%d values for a key of %d columns", len(key), len(t.Key))
 	}
 	q := t.selection()
 	for i, column := range t.Key {
 		q.add(name(column), "eq."+key[i])
 	}
-	return t.write(ctx, http.MethodPatch, q, columns)
+	return q, nil
 }
 
-func (t *Table) write(ctx context.Context, method string, q query, content any) (Row, error) {
-	body, err := json.Marshal(content)
-	if err != nil {
-		return Row{}, t.mistake("%w", err)
+func (t *Table) write(ctx context.Context, method string, q query, content any, prefer ...string) (Row, error) {
+	var body []byte
+	if content != nil {
+		var err error
+		if body, err = json.Marshal(content); err != nil {
+			return Row{}, t.mistake("%w", err)
+		}
 	}
-	page, err := t.readRows(ctx, request{method: method, path: t.path(), query: q, body: body, prefer: "return=representation"})
+	page, err := t.readRows(ctx, request{method: method, path: t.path(), query: q, body: body,
+		prefer: strings.Join(append(prefer, "return=representation"), ",")})
 	switch {
 	case err != nil:
 		return Row{}, err
