@@ -207,7 +207,7 @@ begin
   end loop;
   if base and not exists (
     select from pg_catalog.pg_index i
-     where i.indrelid = rel and i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null
+     where i.indrelid = rel and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
        and (i.indkey::smallint[])[0:i.indnkeyatts - 1] <@ nums) then
     raise exception 'key must have the columns of the primary key or of a unique index' using errcode = '22023';
   end if;
