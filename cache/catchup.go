@@ -5,11 +5,12 @@ import (
 	"errors"
 )
 
-// CatchUp waits until the cache has all that was committed before the call:
-// after a write that the database has acknowledged, it shows what was written, or
-// what came after that. It cannot know of a change that the server has lost without
-// a word and without losing a mark. It costs
-// one update of the Marker's row, and takes as long as a change takes to come.
+// CatchUp waits until the stream has brought all that was committed before the
+// call: after a write that the database has acknowledged, the cache shows what was
+// written, or what came after that. It cannot know of a change that the server has
+// lost without a word and without losing a mark: then it returns nil, and the cache
+// lacks the change until it is verified. Refresh cannot be fooled so. It costs one
+// update of the Marker's row, and takes as long as a change takes to come.
 //
 // A Table that is made of others (enrich.JoinTables, enrich.GroupBy) catches up with
 // each of them, and then waits until it has taken what they had. It ends when they do;

@@ -32,6 +32,9 @@ type Change[K comparable, T any] struct {
 	// Phase, when not nil, says that this value is no change: the Table has come
 	// to that phase, and what it published before has been told. See WithPhases.
 	Phase *Phase
+	// Err, when not nil, says that this value is no change of the cache: the table
+	// has a row of this key that does not fit into T. See WithSetAside.
+	Err error
 }
 
 // Cause is how the cache came to know of a change.
@@ -51,6 +54,9 @@ const (
 	// CauseEvicted is a row that had to make room for others; it may be in the
 	// table still. See WithMaxRows.
 	CauseEvicted
+	// CauseMisfit is a row that is in the table still, in a version that does not
+	// fit into T. See WithMisfits.
+	CauseMisfit
 )
 
 // String returns the cause in words.
@@ -66,6 +72,8 @@ func (c Cause) String() string {
 		return "repair"
 	case CauseEvicted:
 		return "evicted"
+	case CauseMisfit:
+		return "misfit"
 	}
 	return fmt.Sprintf("Cause(%d)", uint8(c))
 }

@@ -19,14 +19,16 @@ import (
 )
 
 // Checkpoint is where a Table's rows are kept for the next start. Its methods
-// are called one at a time. See WithCheckpoint.
+// are called one at a time, and end with their context: that of Run, or, for the
+// last Save, behind the end of that, one that ends after a minute. See
+// WithCheckpoint.
 type Checkpoint interface {
 	// Load returns what was saved last, or an error that wraps fs.ErrNotExist
 	// if nothing was. The Table closes it.
-	Load() (io.ReadCloser, error)
+	Load(ctx context.Context) (io.ReadCloser, error)
 	// Save replaces what was saved by what write writes, all of it or nothing:
 	// when write or the saving fails, what was saved before is still there.
-	Save(write func(io.Writer) error) error
+	Save(ctx context.Context, write func(io.Writer) error) error
 }
 
 // File is a Checkpoint in a file that only its owner may read. It is replaced as a
@@ -37,10 +39,10 @@ type Checkpoint interface {
 type File string
 
 // Load opens the file.
-func (f File) Load() (io.ReadCloser, error) { return os.Open(string(f)) }
+func (f File) Load(context.Context) (io.ReadCloser, error) { return os.Open(string(f)) }
 
 // Save replaces the file.
-func (f File) Save(write func(io.Writer) error) error {
+func (f File) Save(_ context.Context, write func(io.Writer) error) error {
 	temporary, err := atomicfile.Create(string(f))
 	if err != nil {
 		return err
@@ -127,7 +129,7 @@ func (t *Table[K, T]) restore(ctx context.Context) (saved View[K, T], err error)
 		return saved, err
 	}
 	var rows []T
-	err = rescue.Do("the Checkpoint of "+t.String(), func() (err error) { rows, err = t.loadCheckpoint(); return err })
+	err = rescue.Do("the Checkpoint of "+t.String(), func() (err error) { rows, err = t.loadCheckpoint(ctx); return err })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return saved, nil
@@ -142,8 +144,8 @@ func (t *Table[K, T]) restore(ctx context.Context) (saved View[K, T], err error)
 	return t.View(), nil
 }
 
-func (t *Table[K, T]) loadCheckpoint() (rows []T, err error) {
-	in, err := t.opts.checkpoint.Load()
+func (t *Table[K, T]) loadCheckpoint(ctx context.Context) (rows []T, err error) {
+	in, err := t.opts.checkpoint.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -210,17 +212,22 @@ func (t *Table[K, T]) saveNowAndThen(ctx context.Context, saved View[K, T]) {
 		}
 		if view := t.View(); view.phase == Synced || last && t.wasSynced.Load() { // else it may be half of a load
 			if view.rows != saved.rows {
-				t.save(view)
+				t.save(ctx, view)
 			}
 			saved = view
 		}
 	}
 }
 
-func (t *Table[K, T]) save(view View[K, T]) {
+func (t *Table[K, T]) save(ctx context.Context, view View[K, T]) {
+	if ctx.Err() != nil {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer stop()
+	}
 	var odd error
 	err := rescue.Do("the Checkpoint of "+t.String(), func() error {
-		return t.opts.checkpoint.Save(func(w io.Writer) (err error) { odd, err = t.write(w, view); return err })
+		return t.opts.checkpoint.Save(ctx, func(w io.Writer) (err error) { odd, err = t.write(ctx, w, view); return err })
 	})
 	t.note(func(s *Status) {
 		if s.CheckpointErr = cmp.Or(err, odd); err == nil {
@@ -232,7 +239,7 @@ func (t *Table[K, T]) save(view View[K, T]) {
 // write writes a view, and makes sure of each row that it can be read back. A row
 // that cannot, such as one with an infinite date, is left out, and read from the
 // table after a start: odd says so.
-func (t *Table[K, T]) write(w io.Writer, view View[K, T]) (odd, err error) {
+func (t *Table[K, T]) write(ctx context.Context, w io.Writer, view View[K, T]) (odd, err error) {
 	out := bufio.NewWriterSize(w, 1<<16)
 	encoder := json.NewEncoder(out)
 	if err := encoder.Encode(t.header(view.Len())); err != nil {
@@ -240,6 +247,9 @@ func (t *Table[K, T]) write(w io.Writer, view View[K, T]) (odd, err error) {
 	}
 	left, columns := 0, t.source.shape.columns()
 	for k, row := range view.All() {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		text, err := json.Marshal(row)
 		if err == nil {
 			var back T

@@ -25,25 +25,31 @@ type core[K comparable, T any] struct {
 	// stream, before a reader of the table sees it.
 	quarantine time.Duration
 
-	rows    hamt.Map[K, *entry[K, T]]
-	indexes []indexer[K, T]
-	history *history[K, T] // nil: none is kept
-	bound   bound[K]
-	gone    tombstones[K]      // keys that the stream removed in this epoch
-	dirty   map[K]*doubt       // rows that are not wholly known
-	blind   doubt              // of the whole table: events that do not say which row they are of
-	wanted  moment             // somebody waits for the doubts from before this moment
-	reads   map[*read]struct{} // under way
-	net     []Change[K, T]     // what has changed and was not told yet
-	puts    []put[K, T]        // what was put and removed since latest had them
-	pos     Position           // of the last event
-	at      int64              // when what is put now was committed, in Unix milliseconds of the database; 0: unknown
-	wall    int64              // the time of this machine, in Unix milliseconds
-	epochAt moment             // when the epoch began
-	load    uint32             // the number of the load under way, or of the last
-	loads   uint32             // the number of the last load of the epoch before
-	whole   bool               // the cache has been made equal to the table in this epoch
-	counts  counts
+	rows        hamt.Map[K, *entry[K, T]]
+	indexes     []indexer[K, T]
+	history     *history[K, T] // nil: none is kept
+	bound       bound[K]
+	gone        tombstones[K]        // keys that the stream removed in this epoch
+	misfits     hamt.Map[K, *misfit] // rows of the table that do not fit into T
+	keepsOld    bool                 // KeepOld
+	lastMisfit  error
+	version     *versions[T]       // nil: there are none
+	removed     map[K]T            // some of the rows that the stream removed, if there are versions
+	unversioned bool               // a version has come again, see reused
+	dirty       map[K]*doubt       // rows that are not wholly known
+	blind       doubt              // of the whole table: events that do not say which row they are of
+	wanted      moment             // somebody waits for the doubts from before this moment
+	reads       map[*read]struct{} // under way
+	net         []Change[K, T]     // what has changed and was not told yet
+	puts        []put[K, T]        // what was put and removed since latest had them
+	pos         Position           // of the last event
+	at          int64              // when what is put now was committed, in Unix milliseconds of the database; 0: unknown
+	wall        int64              // the time of this machine, in Unix milliseconds
+	epochAt     moment             // when the epoch began
+	load        uint32             // the number of the load under way, or of the last
+	loads       uint32             // the number of the last load of the epoch before
+	whole       bool               // the cache has been made equal to the table in this epoch
+	counts      counts
 }
 
 // moment is a time since the cache was made, always positive. It does not go
@@ -89,6 +95,7 @@ type event[K comparable, T any] struct {
 	committed int64    // in Unix milliseconds
 	partial   *partial // what the event has of the row, where that is not all
 	before    *T       // the row before as the event has it, if it has the whole of it
+	misfit    error    // why the new row does not fit into T; then row is not known
 }
 
 // read is a read of the table that is under way.
@@ -156,14 +163,24 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 		c.bury(now, e.old, e.committed)
 	}
 	if e.op == cdc.Delete {
+		if c.version != nil && there {
+			c.noteRemoved(e.key, before.value)
+		}
 		c.remove(e.key, CauseStream)
 		c.bury(now, e.key, e.committed)
 		return contradiction
 	}
 	c.gone.remove(e.key)
+	if e.misfit != nil { // the stream may have garbled it: a read decides
+		c.doubt(now, e.key).wholly(now, e.committed)
+		return contradiction
+	}
 	if e.partial != nil { // the row stays as it was until the rest of it is known
 		c.doubt(now, e.key).partly(now, e.committed, e.partial, left, unchanged)
 		return contradiction
+	}
+	if c.version != nil && !there && c.reused(e.key, e.row) {
+		c.unversioned = true
 	}
 	c.put(e.key, &entry[K, T]{value: e.row, event: now, committed: e.committed, load: c.load}, CauseStream)
 	delete(c.dirty, e.key)
@@ -222,6 +239,9 @@ func (c *core[K, T]) contradicts(e event[K, T], before *entry[K, T], there bool)
 	if _, doubted := c.dirty[e.key]; doubted {
 		return false
 	}
+	if _, aside := c.misfits.Peek(e.key); aside {
+		return false
+	}
 	switch {
 	case e.op == cdc.Insert:
 		return there && e.partial == nil && !c.equal(before.value, e.row)
@@ -267,6 +287,7 @@ type shown[K comparable, T any] struct {
 	key K
 	row T
 	raw json.RawMessage
+	err *RowError // the row does not fit; then row is zero
 }
 
 // merge takes rows that a read returned, and says what was not so. It does
@@ -282,6 +303,9 @@ func (c *core[K, T]) merge(r *read, rows []shown[K, T], do how) (f found) {
 		if there {
 			before.load = c.load
 		}
+		if m, aside := c.misfits.Peek(row.key); aside {
+			m.load = c.load
+		}
 		if d, doubted := c.dirty[row.key]; doubted {
 			f.skipped++
 			if !do.look && !do.early {
@@ -289,9 +313,13 @@ func (c *core[K, T]) merge(r *read, rows []shown[K, T], do how) (f found) {
 			}
 			continue
 		}
-		d := c.compare(r, row.key, &row.row, before, there)
-		if f.add(d); d.any() && !do.look {
-			c.repaired(do.cause)
+		d := c.compare(r, row.key, row, before, there)
+		if f.add(d); !d.any() || do.look {
+			continue
+		}
+		if c.repaired(do.cause); row.err != nil {
+			c.setAside(row.key, misfit{err: row.err, load: c.load}, do.cause)
+		} else {
 			c.put(row.key, &entry[K, T]{value: row.row, load: c.load}, do.cause)
 		}
 	}
@@ -301,17 +329,21 @@ func (c *core[K, T]) merge(r *read, rows []shown[K, T], do how) (f found) {
 // mergeDoubtful completes a row in doubt from a read. What the read does not make
 // certain is as it was then.
 func (c *core[K, T]) mergeDoubtful(r *read, d *doubt, row *shown[K, T], cause Cause) {
-	e := &entry[K, T]{value: row.row, load: c.load}
+	e, fits := &entry[K, T]{value: row.row, load: c.load}, row.err == nil
 	if d.settle(r.since, row.raw) {
 		if d.all == 0 {
-			if value, err := c.row(d.columns, d.fields); err == nil { // each part of it has been decoded
-				e.value = value
+			if value, err := c.row(d.columns, d.fields); err == nil {
+				e.value, fits = value, true
 			}
 		}
 		e.event, e.committed = d.last, d.committed
 		delete(c.dirty, row.key)
 	} else {
 		d.covered(r, c.quarantine)
+	}
+	if !fits {
+		c.setAside(row.key, misfit{row.err, e.event, c.load}, cause)
+		return
 	}
 	if before, there := c.rows.Peek(row.key); !there || !c.equal(before.value, e.value) {
 		c.repaired(cause)
@@ -321,15 +353,18 @@ func (c *core[K, T]) mergeDoubtful(r *read, d *doubt, row *shown[K, T], cause Ca
 
 // compare says whether a read has shown a key to be other than the cache has
 // it; row is nil if the read asked for it and did not find it.
-func (c *core[K, T]) compare(r *read, k K, row *T, before *entry[K, T], there bool) found {
+func (c *core[K, T]) compare(r *read, k K, row *shown[K, T], before *entry[K, T], there bool) found {
+	_, aside := c.misfits.Peek(k)
 	switch {
 	case c.touched(r, k, before, there):
 		return found{skipped: 1}
-	case !there && row != nil:
-		return found{missing: 1}
-	case there && row == nil:
+	case row == nil && (there || aside):
 		return found{ghosts: 1}
-	case there && !c.equal(before.value, *row):
+	case row == nil, row.err != nil && aside:
+		return found{}
+	case !there && !aside:
+		return found{missing: 1}
+	case aside, row.err != nil, !c.equal(before.value, row.row):
 		return found{wrong: 1}
 	}
 	return found{}
@@ -345,6 +380,9 @@ func (c *core[K, T]) repaired(cause Cause) {
 func (c *core[K, T]) touched(r *read, k K, e *entry[K, T], there bool) bool {
 	if d, doubted := c.dirty[k]; doubted {
 		return d.last >= r.since
+	}
+	if m, aside := c.misfits.Peek(k); aside {
+		return m.event >= r.since
 	}
 	if there {
 		return e.event >= r.since
@@ -397,6 +435,9 @@ func (c *core[K, T]) see(rows []shown[K, T]) {
 		if e, there := c.rows.Peek(rows[i].key); there {
 			e.load = c.load
 		}
+		if m, aside := c.misfits.Peek(rows[i].key); aside {
+			m.load = c.load
+		}
 	}
 }
 
@@ -407,11 +448,17 @@ func (c *core[K, T]) unseen() (keys []K) {
 			keys = append(keys, k)
 		}
 	}
+	for k, m := range c.misfits.All() {
+		if _, there := c.rows.Peek(k); !there && m.load != c.load {
+			keys = append(keys, k)
+		}
+	}
 	return keys
 }
 
 func (c *core[K, T]) put(k K, e *entry[K, T], cause Cause) {
 	e.key = k
+	c.misfits.Delete(k)
 	before, had := c.rows.Peek(k)
 	same := had && c.equal(before.value, e.value)
 	if same {
@@ -431,9 +478,12 @@ func (c *core[K, T]) put(k K, e *entry[K, T], cause Cause) {
 }
 
 func (c *core[K, T]) remove(k K, cause Cause) {
+	m, aside := c.misfits.Delete(k)
 	if before, had := c.rows.Delete(k); had {
 		c.forLatest(k, nil)
 		c.note(Change[K, T]{Op: cdc.Delete, Key: k, Old: before.value, Cause: cause, Pos: c.pos}, before.committed)
+	} else if aside {
+		c.net = append(c.net, Change[K, T]{Op: cdc.Delete, Key: k, Err: m.err, Cause: cause, Pos: c.pos})
 	}
 }
 

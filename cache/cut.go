@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,8 @@ import (
 
 // AnyTable is a *Table of any type.
 type AnyTable interface {
+	fmt.Stringer
+	Run(ctx context.Context) error
 	marker() *Marker
 	beginCut(ctx context.Context) (cutter, error)
 }

@@ -19,7 +19,7 @@ func (r *runner[K, T]) decode(c cdc.Change) (event[K, T], error) {
 		e.committed = c.Committed.UnixMilli()
 	}
 	c = r.source.asRead(c)
-	typed, err := cdc.As[T](c, cdc.AnyColumns)
+	typed, misfit, err := r.typed(&c)
 	var incomplete *cdc.IncompleteError
 	switch {
 	case errors.As(err, &incomplete) && (incomplete.Reason == cdc.NoPrimaryKey || incomplete.Reason == cdc.Unauthorized):
@@ -29,6 +29,9 @@ func (r *runner[K, T]) decode(c cdc.Change) (event[K, T], error) {
 	}
 	if e.key, e.old, err = r.keysOf(c, typed); err != nil || c.Op == cdc.Delete {
 		return e, err // of a Delete, the key is all that there is to know
+	}
+	if e.misfit = misfit; misfit != nil {
+		return e, nil
 	}
 	e.row = typed.New
 	left, unsaid := c.Missing, append(garbled(c), r.streamed.lacking...)
@@ -99,7 +102,8 @@ func garbledKey(columns []cdc.Column, key []string, value func(string) (any, err
 // in it, from the row before. It reports false if that is not known.
 func (r *runner[K, T]) fill(c cdc.Change, e *event[K, T]) bool {
 	before, there := r.core.rows.Peek(e.old)
-	if _, doubted := r.core.dirty[e.old]; !there || doubted || !r.core.confirmed(before) {
+	_, aside := r.core.misfits.Peek(e.old)
+	if _, doubted := r.core.dirty[e.old]; !there || doubted || aside || !r.core.confirmed(before) {
 		return false
 	}
 	row, err := cdc.Merge(c, before.value, cdc.AnyColumns)

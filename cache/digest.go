@@ -71,7 +71,8 @@ func (s *source[K, T]) args(more map[string]any) map[string]any {
 // chunk is a page that has a mark behind it in one transaction.
 func (s *source[K, T]) chunk(ctx context.Context, after []string, n int, mark string) (page[K, T], error) {
 	for {
-		p, err := s.chunkOf(ctx, after, n, mark)
+		var p page[K, T]
+		err := s.asking(func(api *postgrest.Table) (err error) { p, err = s.chunkOf(ctx, api, after, n, mark); return err })
 		if err == nil || !smallerPage(err) || n == 1 {
 			return p, err
 		}
@@ -79,13 +80,13 @@ func (s *source[K, T]) chunk(ctx context.Context, after []string, n int, mark st
 	}
 }
 
-func (s *source[K, T]) chunkOf(ctx context.Context, after []string, n int, mark string) (p page[K, T], err error) {
+func (s *source[K, T]) chunkOf(ctx context.Context, api *postgrest.Table, after []string, n int, mark string) (p page[K, T], err error) {
 	args := s.args(map[string]any{"lim": n, "mark": mark})
 	if after != nil {
 		args["after"] = after
 	}
-	if len(s.api.Columns) > 0 {
-		args["cols"] = s.api.Columns
+	if len(api.Columns) > 0 {
+		args["cols"] = api.Columns
 	}
 	var got struct {
 		Rows json.RawMessage
@@ -253,10 +254,12 @@ func (t *Table[K, T]) checkDigest(ctx context.Context, do how) (f found, err err
 	for {
 		theirs := map[uint32]sums{}
 		for _, part := range d.parts() {
-			if err := t.again(ctx, ofRows, func() error {
-				sums, err := t.source.digest(ctx, part, t.version.columns)
-				maps.Copy(theirs, sums)
-				return err
+			if err := t.fromTheStart(ctx, func() error {
+				return t.again(ctx, ofRows, func() error {
+					sums, err := t.source.digest(ctx, part, t.version.columns)
+					maps.Copy(theirs, sums)
+					return err
+				})
 			}); err != nil {
 				return f, err
 			}
@@ -330,12 +333,14 @@ func (t *Table[K, T]) digestOf(view View[K, T], d *division) (map[uint32]sums, e
 func (t *Table[K, T]) checkBuckets(ctx context.Context, do how, d division) (f found, err error) {
 	theirs := map[string]keySum{}
 	for _, part := range d.parts() {
-		if err := t.again(ctx, ofRows, func() error {
-			list, err := t.source.keySums(ctx, part, t.version.columns)
-			for _, k := range list {
-				theirs[postgrest.KeyText(k.key)] = k
-			}
-			return err
+		if err := t.fromTheStart(ctx, func() error {
+			return t.again(ctx, ofRows, func() error {
+				list, err := t.source.keySums(ctx, part, t.version.columns)
+				for _, k := range list {
+					theirs[postgrest.KeyText(k.key)] = k
+				}
+				return err
+			})
 		}); err != nil {
 			return f, err
 		}

@@ -75,6 +75,7 @@
 //	  garbled, in a row busier than S       2R + 2S       S + 3R + 2L
 //	Synced, behind the last page            R + 2S        3R + 2L
 //	CatchUp                                               4R + 3L
+//	Refresh                                 R + S         2R + L
 //	Cut, in its first try (of two)                        5R + 4L
 //	verdict of Verify on a page             S             R + L
 //	a dead stream is found by a Marker in                 canary + timeout
@@ -93,6 +94,26 @@
 // Exhaustive models of all interleavings, for loads and for a row that does not
 // rest, and random simulations with everything that goes wrong, are among the
 // tests.
+//
+// # Rows that do not fit
+//
+// A row with a value that its field of T cannot take does not end Run. It is read
+// once more, as Realtime may have garbled it, and then set aside: it is not in the
+// cache, and Status, View.SetAside, Hooks and a feed WithSetAside tell its key and
+// its column. A version that fits brings it back. WithMisfits has other choices. A
+// table of which the role may read some columns alone is read by the columns that T
+// has. What is no single row's fault ends Run: a column of T that the table lacks, a
+// first page of which no row fits, a key that does not fit.
+//
+// # The start
+//
+// A server that was idle confirms a subscription up to some seconds before it reads
+// its log, and what is committed meanwhile never comes. With a Marker the table is
+// read when the first mark has come, which proves that it does. Without one it is
+// read when the first change has come, or three settle times after the confirmation
+// (6 s); until then the phase is Settling, at the start and behind a gap of over
+// 30 s. What is left: a server that takes longer than that, such as one that waits
+// for a transaction to end that was open when it began.
 //
 // # What is promised
 //
@@ -131,7 +152,7 @@
 // # Goroutines
 //
 // New starts none. Run is the loop that owns all state, and starts: one that
-// takes the stream, one at a time that reads the table, and for a load another
+// calls hooks, one that takes the stream, one at a time that reads the table, and for a load another
 // that reads the next page meanwhile, one that writes marks, one that saves
 // checkpoints. It waits for all of them before it returns.
 package cache

@@ -137,7 +137,8 @@ func (c *core[K, T]) collides(e event[K, T], there bool) bool {
 	if d := c.dirty[e.old]; d != nil && d.collided {
 		return true
 	}
-	return e.op == cdc.Update && e.old != e.key && (there || c.dirty[e.key] != nil)
+	_, aside := c.misfits.Peek(e.key)
+	return e.op == cdc.Update && e.old != e.key && (there || aside || c.dirty[e.key] != nil)
 }
 
 // collide leaves the rows of an event as they are until they have been read.
@@ -175,6 +176,9 @@ func (c *core[K, T]) doubts() int {
 	n := len(c.dirty)
 	if c.blind.first > 0 {
 		n++
+	}
+	if c.keepsOld {
+		n += c.misfits.Len()
 	}
 	return n
 }

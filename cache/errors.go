@@ -15,6 +15,8 @@ var (
 	// ErrRunning is the error of a second Run of one Table, at the same time or
 	// later, and of an index or history that is added after the first.
 	ErrRunning = errors.New("cache: the table has been run already")
+	// ErrNotRunning is the error of those who wait for a Table that nobody runs.
+	ErrNotRunning = errors.New("cache: nobody runs the table: call Run, in a goroutine of its own")
 	// ErrNoMarker is the error of what needs a Marker, see WithMarker, for a
 	// Table without one, or for Tables with different ones.
 	ErrNoMarker = errors.New("cache: this needs tables with one marker, see WithMarker")
@@ -27,6 +29,7 @@ var (
 	errEpochOver = errors.New("cache: changes may have been lost since the read began")
 	errRejoin    = errors.New("cache: the channel has to be joined anew")
 	errRepeated  = errors.New("cache: the server has sent a page again that was read before, so that reading the table never ends")
+	errVersion   = errors.New("a row that was deleted and inserted again has a version that is not above its old one: the columns of WithVersion must never have a value twice, as those of a sequence or of clock_timestamp()")
 	errMarkGone  = errors.New("cache: the row of the marker is gone")
 )
 

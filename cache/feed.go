@@ -16,6 +16,7 @@ type feedOptions struct {
 	phases   bool
 	touched  bool
 	input    *Input // the feed is that of a Table that is made of this one
+	aside    bool
 	buffered int
 	full     Overflow
 }
@@ -41,6 +42,12 @@ func WithPhases() FeedOption { return func(o *feedOptions) { o.phases = true } }
 // may have seen what was in between, and has to read again.
 func WithTouched() FeedOption { return func(o *feedOptions) { o.touched = true } }
 
+// WithSetAside makes a feed tell of rows that do not fit into T, too, by values
+// whose Err is set: their Op is Update for a row that is set aside, behind the
+// Delete of the version that did fit, and Delete when the table has the row no
+// more. It begins with those that are set aside already. See WithMisfits.
+func WithSetAside() FeedOption { return func(o *feedOptions) { o.aside = true } }
+
 // Buffered makes a feed tell of every change, up to n of which may wait. What
 // happens to a consumer that falls further behind, full says: with Fail it gets
 // ErrOverflow and has to begin anew; with Conflate those that wait become one
@@ -61,6 +68,7 @@ type feed[K comparable, T any] struct {
 	full    Overflow
 	phases  bool
 	touched bool
+	aside   bool
 	initial bool // InitialEnd is to be told when the Table is Synced
 	input   *Input
 
@@ -68,14 +76,15 @@ type feed[K comparable, T any] struct {
 	queue []*Change[K, T] // with a limit
 	keys  []K             // without: in the order of their first change
 	sums  map[K]sum[K, T]
-	whole *Change[K, T] // InitialEnd, if it was not told and is to be
-	phase *Change[K, T] // the last one that was not told
+	signs map[K]*Change[K, T] // without a limit: of rows that are set aside
+	whole *Change[K, T]       // InitialEnd, if it was not told and is to be
+	phase *Change[K, T]       // the last one that was not told
 	err   error
 	ready chan struct{} // capacity 1
 }
 
 func newFeed[K comparable, T any](equal func(a, b T) bool, o feedOptions) *feed[K, T] {
-	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, initial: o.initial, input: o.input, sums: map[K]sum[K, T]{}, ready: make(chan struct{}, 1)}
+	return &feed[K, T]{equal: equal, limit: o.buffered, full: o.full, phases: o.phases, touched: o.touched, aside: o.aside, initial: o.initial, input: o.input, sums: map[K]sum[K, T]{}, ready: make(chan struct{}, 1)}
 }
 
 // sum is what the changes of one key that wait come to.
@@ -93,7 +102,7 @@ func (f *feed[K, T]) add(changes []*Change[K, T]) bool {
 	switch {
 	case f.err != nil:
 		return false
-	case f.limit == 0, len(f.keys) > 0:
+	case f.limit == 0, len(f.keys) > 0, len(f.signs) > 0:
 		f.conflateAll(changes)
 	case len(f.queue)+len(changes) > f.limit && f.full == Conflate:
 		f.conflateAll(f.queue)
@@ -115,6 +124,14 @@ func (f *feed[K, T]) conflateAll(changes []*Change[K, T]) {
 }
 
 func (f *feed[K, T]) conflate(c *Change[K, T]) {
+	if c.Err != nil {
+		if f.signs == nil {
+			f.signs = map[K]*Change[K, T]{}
+		}
+		f.signs[c.Key] = c
+		return
+	}
+	delete(f.signs, c.Key)
 	before, waits := f.sums[c.Key]
 	switch {
 	case !waits:
@@ -164,6 +181,10 @@ func (f *feed[K, T]) take() ([]*Change[K, T], error) {
 			delete(f.sums, k)
 		}
 	}
+	for _, sign := range f.signs {
+		out = append(out, sign)
+	}
+	f.signs = nil
 	for _, sign := range []*Change[K, T]{f.whole, f.phase} {
 		if sign != nil {
 			out = append(out, sign)
@@ -229,6 +250,9 @@ func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2
 				}
 			}
 		}
+		if o.aside && !initialAside(view, yield) {
+			return
+		}
 		for {
 			changes, err := f.take()
 			for _, c := range changes {
@@ -258,6 +282,15 @@ func (t *Table[K, T]) Changes(ctx context.Context, opts ...FeedOption) iter.Seq2
 			}
 		}
 	}
+}
+
+func initialAside[K comparable, T any](view View[K, T], yield func(Change[K, T], error) bool) bool {
+	for k, err := range view.SetAside() {
+		if !yield(Change[K, T]{Op: cdc.Update, Key: k, Err: err, Cause: CauseSnapshot, Pos: view.Pos()}, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 func signal(c chan struct{}) {

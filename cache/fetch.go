@@ -81,5 +81,8 @@ func (t *Table[K, T]) fetch(ctx context.Context, k K) (row T, found bool, err er
 	if t.core.bound.evicts() {
 		err = t.do(ctx, func() { t.core.merge(rd, p.rows, how{cause: CauseSnapshot, early: true}) })
 	}
+	if of := p.rows[0].err; err == nil && of != nil {
+		return row, false, of
+	}
 	return p.rows[0].row, true, err
 }

@@ -16,7 +16,8 @@ import (
 func TestFilter_PoisonEndsRun(t *testing.T) {
 	cfg := itemsConfig()
 	cfg.Tables = append(cfg.Tables, mockserver.Table{Name: "tagged", PrimaryKey: []string{"id"}, Columns: []mockserver.Column{
-		{Name: "id", Type: "int8"}, {Name: "name", Type: "text"}, {Name: "tags", Type: "text[]"}, {Name: "hash", Type: "bytea"}}})
+		{Name: "id", Type: "int8"}, {Name: "name", Type: "text"}, {Name: "tags", Type: "text[]"}, {Name: "hash", Type: "bytea"},
+		{Name: "note", Type: "text"}, {Name: "owner", Type: "text"}, {Name: "ver", Type: "int8"}}})
 	// The types are learnt from the functions of package sql: the description of the
 	// REST API is for secret keys alone, and these have a user's.
 	for _, level := range []string{"level 2"} {

@@ -9,7 +9,7 @@ import (
 // keep does for an epoch what needs the network: the load, and then, until the
 // epoch ends, the reading of rows in doubt and the verifications. Its error is
 // one that does not pass.
-func (r *runner[K, T]) keep(ctx context.Context, first, described bool) error {
+func (r *runner[K, T]) keep(ctx context.Context, first, described, cold bool) error {
 	// A mark proves that the server reads its log, and that what was committed
 	// before it can be seen by a read. Changes from before the gap may be under
 	// way still, up to here.
@@ -25,6 +25,11 @@ func (r *runner[K, T]) keep(ctx context.Context, first, described bool) error {
 	}
 	if err := sleep(ctx, r.opts.waitToLoad(first)); err != nil {
 		return err
+	}
+	if cold && !r.passage.marked {
+		if err := r.hear(ctx, 2*r.opts.settle); err != nil {
+			return err
+		}
 	}
 	if err := r.move(ctx, settled); err != nil {
 		return err
@@ -44,6 +49,24 @@ func (r *runner[K, T]) keep(ctx context.Context, first, described bool) error {
 		return err
 	}
 	return r.tend(ctx)
+}
+
+// coldAfter is for how long a channel has to be away before the server may have
+// stopped reading its log.
+const coldAfter = 30 * time.Second
+
+// hear waits until an event has come, or for as long as a server that starts takes
+// until it reads its log: what is committed before that never comes, and is read
+// from the table if that is read later.
+func (r *runner[K, T]) hear(ctx context.Context, atMost time.Duration) error {
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-r.heard:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 // move has the phase move.
@@ -128,7 +151,7 @@ func (r *runner[K, T]) verifyOften(ctx context.Context) error {
 func (r *runner[K, T]) load(ctx context.Context, do how) error {
 	switch {
 	case r.core.bound.evicts():
-	case do.cause == CauseResync && !r.reread.Load() && r.source.facts.level3 && len(r.version.columns) > 0:
+	case do.cause == CauseResync && !r.reread.Load() && !r.unversioned.Load() && r.source.facts.level3 && len(r.version.columns) > 0:
 		return r.resyncByDigest(ctx, do)
 	default:
 		_, err := r.loadAll(ctx, do, true)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/rescue"
 
+	"github.com/gapless-go/gapless/internal/backoff"
 	"github.com/gapless-go/gapless/internal/postgrest"
 )
 
@@ -125,6 +126,10 @@ func (t *Table[K, T]) loadPages(ctx context.Context, do how, whole bool, epoch u
 // readPages reads the pages of a load, one after the other: each begins behind
 // the last key of the one before.
 func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loadedPage[K, T]) error {
+	return t.fromTheStart(ctx, func() error { return t.readEachPage(ctx, whole, to) })
+}
+
+func (t *Table[K, T]) readEachPage(ctx context.Context, whole bool, to chan<- loadedPage[K, T]) error {
 	rows, size, read := 0, t.opts.pageSize, pages{}
 	for after := []string(nil); ; {
 		var p page[K, T]
@@ -153,6 +158,28 @@ func (t *Table[K, T]) readPages(ctx context.Context, whole bool, to chan<- loade
 			return nil
 		}
 		after, size = p.last, p.next(t.opts.pageSize)
+	}
+}
+
+// fromTheStart reads a list of pages, and begins anew when a page comes for another
+// one: what was read behind such a page is wrong, and where it went wrong nobody can
+// tell.
+func (t *Table[K, T]) fromTheStart(ctx context.Context, read func() error) error {
+	t.judge(ofPages, nil)
+	for n := 0; ; n++ {
+		err := read()
+		switch {
+		case err == nil:
+			t.judge(ofPages, nil)
+			return nil
+		case !errors.Is(err, errRepeated):
+			return err
+		case t.judge(ofPages, err):
+			return t.source.fail(err)
+		}
+		if err := sleep(ctx, backoff.Full(n, retryMin, retryMax)); err != nil {
+			return err
+		}
 	}
 }
 

@@ -185,7 +185,7 @@ func TestPagesThatAreTooLarge(t *testing.T) {
 		s := &served{to: server.HTTPClient().Transport, rows: 200, rest: "}", most: 10}
 		client, err := realtime.New(realtime.Options{URL: server.URL(), Key: server.AnonKey(), HTTPClient: &http.Client{Transport: s}})
 		require.NoError(t, err)
-		table, err := cache.New(client, "records", func(r record) int64 { return r.ID })
+		table, err := cache.New(client, "records", func(r *struct{ ID int64 }) int64 { return r.ID })
 		require.NoError(t, err)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/postgrest"
 	"github.com/gapless-go/gapless/realtime"
 )
@@ -26,8 +27,9 @@ type Marker struct {
 	api       postgrest.Table
 	inserting chan struct{} // capacity 1: one at a time
 
-	mu sync.Mutex
-	id string // of the row; empty: there is none yet
+	mu     sync.Mutex
+	id     string                // of the row; empty: there is none yet
+	tables map[chan cdc.Gap]bool // where Tables are told of losses that others found
 }
 
 // NewMarker makes a Marker that acts as the client does. The database must have
@@ -68,6 +70,37 @@ func (m *Marker) known() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.id
+}
+
+// join makes losses known that other Tables of the Marker find, until leave is
+// called. Whatever the server lost before a mark, it lost for all of them.
+func (m *Marker) join() (losses chan cdc.Gap, leave func()) {
+	losses = make(chan cdc.Gap, 1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tables == nil {
+		m.tables = map[chan cdc.Gap]bool{}
+	}
+	m.tables[losses] = true
+	return losses, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.tables, losses)
+	}
+}
+
+// lost tells the other Tables of a loss.
+func (m *Marker) lost(from chan cdc.Gap, g cdc.Gap) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for to := range m.tables {
+		if to != from {
+			select {
+			case to <- g:
+			default: // there is one already
+			}
+		}
+	}
 }
 
 // forget has the next call of row make another one.

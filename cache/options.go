@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
@@ -35,6 +36,10 @@ type options struct {
 	}
 	checkpoint Checkpoint
 	saveEvery  time.Duration
+	misfits    Misfit
+	hooks      Hooks
+	log        *slog.Logger
+	told       bool // hooks or log are set
 }
 
 func defaults() options {
@@ -150,10 +155,14 @@ func WithCanary(every, timeout time.Duration) Option {
 	}
 }
 
-// WithVersion names columns that change whenever a row does: a number that a
-// trigger counts, or a time that one sets to clock_timestamp(). now() is when the
-// transaction began, and not enough. T must have fields for them. See ByKeys and
-// ByDigest.
+// WithVersion names columns that change whenever a row does, and that never have a
+// value twice for one key: a number that a trigger takes from a sequence
+// (nextval), or a time that it sets to clock_timestamp(). These are not safe: now(),
+// which is when the transaction began; a number that is counted up in each row,
+// which begins at 1 again for a row that is deleted and inserted, so that the old
+// row and the new one look the same. If the Table sees that happen, it reads
+// whole rows from then on, and Status.VersionErr says so; behind a gap it cannot
+// see it. T must have fields for them. See ByKeys and ByDigest.
 func WithVersion(columns ...string) Option {
 	return func(o *options) error { o.version = columns; return notEmpty("version", columns...) }
 }
@@ -198,6 +207,19 @@ func WithMaxRows(n int, full Overflow) Option {
 			return fmt.Errorf("cache: WithMaxRows knows Fail and Evict")
 		}
 		return atLeast("rows", n, 1)
+	}
+}
+
+// WithMisfits says what becomes of a row that does not fit into T. Default:
+// SetAside. Whatever it says, Run ends with the error if the first rows that are
+// read are several and none fits, and for a row whose key does not fit.
+func WithMisfits(m Misfit) Option {
+	return func(o *options) error {
+		o.misfits = m
+		if m > EndRun {
+			return fmt.Errorf("cache: WithMisfits knows SetAside, KeepOld and EndRun")
+		}
+		return nil
 	}
 }
 

@@ -349,7 +349,9 @@ func (r *runner[K, T]) writeMark(ctx context.Context, id string) error {
 	}
 	return r.do(ctx, func() {
 		if ctx.Err() == nil { // else there is another epoch already
-			r.gap(r.streaming, cdc.Gap{Since: r.lastHeard(), Until: time.Now(), Reason: cdc.Silent, Err: away})
+			g := cdc.Gap{Since: r.lastHeard(), Until: time.Now(), Reason: cdc.Silent, Err: away}
+			r.opts.marker.lost(r.losses, g)
+			r.gap(r.streaming, g)
 		}
 	})
 }

@@ -22,7 +22,8 @@ func runErr[K comparable, T any](w *world, table *cache.Table[K, T]) error {
 
 func oddConfig() mockserver.Config {
 	cfg := itemsConfig()
-	columns := []mockserver.Column{{Name: "id", Type: "int8"}, {Name: "name", Type: "text"}}
+	columns := []mockserver.Column{{Name: "id", Type: "int8"}, {Name: "name", Type: "text"}, {Name: "note", Type: "text"},
+		{Name: "owner", Type: "text"}, {Name: "ver", Type: "int8"}}
 	cfg.Tables = append(cfg.Tables,
 		mockserver.Table{Name: "keyless", Columns: columns},
 		mockserver.Table{Name: "unpublished", Columns: columns, PrimaryKey: []string{"id"}, Unpublished: true},
@@ -76,7 +77,7 @@ func TestWhatCannotBeFollowedIsAnErrorAtTheStart(t *testing.T) {
 	t.Run("a column that cannot be decoded", func(t *testing.T) {
 		inWorld(t, itemsConfig(), func(w *world) {
 			w.insert(row(1, "a"))
-			table, err := cache.New(w.client, "items", func(x wide) int64 { return x.ID })
+			table, err := cache.New(w.client, "items", func(x wide) int64 { return x.ID }, cache.WithMisfits(cache.EndRun))
 			require.NoError(t, err)
 			var decode *cdc.DecodeError
 			require.ErrorAs(t, runErr(w, table), &decode)
@@ -86,7 +87,7 @@ func TestWhatCannotBeFollowedIsAnErrorAtTheStart(t *testing.T) {
 	})
 	t.Run("in a change", func(t *testing.T) {
 		inWorld(t, itemsConfig(), func(w *world) {
-			table, err := cache.New(w.client, "items", func(x wide) int64 { return x.ID })
+			table, err := cache.New(w.client, "items", func(x wide) int64 { return x.ID }, cache.WithMisfits(cache.EndRun))
 			require.NoError(t, err)
 			ended := w.run(table.Run)
 			require.NoError(t, table.WaitSynced(w.ctx))

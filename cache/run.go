@@ -41,13 +41,17 @@ type runner[K comparable, T any] struct {
 	markID  string // empty without a Marker
 	changes chan cdc.Change
 	failed  chan error    // capacity 1: why a keeper gave up
-	suspect chan struct{} // capacity 1: something does not fit
+	heard   chan struct{} // capacity 1: an event has come in this epoch
+	losses  chan cdc.Gap  // that other Tables of the Marker have found
 
 	streaming context.Context // ends with the channel
 	live      bool            // it has been
 
 	// These are the loop's.
 	streamed streamedShape
+	began    time.Time     // of the epoch
+	open     bool          // there is a gap that has not ended
+	outage   time.Duration // of the last gap
 	endEpoch context.CancelFunc
 	keepers  sync.WaitGroup
 	previous chan struct{} // closed when the last keeper has ended
@@ -71,10 +75,12 @@ type runner[K comparable, T any] struct {
 func (t *Table[K, T]) Run(ctx context.Context) error {
 	t.mu.Lock()
 	first := t.run.CompareAndSwap(false, true)
+	t.signal()
 	t.mu.Unlock()
 	if !first {
 		return ErrRunning
 	}
+	stopHooks := t.events.start()
 	err := rescue.Do("cache.Table.Run of "+t.String(), func() error {
 		if t.compute != nil {
 			return t.compute(ctx, &Editor[K, T]{t})
@@ -82,6 +88,7 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 		return t.follow(ctx)
 	})
 	t.finish(err)
+	stopHooks()
 	return err
 }
 
@@ -94,11 +101,18 @@ func (t *Table[K, T]) follow(ctx context.Context) error {
 	if err := t.again(ctx, ofTable, func() error { return t.source.open(ctx, t.opts.marker != nil) }); err != nil {
 		return err
 	}
-	_, _ = t.source.shape.tell(t.source.columns, t.source.labels, nil) // the first time
+	if _, err := t.source.shape.tell(t.source.columns, t.source.labels, t.source.missing); err != nil {
+		return err
+	}
 	t.core.alike.know(t.source.shape.columns())
 	if t.core.rows.Len() > 0 && !slices.Equal(t.savedShape, t.source.shape.columns()) {
 		t.reread.Store(true) // versions of another shape count for nothing
 	}
+	leave, err := t.takeTopic()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, stop := context.WithCancel(ctx)
 	var saving sync.WaitGroup
 	saving.Go(func() { t.saveNowAndThen(ctx, saved) }) // ends with ctx; waited for below
@@ -135,8 +149,11 @@ func notPublished(err error) error {
 // error is errRejoin if another one is needed.
 func (t *Table[K, T]) stream(ctx context.Context) (live bool, err error) {
 	r := &runner[K, T]{Table: t, changes: make(chan cdc.Change, maxBatch), failed: make(chan error, 1),
-		suspect: make(chan struct{}, 1), endEpoch: func() {}, previous: closed()}
+		heard: make(chan struct{}, 1), open: true, endEpoch: func() {}, previous: closed()}
 	if t.opts.marker != nil {
+		var leave func()
+		r.losses, leave = t.opts.marker.join()
+		defer leave()
 		err := t.again(ctx, ofMarks, func() (err error) { r.markID, err = t.opts.marker.row(ctx); return err })
 		if err != nil {
 			return false, err
@@ -220,6 +237,10 @@ func (r *runner[K, T]) loop(ctx context.Context, streamed chan error) error {
 			}
 		case <-r.reshaped:
 			r.reshape(ctx)
+		case g := <-r.losses:
+			if !r.open && g.Until.After(r.began) {
+				r.gap(ctx, g)
+			}
 		case job := <-r.jobs:
 			r.doJob(job)
 		case <-ticker.C:
@@ -303,6 +324,11 @@ func (r *runner[K, T]) take(ctx context.Context, c cdc.Change) error {
 	if r.core.apply(now, e, r.status.Phase == Synced) {
 		signal(r.suspect)
 	}
+	if r.core.unversioned && !r.unversioned.Swap(true) {
+		r.reread.Store(true)
+		r.note(func(s *Status) { s.VersionErr = r.source.fail(errVersion) })
+		signal(r.suspect)
+	}
 	if r.opts.maxRows.full == Fail && r.opts.maxRows.limit > 0 && r.core.rows.Len() > r.opts.maxRows.limit {
 		return r.source.fail(ErrTooManyRows)
 	}
@@ -311,6 +337,7 @@ func (r *runner[K, T]) take(ctx context.Context, c cdc.Change) error {
 	}
 	r.passage.event(now, e.committed)
 	r.lastEvent, r.lastCommit = time.Now(), c.Committed
+	signal(r.heard)
 	return nil
 }
 
@@ -326,7 +353,9 @@ func (r *runner[K, T]) takeMark(ctx context.Context, c cdc.Change) error {
 	}
 	before := r.passage.at
 	if !r.passage.came(k.seq, r.now()) {
-		r.gap(ctx, cdc.Gap{Since: before, Until: time.Now(), Reason: cdc.MarkLost})
+		g := cdc.Gap{Since: before, Until: time.Now(), Reason: cdc.MarkLost}
+		r.opts.marker.lost(r.losses, g)
+		r.gap(ctx, g)
 		r.passage.seen = k.seq
 		return nil
 	}
@@ -359,6 +388,10 @@ func (r *runner[K, T]) gap(ctx context.Context, g cdc.Gap) {
 func (r *runner[K, T]) lost(g cdc.Gap) {
 	r.endEpoch()
 	r.step(gapOpened)
+	if r.open = g.Open(); !r.open {
+		r.outage = g.Until.Sub(g.Since)
+	}
+	r.tellGap(g)
 	r.note(func(s *Status) {
 		if s.LastGap = g; !g.Open() {
 			s.Gaps++
@@ -370,13 +403,19 @@ func (r *runner[K, T]) lost(g cdc.Gap) {
 func (r *runner[K, T]) beginEpoch(ctx context.Context) {
 	r.core.begin(r.now())
 	r.passage.begin()
+	r.began = time.Now()
+	select {
+	case <-r.heard:
+	default:
+	}
+	cold := r.core.pos.Epoch == 1 || r.outage >= coldAfter
 	ctx, r.endEpoch = context.WithCancel(ctx)
 	before, done := r.previous, make(chan struct{})
 	r.previous = done
 	opened := r.core.pos.Epoch == 1 // follow has asked what the table is
 	first := opened && r.core.rows.Len() == 0
 	var both sync.WaitGroup
-	both.Go(func() { r.report(ctx, func() error { return r.keep(ctx, first, opened) }, before) })
+	both.Go(func() { r.report(ctx, func() error { return r.keep(ctx, first, opened, cold) }, before) })
 	if r.markID != "" {
 		both.Go(func() { r.report(ctx, func() error { return r.writeMarks(ctx, r.markID) }, before) })
 	}
@@ -435,6 +474,7 @@ const (
 	ofRows               // reads of it
 	ofMarks              // the Marker's row
 	ofStream             // the channel
+	ofPages              // lists of pages, as a whole
 	kinds
 )
 
@@ -449,6 +489,9 @@ func (t *Table[K, T]) again(ctx context.Context, of kind, try func() error) erro
 		if reshapedBy(err) {
 			signal(t.reshaped)
 			return err
+		}
+		if errors.Is(err, errRepeated) {
+			return err // for fromTheStart
 		}
 		switch final := t.judge(of, err); {
 		case err == nil:
@@ -485,6 +528,7 @@ func (t *Table[K, T]) judge(of kind, err error) (final bool) {
 				t.status.Trouble = p.trouble
 			}
 		}
+		t.tellTrouble(t.status.Trouble)
 		t.signal()
 	}
 	return final

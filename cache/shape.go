@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -22,7 +23,9 @@ import (
 // the rows are read again, as a whole. Of columns that T has no field for nobody
 // wants to know. It is safe for concurrent use.
 type shape struct {
-	takes func(column string) bool // T has it
+	takes    func(column string) bool // T has it
+	names    []string                 // of the columns of a struct T, as far as it tells them
+	required []string                 // those that a tag names, and that are not optional
 
 	mu        sync.Mutex
 	described []cdc.Column        // never changed but replaced; nil: nobody has told
@@ -30,6 +33,9 @@ type shape struct {
 	streamed  []cdc.Column        // of the last event
 	read      []string            // sorted names of the columns that T has and that reads have shown
 	any       bool                // there has been a read with a row
+
+	narrowed int         // how few columns are asked for, see selection
+	fits     atomic.Bool // some row has fitted into T
 }
 
 // errReshaped ends reads whose rows are of another shape than those before.
@@ -51,6 +57,7 @@ func newShape[T any]() *shape {
 			}
 			return takes.(bool)
 		}
+		s.names, s.required = columnsFor(t)
 	}
 	return s
 }
@@ -70,7 +77,7 @@ func (s *shape) columns() []cdc.Column {
 // values would be zero, which no row has had.
 func (s *source[K, T]) missing(column string) error {
 	return &cdc.DecodeError{Schema: s.schema, Table: s.api.Name, Column: column, GoType: reflect.TypeFor[T]().String(),
-		Err: fmt.Errorf("the table has the column no more, or the role may not read it: %w", cdc.ErrMissing)}
+		Err: fmt.Errorf("the table has no such column, or the role may not read it: %w", cdc.ErrMissing)}
 }
 
 // sawRow takes the columns of a row that was read. The error is errReshaped if there
@@ -90,7 +97,7 @@ func (s *source[K, T]) sawRow(row json.RawMessage) error {
 	if any && slices.Equal(before, names) {
 		return nil
 	}
-	for _, name := range before {
+	for _, name := range slices.Concat(before, s.shape.required) {
 		if _, there := slices.BinarySearch(names, name); !there {
 			return s.missing(name)
 		}
@@ -122,6 +129,11 @@ func (s *shape) tell(columns []cdc.Column, labels map[string][]string, missing f
 	defer s.mu.Unlock()
 	if len(columns) == 0 { // it is not told this time
 		return false, nil
+	}
+	for _, name := range s.required {
+		if byName(columns, name) < 0 {
+			return true, missing(name)
+		}
 	}
 	before, names := s.described, s.labels
 	s.described, s.labels = columns, labels
@@ -159,6 +171,11 @@ func (m *streamedShape) news(columns []cdc.Column, s *shape) (another bool) {
 	m.columns, m.read, m.lacking = columns, s.read, nil
 	for _, name := range s.read {
 		if byName(columns, name) < 0 {
+			m.lacking = append(m.lacking, name)
+		}
+	}
+	for _, name := range s.required {
+		if !s.any && byName(columns, name) < 0 { // it is generated, or there is none: a read tells
 			m.lacking = append(m.lacking, name)
 		}
 	}
@@ -236,6 +253,7 @@ func (r *runner[K, T]) redescribe(ctx context.Context) error {
 		another, err := r.source.describe(ctx, r.opts.marker != nil)
 		if another {
 			r.reread.Store(true)
+			r.source.shape.widen()
 		}
 		return err
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -82,6 +83,31 @@ var hiddenFaults = []string{
 	"drop-changes", "duplicate-changes", "reorder-changes", "omit-subscribed", "rest",
 }
 
+// oddReads is a network in which, for a while, reads of the table are not answered,
+// or one page is sent for another.
+type oddReads struct {
+	http.RoundTripper
+	from, to time.Duration // since the start
+	repeats  bool
+}
+
+func (o *oddReads) RoundTrip(r *http.Request) (*http.Response, error) {
+	now := time.Since(start)
+	if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/rest/v1/items") || now < o.from || now > o.to {
+		return o.RoundTripper.RoundTrip(r)
+	}
+	if !o.repeats {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	if q := r.URL.Query(); strings.HasPrefix(q.Get("id"), "gt.") {
+		q.Del("id")
+		r = r.Clone(r.Context())
+		r.URL.RawQuery = q.Encode()
+	}
+	return o.RoundTripper.RoundTrip(r)
+}
+
 // simItem is a row with values that Realtime garbles.
 type simItem struct {
 	item
@@ -102,6 +128,7 @@ type sim struct {
 	faults []mockserver.ScheduledFault
 	ran    error // what Run returned
 	unseen int64 // the row that a policy hides
+	ver    int64
 
 	mu    sync.Mutex
 	wrote []time.Time // when the hot row was updated; nil: there is none
@@ -123,7 +150,14 @@ func simulate(t *testing.T, seed uint64) bool {
 
 func (s *sim) play() {
 	s.server = mockserver.Start(s, s.config())
-	client, err := realtime.New(realtime.Options{URL: s.server.URL(), Key: s.server.AnonKey(), HTTPClient: s.server.HTTPClient(),
+	network := *s.server.HTTPClient()
+	if s.rand.IntN(4) == 0 {
+		odd := &oddReads{RoundTripper: network.Transport, from: time.Duration(s.rand.Int64N(int64(6 * time.Second))), repeats: s.rand.IntN(2) == 0}
+		odd.to = odd.from + time.Duration(s.rand.Int64N(int64(4*time.Second)))
+		s.note("from %v to %v reads are odd; repeated: %v", odd.from, odd.to, odd.repeats)
+		network.Transport = odd
+	}
+	client, err := realtime.New(realtime.Options{URL: s.server.URL(), Key: s.server.AnonKey(), HTTPClient: &network,
 		Token: func(context.Context) (string, time.Time, error) {
 			return s.server.UserToken(user, time.Hour), time.Time{}, nil
 		}})
@@ -383,6 +417,10 @@ func (s *sim) operation() {
 		time.AfterFunc(1500*time.Millisecond, func() { s.server.LimitBacklog(0) })
 	}
 	if s.hidden && s.rand.IntN(30) == 0 {
+		s.note("a poll times out")
+		s.server.TimeOutPolls(1)
+	}
+	if s.hidden && s.rand.IntN(30) == 0 {
 		s.note("truncate")
 		s.must(s.server.Truncate("items"))
 	}
@@ -397,11 +435,14 @@ func (s *sim) operation() {
 	}
 }
 
+// next is a version, as of a sequence.
+func (s *sim) next() int64 { s.ver++; return s.ver }
+
 func (s *sim) key() int64 { return 1 + s.rand.Int64N(8) }
 
 func (s *sim) statement(tx *mockserver.Tx) error {
 	id := s.key()
-	there, err := tx.Update("items", mockserver.Row{"ver": s.rand.Int64N(1 << 40)}, mockserver.Row{"id": id})
+	there, err := tx.Update("items", mockserver.Row{"ver": s.next()}, mockserver.Row{"id": id})
 	if err != nil {
 		return err
 	}
@@ -419,7 +460,18 @@ func (s *sim) statement(tx *mockserver.Tx) error {
 		}
 		s.note("move %d to %d", id, to)
 		_, err = tx.Update("items", mockserver.Row{"id": to}, mockserver.Row{"id": id})
-	case op == 2 && s.hidden:
+	case op == 2 && !s.hidden: // as a deferrable key lets them
+		to := s.key()
+		if there, err := tx.Update("items", mockserver.Row{"ver": s.next()}, mockserver.Row{"id": to}); err != nil || there == 0 || to == id {
+			return err
+		}
+		s.note("swap %d and %d", id, to)
+		for _, move := range [][2]int64{{id, 1000}, {to, id}, {1000, to}} {
+			if _, err := tx.Update("items", mockserver.Row{"id": move[1], "ver": s.next()}, mockserver.Row{"id": move[0]}); err != nil {
+				return err
+			}
+		}
+	case op == 2:
 		s.note("hide %d", id)
 		_, err = tx.Update("items", mockserver.Row{"owner": "other"}, mockserver.Row{"id": id})
 	case op < 6:
@@ -435,7 +487,7 @@ func (s *sim) statement(tx *mockserver.Tx) error {
 }
 
 func (s *sim) row(id int64) mockserver.Row {
-	r := mockserver.Row{"id": id, "name": s.text(), "ver": s.rand.Int64N(1 << 40), "note": nil, "owner": "all", "amount": 1.5, "code": nil}
+	r := mockserver.Row{"id": id, "name": s.text(), "ver": s.next(), "note": nil, "owner": "all", "amount": 1.5, "code": nil}
 	switch s.rand.IntN(6) {
 	case 0:
 		r["amount"] = nil

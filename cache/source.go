@@ -30,6 +30,7 @@ type source[K comparable, T any] struct {
 	facts   facts
 	filter  cdc.Filter
 	part    bool // some columns alone are read
+	misfits Misfit
 
 	conditions []cdc.Condition // of the filter
 	received   *counter        // bytes of answers
@@ -72,10 +73,19 @@ func newSource[K comparable, T any](client *realtime.Client, table string, o opt
 	}
 	conditions, err := o.filter.Conditions()
 	received := &counter{client: client}
-	s := source[K, T]{shape: newShape[T](), schema: o.schema, key: key, filter: o.filter, conditions: conditions, received: received, api: postgrest.Table{
+	s := source[K, T]{shape: newShape[T](), schema: o.schema, key: key, filter: o.filter, conditions: conditions, misfits: o.misfits, received: received, api: postgrest.Table{
 		Client: received, Schema: o.schema, Name: table, Columns: o.columns, Filter: filter, Total: true}}
-	if err == nil && len(o.primaryKey) > 0 {
+	if len(o.columns) > 0 {
+		s.shape.required = nil
+	}
+	switch {
+	case err != nil:
+	case len(o.primaryKey) > 0:
 		err = s.setKey(o.primaryKey)
+	default:
+		if of := postgrest.CheckKeyType[K](); of != nil {
+			err = s.disagree("%v", of)
+		}
 	}
 	return s, err
 }
@@ -154,8 +164,10 @@ func (s *source[K, T]) page(ctx context.Context, after []string, n int, mark str
 	if mark != "" && s.facts.level3 {
 		return s.chunk(ctx, after, n, mark)
 	}
-	p, err := s.api.Page(ctx, after, n)
-	for ; err != nil && smallerPage(err) && n > 1; p, err = s.api.Page(ctx, after, n) {
+	var p postgrest.Page
+	read := func(api *postgrest.Table) (err error) { p, err = api.Page(ctx, after, n); return err }
+	err := s.asking(read)
+	for ; err != nil && smallerPage(err) && n > 1; err = s.asking(read) {
 		n = max(n/4, 1)
 	}
 	if err != nil {
@@ -179,7 +191,8 @@ func (s *source[K, T]) byKeys(ctx context.Context, keys []K) (page[K, T], error)
 }
 
 func (s *source[K, T]) byTexts(ctx context.Context, texts [][]string) (page[K, T], error) {
-	p, err := s.api.ByKeys(ctx, texts)
+	var p postgrest.Page
+	err := s.asking(func(api *postgrest.Table) (err error) { p, err = api.ByKeys(ctx, texts); return err })
 	if err != nil {
 		return page[K, T]{}, err
 	}
@@ -196,6 +209,8 @@ func (s *source[K, T]) decode(raw []postgrest.Row) (rows []shown[K, T], err erro
 
 func (s *source[K, T]) decodeRows(raw []postgrest.Row) ([]shown[K, T], error) {
 	rows := make([]shown[K, T], len(raw))
+	var misfit error
+	misfits := 0
 	if len(raw) > 0 && !s.part { // the others of an answer are of the same shape
 		if err := s.sawRow(raw[0].JSON); err != nil {
 			return nil, err
@@ -205,24 +220,28 @@ func (s *source[K, T]) decodeRows(raw []postgrest.Row) ([]shown[K, T], error) {
 	for i := range raw {
 		c.Record = raw[i].JSON
 		event, err := cdc.As[T](c, cdc.AnyColumns)
-		if err != nil {
+		if err == nil {
+			rows[i] = shown[K, T]{key: s.key(event.New), row: event.New, raw: raw[i].JSON}
+		} else if rows[i], err = s.misfit(c, err); err != nil {
 			return nil, err
+		} else {
+			misfit, misfits = rows[i].err.Err, misfits+1
 		}
-		rows[i] = shown[K, T]{s.key(event.New), event.New, raw[i].JSON}
 		if !s.codec.Check(&rows[i].key, raw[i].Key) {
 			return nil, s.disagree("the key function makes %v of a row whose key is (%s)", rows[i].key, strings.Join(raw[i].Key, ", "))
 		}
+	}
+	if misfits < len(raw) {
+		s.shape.fits.Store(true)
+	} else if misfits > 1 && !s.shape.fits.Load() { // that is no fault of the rows
+		return nil, misfit
 	}
 	return rows, nil
 }
 
 // row makes a row of its columns, some of which the stream has brought and some a
 // read.
-func (s *source[K, T]) row(columns []cdc.Column, fields map[string]json.RawMessage) (row T, err error) {
-	record, err := json.Marshal(fields)
-	if err != nil {
-		return row, err
-	}
+func (s *source[K, T]) row(columns []cdc.Column, record json.RawMessage) (row T, err error) {
 	event, err := cdc.As[T](cdc.Change{Op: cdc.Insert, Schema: s.schema, Table: s.api.Name, Columns: columns, Record: record})
 	return event.New, err
 }

@@ -20,16 +20,19 @@ type Phase uint8
 const (
 	// Joining: the stream has not begun. The cache is empty.
 	Joining Phase = iota
-	// Settling: the stream is whole. The reading of the table waits until what
-	// was committed before can be seen by it.
+	// Settling: the stream is whole, as far as the server has said. The reading of
+	// the table waits until what was committed before can be seen by it, and until a
+	// server that starts reads its log: a mark tells, or a change, or three settle
+	// times.
 	Settling
 	// Loading: the table is being read, page by page. Rows that a page has not
 	// shown yet are missing, or those of an earlier epoch.
 	Loading
 	// CatchingUp: all has been read; the stream may be behind what was read.
 	CatchingUp
-	// Synced: the cache equals the table, but for what is under way in the
-	// stream, and for what no client can see (see the package's documentation).
+	// Synced: the cache equals the table, but for what is under way in the stream,
+	// for rows that are set aside (Status.SetAside), and for what no client can see
+	// (see the package's documentation).
 	Synced
 	// Stale: changes may be missing. The rows are those from before the gap.
 	Stale
@@ -125,6 +128,13 @@ type Status struct {
 	Contradictions uint64
 	Repaired       uint64 // rows that were read anew and were not what the cache had
 	Evicted        uint64
+	// VersionErr says that the columns of WithVersion have been seen to begin again
+	// for a row that was deleted and inserted. They count for nothing since.
+	VersionErr error
+	// SetAside counts rows that do not fit into T; Misfit is why the last one does
+	// not, a *RowError, or did not. See WithMisfits and View.SetAside.
+	SetAside int
+	Misfit   error
 
 	Verified   time.Time // when the last verification ended; zero: there was none
 	LastReport Report    // what it found

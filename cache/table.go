@@ -10,6 +10,7 @@ import (
 	"iter"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,16 +41,19 @@ type Table[K comparable, T any] struct {
 	// computing: it has published something.
 	computing bool
 	run       atomic.Bool
+	events    events
 
-	wasSynced  atomic.Bool       // once at least
-	jobs       chan task         // for the loop
-	doubt      chan struct{}     // capacity 1: something may be in doubt that is to be read
-	loading    chan struct{}     // capacity 1: held by who reads the whole table
-	reshaped   chan struct{}     // capacity 1: a read has shown other columns
-	identity   realtime.Identity // as whom a checkpoint is written and read
-	savedShape []cdc.Column      // of the checkpoint
-	reread     atomic.Bool       // the whole table is to be read, whatever versions say
-	over       chan struct{}     // closed when Run has returned
+	wasSynced   atomic.Bool       // once at least
+	jobs        chan task         // for the loop
+	doubt       chan struct{}     // capacity 1: something may be in doubt that is to be read
+	suspect     chan struct{}     // capacity 1: something does not fit
+	loading     chan struct{}     // capacity 1: held by who reads the whole table
+	reshaped    chan struct{}     // capacity 1: a read has shown other columns
+	identity    realtime.Identity // as whom a checkpoint is written and read
+	savedShape  []cdc.Column      // of the checkpoint
+	reread      atomic.Bool       // the whole table is to be read, whatever versions say
+	unversioned atomic.Bool       // versions have been seen to come again: they tell nothing
+	over        chan struct{}     // closed when Run has returned
 
 	// These are the loop's own.
 	core                  core[K, T]
@@ -75,10 +79,19 @@ type Table[K comparable, T any] struct {
 
 // New makes the cache of a table: of its rows as T (see cdc.As), by the key
 // that the function finds in a row. The key must be made of the columns of the
-// primary key and of nothing else, each of which T must have.
+// primary key and of nothing else, each of which T must have. A field of T whose
+// tag names a column that the table lacks ends Run with an error that names it,
+// unless the tag says optional.
 //
-// New starts nothing and connects to nothing. The error is a *cdc.TypeError for
-// a T or a key that columns do not fit into, or says which option is wrong.
+// K is, for a key of one column, a string, an integer or a bool, or a type with
+// MarshalText or String, such as a UUID; for a key of several, a struct with such a
+// field for each, by the tag db or json or by name. Pointers, floats and time.Time
+// are refused, as what is equal to them in the database is not equal in Go: a key
+// of such a column is a string in T.
+//
+// New starts nothing and connects to nothing. The error is a *cdc.TypeError for a T,
+// and a *KeyError for a K, that no columns fit into, wraps realtime.ErrTopicInUse
+// if a Table of the same topic is running, or says which option is wrong.
 func New[K comparable, T any](client *realtime.Client, table string, key func(T) K, opts ...Option) (*Table[K, T], error) {
 	o := defaults()
 	for _, opt := range opts {
@@ -92,6 +105,9 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 	o.topic = cmp.Or(o.topic, "cache:"+table+":"+strings.ToLower(rand.Text()[:8]))
 	t := newTable[K, T](table, o)
 	t.client = client
+	if _, used := topics.Load(topicOf{client, o.topic}); used {
+		return nil, errTopic(o.topic)
+	}
 	for i := range t.past {
 		t.past[i].Strict = client.FailFast()
 	}
@@ -103,12 +119,20 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 	t.passage.marked, t.passage.settle = o.marker != nil, o.settle
 	t.passage.wanted, t.passage.publish = make(chan struct{}, 1), t.publish
 	t.view.Store(&View[K, T]{})
-	t.core.row = func(columns []cdc.Column, fields map[string]json.RawMessage) (T, error) {
-		return t.source.row(columns, fields)
+	t.core.keepsOld = o.misfits == KeepOld
+	t.core.row = func(columns []cdc.Column, fields map[string]json.RawMessage) (row T, err error) {
+		record, err := json.Marshal(fields)
+		if err != nil {
+			return row, err
+		}
+		return t.source.row(columns, record)
 	}
 	var err error
 	if t.source, err = newSource[K, T](client, table, o, key); err == nil {
 		t.version, err = newVersions[T](o.version)
+	}
+	if len(o.version) > 0 {
+		t.core.version, t.core.removed = &t.version, map[K]T{}
 	}
 	if t.opts.verifyBy == checkUnset {
 		t.opts.verifyBy = t.bestCheck()
@@ -117,8 +141,8 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 }
 
 func newTable[K comparable, T any](name string, o options) *Table[K, T] {
-	return &Table[K, T]{name: name, opts: o, born: time.Now(),
-		jobs: make(chan task), doubt: make(chan struct{}, 1), loading: make(chan struct{}, 1), over: make(chan struct{}), reshaped: make(chan struct{}, 1),
+	return &Table[K, T]{name: name, opts: o, born: time.Now(), events: events{table: o.schema + "." + name, hooks: o.hooks, log: o.log, any: o.told},
+		jobs: make(chan task), doubt: make(chan struct{}, 1), suspect: make(chan struct{}, 1), loading: make(chan struct{}, 1), over: make(chan struct{}), reshaped: make(chan struct{}, 1),
 		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 }
 
@@ -169,8 +193,8 @@ func (t *Table[K, T]) Status() Status {
 
 // WaitSynced blocks until the Table is Synced, which it may no longer be when
 // the caller looks. It returns ctx's error, joined with the reason for which
-// the table cannot be read at the moment, or the error that Run ended with. A
-// Table that nobody runs is never synced.
+// the table cannot be read at the moment, or the error that Run ended with, or
+// ErrNotRunning if Run has not been called 5 s after WaitSynced.
 func (t *Table[K, T]) WaitSynced(ctx context.Context) error {
 	return t.wait(ctx, func() bool { return t.Phase() == Synced })
 }
@@ -184,11 +208,19 @@ func (t *Table[K, T]) WaitFor(ctx context.Context, k K, ok func(row T, there boo
 	return t.wait(ctx, func() bool { return ok(t.Get(k)) })
 }
 
+// runWithin is how long those who wait for a Table wait for its Run.
+const runWithin = 5 * time.Second
+
 // wait blocks until so, which is asked after every change.
 func (t *Table[K, T]) wait(ctx context.Context, so func() bool) error {
+	timer := time.NewTimer(runWithin)
+	defer timer.Stop()
 	for {
 		t.mu.Lock()
 		ended, err, trouble := t.ended, t.err, t.status.Trouble
+		if !t.run.Load() {
+			trouble = ErrNotRunning
+		}
 		if t.changed == nil {
 			t.changed = make(chan struct{})
 		}
@@ -202,6 +234,10 @@ func (t *Table[K, T]) wait(ctx context.Context, so func() bool) error {
 		}
 		select {
 		case <-changed:
+		case <-timer.C:
+			if !t.run.Load() {
+				return ErrNotRunning
+			}
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), trouble)
 		}
@@ -227,21 +263,27 @@ func (t *Table[K, T]) step(s step) {
 func (t *Table[K, T]) publishIn(p Phase) {
 	net := t.core.net
 	moved := p != t.status.Phase
+	if moved {
+		t.tellPhase(t.status.Phase, p)
+	}
 	t.status.Phase = p
-	fresh := moved || len(net) > 0 || t.core.pos.Epoch != t.view.Load().pos.Epoch
+	shown := t.view.Load()
+	fresh := moved || len(net) > 0 || t.core.pos.Epoch != shown.pos.Epoch || t.core.misfits.Len() != shown.misfits.Len()
 	t.latest.change(t.core.puts, func() {
 		if fresh { // else all that was put is equal to what was there
 			t.view.Store(t.core.publish(p))
 		}
 	})
 	t.core.puts = emptied(t.core.puts)
+	s := &t.status
+	t.tellRows(s.Doubtful, s.Repaired, net)
 	if fresh {
 		t.tell(net, moved)
 		t.core.net = emptied(net)
 	}
-	s := &t.status
 	s.Rows, s.Doubtful, s.Epoch = t.core.rows.Len(), t.core.doubts(), t.core.pos.Epoch
 	s.Events, s.Contradictions, s.Repaired, s.Evicted = t.core.counts.events, t.core.counts.contradictions, t.core.counts.repaired, t.core.counts.evicted
+	s.SetAside, s.Misfit = t.core.misfits.Len(), t.core.lastMisfit
 	s.LastEvent, s.LastCommit, s.LastMark, s.MarkRTT = t.lastEvent, t.lastCommit, t.passage.at, t.passage.rtt
 	t.doubted, t.awaited, s.Behind = t.core.oldestDoubt(), t.passage.awaited(), t.passage.late.by
 	t.signal()
@@ -254,12 +296,23 @@ func (t *Table[K, T]) tell(net []Change[K, T], moved bool) {
 		return
 	}
 	shared := make([]*Change[K, T], len(net)) // each by itself: one that waits for long holds no other
+	signs := 0
 	for i := range net {
 		c := net[i]
-		shared[i] = &c
+		if shared[i] = &c; c.Err != nil {
+			signs++
+		}
+	}
+	changes := shared // without the signs of rows that are set aside
+	if signs > 0 {
+		changes = slices.DeleteFunc(slices.Clone(shared), func(c *Change[K, T]) bool { return c.Err != nil })
 	}
 	for f := range t.feeds {
-		if !f.add(shared) {
+		to := changes
+		if f.aside {
+			to = shared
+		}
+		if !f.add(to) {
 			delete(t.feeds, f)
 		} else if moved || f.input != nil {
 			f.move(t.status.Phase, t.core.pos)
@@ -269,7 +322,7 @@ func (t *Table[K, T]) tell(net []Change[K, T], moved bool) {
 
 // publish returns the present content.
 func (c *core[K, T]) publish(p Phase) *View[K, T] {
-	v := &View[K, T]{rows: c.rows.Publish(), pos: c.pos, phase: p, marks: c.bound.evicts()}
+	v := &View[K, T]{rows: c.rows.Publish(), misfits: c.misfits.Publish(), pos: c.pos, phase: p, marks: c.bound.evicts()}
 	for _, x := range c.indexes {
 		v.indexes = append(v.indexes, x.publish())
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/gapless-go/gapless/internal/postgrest"
 )
 
 // Check is how Verify compares the cache with the table.
@@ -128,15 +130,19 @@ func (t *Table[K, T]) noteVerified(r Report) {
 
 // check compares in one of the ways, and says which it was in the end.
 func (t *Table[K, T]) check(ctx context.Context, do how, by Check) (f found, _ Check, err error) {
-	switch {
-	case t.core.bound.evicts():
-		f, err = t.checkHeld(ctx, do)
-		return f, ByRows, err
-	case by == ByCount:
+	if by == ByCount && !t.core.bound.evicts() {
 		if same, err := t.sameCount(ctx); same || err != nil {
 			return f, ByCount, err
 		}
 		by = ByKeys
+	}
+	if t.unversioned.Load() {
+		by = ByRows
+	}
+	switch {
+	case t.core.bound.evicts():
+		f, err = t.checkHeld(ctx, do)
+		return f, ByRows, err
 	case by == ByDigest && t.source.facts.level3 && t.opts.marker != nil:
 		f, err = t.checkDigest(ctx, do)
 		return f, ByDigest, err
@@ -174,10 +180,12 @@ func (t *Table[K, T]) sameCount(ctx context.Context) (same bool, err error) {
 	if err := t.do(ctx, func() { before = t.core.counts.events }); err != nil {
 		return false, err
 	}
-	if err := t.again(ctx, ofRows, func() (err error) { count, err = t.source.api.Count(ctx); return err }); err != nil {
+	if err := t.again(ctx, ofRows, func() error {
+		return t.source.asking(func(api *postgrest.Table) (err error) { count, err = api.Count(ctx); return err })
+	}); err != nil {
 		return false, err
 	}
-	err = t.passing(ctx, 0, func() { rows, after = t.core.rows.Len(), t.core.counts.events })
+	err = t.passing(ctx, 0, func() { rows, after = t.core.size(), t.core.counts.events })
 	return rows == count && before == after, err
 }
 
@@ -196,28 +204,33 @@ func (t *Table[K, T]) checkKeys(ctx context.Context, do how) (f found, err error
 	}
 	defer all.over.Store(true)
 	var differ []K
-	read := pages{}
-	for after := []string(nil); ; {
-		var p page[K, T]
-		rd, err := t.reading(ctx, nil, func() (err error) {
-			if p, err = t.source.narrow(t.opts.version).page(ctx, after, t.opts.pageSize, ""); err != nil {
+	if err := t.fromTheStart(ctx, func() error {
+		differ, f = nil, found{}
+		read := pages{}
+		for after := []string(nil); ; {
+			var p page[K, T]
+			rd, err := t.reading(ctx, nil, func() (err error) {
+				if p, err = t.source.narrow(t.opts.version).page(ctx, after, t.opts.pageSize, ""); err != nil {
+					return err
+				}
+				return read.read(p.last)
+			})
+			if err != nil {
 				return err
 			}
-			return read.read(p.last)
-		})
-		if err != nil {
-			return f, err
+			if err := t.passing(ctx, 0, func() {
+				t.core.see(p.rows)
+				differ = append(differ, t.differing(rd, p, &f)...)
+			}); err != nil {
+				return err
+			}
+			rd.over.Store(true)
+			if after = p.last; after == nil {
+				return nil
+			}
 		}
-		if err := t.passing(ctx, 0, func() {
-			t.core.see(p.rows)
-			differ = append(differ, t.differing(rd, p, &f)...)
-		}); err != nil {
-			return f, err
-		}
-		rd.over.Store(true)
-		if after = p.last; after == nil {
-			break
-		}
+	}); err != nil {
+		return f, err
 	}
 	var ghosts []K
 	if err := t.passing(ctx, 0, func() {

@@ -122,3 +122,42 @@ func plainText(v reflect.Value) string {
 	}
 	return fmt.Sprint(v.Interface())
 }
+
+// maxRemoved is how many removed rows are remembered for their versions.
+const maxRemoved = 4096
+
+func (c *core[K, T]) noteRemoved(k K, row T) {
+	if len(c.removed) >= maxRemoved {
+		clear(c.removed)
+	}
+	c.removed[k] = row
+}
+
+// reused reports whether a new row has a version that is not above that of a row of
+// its key that was removed before: then the versions of two rows may be the same.
+func (c *core[K, T]) reused(k K, row T) bool {
+	before, there := c.removed[k]
+	delete(c.removed, k)
+	return there && c.version.notAbove(row, before)
+}
+
+// notAbove reports whether the version of a row is known not to be above that of
+// another.
+func (v *versions[T]) notAbove(a, b T) bool {
+	x, y := reflect.ValueOf(a).FieldByIndex(v.fields[0]), reflect.ValueOf(b).FieldByIndex(v.fields[0])
+	for x.Kind() == reflect.Pointer {
+		if x.IsNil() || y.IsNil() {
+			return false
+		}
+		x, y = x.Elem(), y.Elem()
+	}
+	switch {
+	case x.CanInt():
+		return x.Int() <= y.Int()
+	case x.CanUint():
+		return x.Uint() <= y.Uint()
+	case x.Type() == timeType:
+		return !x.Interface().(time.Time).After(y.Interface().(time.Time))
+	}
+	return false
+}

@@ -11,6 +11,7 @@ import (
 // more. The zero View is empty.
 type View[K comparable, T any] struct {
 	rows    hamt.Snapshot[K, *entry[K, T]]
+	misfits hamt.Snapshot[K, *misfit]
 	indexes []any // a snapshot of each
 	past    hamt.Snapshot[K, *past[T]]
 	since   int64 // from when on the past is whole, in Unix milliseconds

@@ -185,8 +185,10 @@ type Gap struct {
 	// clock; zero when it never was. The server is up to a second or so behind
 	// the database, so a lost change may have been committed a little earlier.
 	Since time.Time
-	// Until is when the stream was whole again, by this machine's clock: no
-	// change committed after it is part of this gap. It is zero while the gap
+	// Until is when the stream was whole again, as far as the server has said, by
+	// this machine's clock: no change committed after it is part of this gap. A
+	// server that starts says so before it reads its log: see Channel.WaitLive. It
+	// is zero while the gap
 	// is open: the stream tells at once that it may be losing changes, and
 	// tells with a second Gap, of the same Since, when that is over.
 	Until time.Time
