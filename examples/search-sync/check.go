@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cache"
+	"github.com/gapless-go/gapless/examples/internal/again"
 	"github.com/gapless-go/gapless/mockserver"
 )
 
@@ -83,7 +84,7 @@ func check(ctx context.Context, out io.Writer, o checkOptions) (err error) {
 			return err
 		}
 		running.Go(func() { disturbed <- c.disturb(disturbing) })
-		err := sleep(ctx, c.runFor/2)
+		err := again.Sleep(ctx, c.runFor/2)
 		c.noteGaps(f)
 		return err
 	})
@@ -146,7 +147,7 @@ func inStep(ctx context.Context, f *follower) error {
 // be within d.
 func until(ctx context.Context, d, every time.Duration, so func() bool) bool {
 	for deadline := time.Now().Add(d); !so(); {
-		if time.Now().After(deadline) || sleep(ctx, every) != nil {
+		if time.Now().After(deadline) || again.Sleep(ctx, every) != nil {
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gapless-go/gapless/examples/internal/again"
 	"github.com/gapless-go/gapless/examples/internal/site"
 )
 
@@ -190,7 +191,7 @@ func (p *Page) count(ctx context.Context, to chan<- *int) {
 		case <-ctx.Done():
 			return
 		}
-		if sleep(ctx, recount) != nil {
+		if again.Sleep(ctx, recount) != nil {
 			return
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/gapless-go/gapless/examples/internal/again"
 )
 
 const barWidth = 30
@@ -36,7 +38,7 @@ func showProgress(ctx context.Context, out io.Writer, status func() Status) erro
 		default:
 			fmt.Fprintf(out, "snapshot: %d of %d rows\n", now.Loaded, now.Total)
 		}
-		if err := sleep(ctx, every); err != nil {
+		if err := again.Sleep(ctx, every); err != nil {
 			return err
 		}
 	}

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
+
+	"github.com/gapless-go/gapless/examples/internal/again"
 )
 
 const (
@@ -57,9 +57,12 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 		if why == nil || r.Context().Err() != nil {
 			return answer, err
 		}
-		wait := max(fullJitter(n), retryAfter(answer))
+		wait := again.Jitter(n, firstWait, longestWait)
+		if answer != nil {
+			wait = max(wait, min(again.After(answer.Header), longestAsked))
+		}
 		t.notify(why, wait)
-		if err := sleep(r.Context(), wait); err != nil {
+		if err := again.Sleep(r.Context(), wait); err != nil {
 			return nil, errors.Join(err, why)
 		}
 	}
@@ -70,11 +73,11 @@ var errAnswerTooLarge = fmt.Errorf("an answer of more than %d bytes", maxAnswer)
 func (t *retrying) attempt(r *http.Request, body []byte) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
 	defer cancel()
-	again := r.Clone(ctx)
+	next := r.Clone(ctx)
 	if r.Body != nil {
-		again.Body, again.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		next.Body, next.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
-	answer, err := t.base.RoundTrip(again)
+	answer, err := t.base.RoundTrip(next)
 	if err != nil {
 		return nil, err
 	}
@@ -110,38 +113,4 @@ func passing(answer *http.Response, err error) error {
 		return fmt.Errorf("the server answered %s", answer.Status)
 	}
 	return nil
-}
-
-// retryAfter is what the server asks for, in seconds or as a date.
-func retryAfter(answer *http.Response) time.Duration {
-	if answer == nil {
-		return 0
-	}
-	header := answer.Header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(header); err == nil {
-		return min(time.Duration(max(seconds, 0))*time.Second, longestAsked)
-	}
-	if at, err := http.ParseTime(header); err == nil {
-		return min(time.Until(at), longestAsked)
-	}
-	return 0
-}
-
-// fullJitter is the wait behind attempt n, counted from 0: uniform between
-// nothing and a bound that doubles. It spreads a crowd of clients that lost the
-// same server.
-func fullJitter(n int) time.Duration {
-	return rand.N(min(firstWait<<min(n, 10), longestWait))
-}
-
-// sleep returns the context's error if that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

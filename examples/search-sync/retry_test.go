@@ -144,19 +144,6 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestFullJitter(t *testing.T) {
-	for n, most := range map[int]time.Duration{0: firstWait, 3: 8 * firstWait, 6: longestWait, 1000: longestWait} {
-		var seen time.Duration
-		for range 1000 {
-			d := fullJitter(n)
-			require.GreaterOrEqual(t, d, time.Duration(0))
-			require.Less(t, d, most)
-			seen = max(seen, d)
-		}
-		require.Greater(t, seen, most*9/10, "attempt %d never waits long", n)
-	}
-}
-
 func answer(status int, body string) *http.Response {
 	return &http.Response{
 		StatusCode: status, Status: http.StatusText(status), Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)),

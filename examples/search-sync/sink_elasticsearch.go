@@ -14,6 +14,8 @@ import (
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/elastic/go-elasticsearch/v9/esapi"
+
+	"github.com/gapless-go/gapless/examples/internal/again"
 )
 
 // elasticsearchSink is an index of an Elasticsearch server.
@@ -175,9 +177,9 @@ func (s *elasticsearchSink) write(ctx context.Context, items []encoded, refused 
 			return err
 		}
 		items = busy
-		wait := fullJitter(n)
+		wait := again.Jitter(n, firstWait, longestWait)
 		s.retry.notify(fmt.Errorf("elasticsearch: the server was too busy for %d documents", len(busy)), wait)
-		if err := sleep(ctx, wait); err != nil {
+		if err := again.Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}

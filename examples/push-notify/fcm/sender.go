@@ -16,6 +16,7 @@ import (
 	htransport "google.golang.org/api/transport/http"
 
 	"github.com/gapless-go/gapless/enrich/deliver"
+	"github.com/gapless-go/gapless/examples/internal/again"
 	"github.com/gapless-go/gapless/examples/push-notify/push"
 )
 
@@ -108,7 +109,7 @@ func (t noting) RoundTrip(r *http.Request) (*http.Response, error) {
 	if n, ok := r.Context().Value(noteKey{}).(*note); ok {
 		*n = note{asked: true, err: err}
 		if err == nil {
-			n.status, n.until = answer.StatusCode, time.Now().Add(push.RetryAfter(answer.Header))
+			n.status, n.until = answer.StatusCode, time.Now().Add(again.After(answer.Header))
 		}
 	}
 	return answer, err

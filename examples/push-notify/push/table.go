@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
+	"github.com/gapless-go/gapless/examples/internal/again"
 	"github.com/gapless-go/gapless/realtime"
 )
 
@@ -46,7 +46,7 @@ func (t *Table) Behind(ctx context.Context, p Place) (rows []Event, err error) {
 			return nil, fmt.Errorf("table %s: %w", t.Name, err)
 		}
 		t.Log.Debug("the outbox cannot be read", "error", err)
-		if err := pause(ctx, n); err != nil {
+		if err := again.Sleep(ctx, again.Jitter(n, 100*time.Millisecond, 10*time.Second)); err != nil {
 			return nil, err
 		}
 	}
@@ -104,18 +104,6 @@ func (e *StatusError) Passes() bool {
 		return true
 	}
 	return e.Status >= 500
-}
-
-// pause waits before the next try: a random time of up to 100 ms, twice that,
-// and so on up to 10 s.
-func pause(ctx context.Context, n int) error {
-	longest := min(100*time.Millisecond<<min(n, 10), 10*time.Second)
-	select {
-	case <-time.After(rand.N(longest)):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func refused(err error) bool {
