@@ -54,7 +54,7 @@ var server = [][]string{
 	{"mockserver/internal/wire", "mockserver/internal/front", "mockserver/internal/auth"},
 	{"mockserver/internal/rest", "mockserver/internal/memdb", "mockserver/replay"},
 	{"mockserver/cachesql"},
-	{"mockserver", "mockserver/postgres/internal/pgoutput"},
+	{"mockserver"},
 	{"mockserver/postgres"},
 	{"mockserver/internal/pgtest", "mockserver/internal/command"},
 	{"mockserver/cmd/mockserver", "mockserver/postgres/cmd/mockserver"},

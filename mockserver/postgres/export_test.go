@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
 // ErrFilterRefused is the error of Trial.Filter for a filter that is refused when
@@ -42,7 +42,7 @@ func NewTrial(ctx context.Context, conn *pgx.Conn, name string) (*Trial, error) 
 func (t *Trial) Wire(ctx context.Context, output string) (string, error) {
 	var wire []byte
 	q := &questions{}
-	q.write(&wire, &t.table.columns[t.table.byName["v"]], pgoutput.Value{Kind: pgoutput.Text, Text: []byte(output)})
+	q.write(&wire, &t.table.columns[t.table.byName["v"]], value{pglogrepl.TupleDataTypeText, []byte(output)})
 	err := q.ask(ctx, t.conn)
 	return string(wire), err
 }

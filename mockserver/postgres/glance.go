@@ -47,11 +47,11 @@ func (g *glance) want(key string) { g.sees[key] = false }
 // tells keys apart.
 func (c *rowChange) key() string {
 	if len(c.table.pk) == 1 {
-		return string(c.text[c.table.pk[0]].Text)
+		return string(c.text[c.table.pk[0]].text)
 	}
 	var b strings.Builder
 	for _, i := range c.table.pk {
-		fmt.Fprintf(&b, "%d:%s", len(c.text[i].Text), c.text[i].Text)
+		fmt.Fprintf(&b, "%d:%s", len(c.text[i].text), c.text[i].text)
 	}
 	return b.String()
 }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless-go/gapless/mockserver/internal/wire"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
 // rowChange is a change with the table that it is on, in the server's form.
@@ -16,7 +16,7 @@ type rowChange struct {
 	*change
 	wire.Change
 	table *table
-	text  pgoutput.Tuple // the new row, or of a DELETE the old one, by columns of the table
+	text  tuple // the new row, or of a DELETE the old one, by columns of the table
 }
 
 // columnError says that a column that was changed is not there any more. On
@@ -48,20 +48,20 @@ func (db *Database) images(ctx context.Context, conn *pgx.Conn, changes []*rowCh
 // convert writes what it can, and asks q for the rest.
 func (c *rowChange) convert(q *questions) error {
 	c.Record, c.Old = make(wire.Image, len(c.table.columns)), make(wire.Image, len(c.table.columns))
-	c.text = make(pgoutput.Tuple, len(c.table.columns))
+	c.text = make(tuple, len(c.table.columns))
 	before := c.identity()
 	for i, described := range c.rel.Columns {
 		at, ok := c.table.byName[described.Name]
 		if !ok {
 			return &columnError{c.table.fullName(), described.Name}
 		}
-		if before != nil && c.identifies(at, described.Key) {
+		if before != nil && c.identifies(at, described.Flags&1 != 0) {
 			q.write(&c.Old[at], &c.table.columns[at], before[i])
 		}
 		if c.new != nil {
 			q.write(&c.Record[at], &c.table.columns[at], c.new[i])
 			c.text[at] = c.new[i]
-			if c.new[i].Kind == pgoutput.Unchanged && c.Old[at] == nil && before != nil && c.rel.Identity == pgoutput.IdentityFull {
+			if c.new[i].kind == pglogrepl.TupleDataTypeToast && c.Old[at] == nil && before != nil && c.rel.ReplicaIdentity == identityFull {
 				c.text[at] = before[i]
 			}
 		} else {
@@ -72,10 +72,14 @@ func (c *rowChange) convert(q *questions) error {
 	return nil
 }
 
+// identityFull is a relation's replica identity by which the whole old row is in
+// the log.
+const identityFull = 'f'
+
 // identifies reports whether a column is part of the replica identity, by the
 // table or else as the log says.
 func (c *rowChange) identifies(at int, key bool) bool {
-	if c.rel.Identity == pgoutput.IdentityFull {
+	if c.rel.ReplicaIdentity == identityFull {
 		return !c.table.keyOnly || c.table.columns[at].keyPart > 0
 	}
 	return key
@@ -83,7 +87,7 @@ func (c *rowChange) identifies(at int, key bool) bool {
 
 // identity returns what is known of the old row. An UPDATE that left the replica
 // identity alone does not repeat it.
-func (c *rowChange) identity() pgoutput.Tuple {
+func (c *rowChange) identity() tuple {
 	if c.op == "UPDATE" && c.old == nil {
 		return c.new
 	}
@@ -94,7 +98,7 @@ func (c *rowChange) identity() pgoutput.Tuple {
 // the rest of the row, so that one with something missing has none.
 func (c *rowChange) generate(q *questions) {
 	for i := range c.table.columns {
-		if c.table.columns[i].generated == "" || c.text[i].Kind != 0 {
+		if c.table.columns[i].generated == "" || c.text[i].kind != 0 {
 			continue
 		}
 		if c.new != nil {
@@ -104,15 +108,15 @@ func (c *rowChange) generate(q *questions) {
 			q.generate(&c.Old[i], c.table, i, c.byColumn(before), asJSON)
 		}
 		if c.table.columns[i].keyPart > 0 { // by which a subscriber's right to the row is asked for
-			c.text[i].Kind = pgoutput.Text
-			q.generate(&c.text[i].Text, c.table, i, c.text, asText)
+			c.text[i].kind = pglogrepl.TupleDataTypeText
+			q.generate(&c.text[i].text, c.table, i, c.text, asText)
 		}
 	}
 }
 
 // byColumn returns a tuple of the log by the columns of the table.
-func (c *rowChange) byColumn(t pgoutput.Tuple) pgoutput.Tuple {
-	out := make(pgoutput.Tuple, len(c.table.columns))
+func (c *rowChange) byColumn(t tuple) tuple {
+	out := make(tuple, len(c.table.columns))
 	for i, described := range c.rel.Columns {
 		out[c.table.byName[described.Name]] = t[i]
 	}
@@ -136,13 +140,13 @@ type question struct {
 }
 
 // write writes a value, or asks for it.
-func (q *questions) write(into *[]byte, c *column, v pgoutput.Value) {
-	switch v.Kind {
-	case pgoutput.Null:
+func (q *questions) write(into *[]byte, c *column, v value) {
+	switch v.kind {
+	case pglogrepl.TupleDataTypeNull:
 		*into = []byte("null")
-	case pgoutput.Text:
-		if *into = c.wire(v.Text, q.exact); *into == nil {
-			q.cast(into, c, string(v.Text))
+	case pglogrepl.TupleDataTypeText:
+		if *into = c.wire(v.text, q.exact); *into == nil {
+			q.cast(into, c, string(v.text))
 		}
 	}
 }
@@ -177,7 +181,7 @@ const (
 )
 
 // generate asks for a generated column of a row.
-func (q *questions) generate(into *[]byte, t *table, column int, row pgoutput.Tuple, form string) {
+func (q *questions) generate(into *[]byte, t *table, column int, row tuple, form string) {
 	key := fmt.Sprint(t.oid, " ", column, form)
 	asked := q.rows[key]
 	if asked == nil {
@@ -193,11 +197,11 @@ func (q *questions) generate(into *[]byte, t *table, column int, row pgoutput.Tu
 		if t.columns[i].generated != "" {
 			continue
 		}
-		switch row[i].Kind {
-		case pgoutput.Text:
-			text := string(row[i].Text)
+		switch row[i].kind {
+		case pglogrepl.TupleDataTypeText:
+			text := string(row[i].text)
 			values = append(values, &text)
-		case pgoutput.Null:
+		case pglogrepl.TupleDataTypeNull:
 			values = append(values, nil)
 		default:
 			return

@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/wire"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
 // changeLog implements project.Log. Next is of one goroutine at a time.
@@ -102,7 +102,7 @@ func (l *changeLog) Next(ctx context.Context, _ int, subs project.Subscribers, t
 	defer l.mu.Unlock()
 	out := make([]project.Change, len(taken))
 	for i := range taken {
-		out[i].Table = taken[i].rel.Schema + "." + taken[i].rel.Name
+		out[i].Table = taken[i].rel.Namespace + "." + taken[i].rel.RelationName
 	}
 	p := &poll{db: l.db, conn: l.conn, all: make([]*matching, len(taken)), tooLarge: tooLarge}
 	return out, asError(p.run(ctx, taken, subs, out))
@@ -165,9 +165,9 @@ func (p *poll) run(ctx context.Context, taken []change, subs project.Subscribers
 func (p *poll) look(ctx context.Context, taken []change, subs project.Subscribers) error {
 	byTable := map[uint32][]*project.Subscription{}
 	roles := map[string]bool{}
-	names := map[uint32]*pgoutput.Relation{}
+	names := map[uint32]*pglogrepl.RelationMessage{}
 	for i := range taken {
-		oid := taken[i].rel.ID
+		oid := taken[i].rel.RelationID
 		names[oid] = taken[i].rel
 		if _, known := byTable[oid]; !known {
 			byTable[oid] = subs(oid)
@@ -181,11 +181,11 @@ func (p *poll) look(ctx context.Context, taken []change, subs project.Subscriber
 	}
 	for oid, rel := range names {
 		if p.tables[oid] == nil {
-			return fmt.Errorf("postgres: relation %s.%s does not exist", rel.Schema, rel.Name)
+			return fmt.Errorf("postgres: relation %s.%s does not exist", rel.Namespace, rel.RelationName)
 		}
 	}
 	for i := range taken {
-		p.all[i] = match(&taken[i], p.tables[taken[i].rel.ID], byTable[taken[i].rel.ID])
+		p.all[i] = match(&taken[i], p.tables[taken[i].rel.RelationID], byTable[taken[i].rel.RelationID])
 	}
 	return nil
 }

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
 )
 
 // messagesPublication is the publication of realtime.messages.
@@ -70,16 +70,16 @@ func (db *Database) sweep(ctx context.Context) {
 
 // message reads a row of realtime.messages.
 func message(c change) (m project.Message, ok bool) {
-	field := map[string]pgoutput.Value{}
+	field := map[string]value{}
 	for i, column := range c.rel.Columns {
 		field[column.Name] = c.new[i]
 	}
 	m = project.Message{
-		ID: string(field["id"].Text), Topic: string(field["topic"].Text), Event: string(field["event"].Text),
-		Private: string(field["private"].Text) == "t", Payload: field["payload"].Text,
+		ID: string(field["id"].text), Topic: string(field["topic"].text), Event: string(field["event"].text),
+		Private: string(field["private"].text) == "t", Payload: field["payload"].text,
 	}
-	if field["binary_payload"].Kind == pgoutput.Text {
-		digits := strings.TrimPrefix(string(field["binary_payload"].Text), `\x`)
+	if field["binary_payload"].kind == pglogrepl.TupleDataTypeText {
+		digits := strings.TrimPrefix(string(field["binary_payload"].text), `\x`)
 		payload, err := hex.DecodeString(digits)
 		m.Binary, m.Payload = true, payload
 		return m, err == nil

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -13,17 +12,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"github.com/gapless-go/gapless/mockserver/postgres/internal/pgoutput"
+	"github.com/gapless-go/gapless/internal/rescue"
 )
 
 // change is a row change in PostgreSQL's log.
 type change struct {
 	op       string // INSERT, UPDATE or DELETE
-	rel      *pgoutput.Relation
-	new, old pgoutput.Tuple
+	rel      *pglogrepl.RelationMessage
+	new, old tuple
 	commit   time.Time
 	xid      uint32
 	last     bool // of its transaction
@@ -77,44 +77,37 @@ func (db *Database) openStream(ctx context.Context, name, publication string, ar
 	return s, nil
 }
 
-// start makes the slot and has it stream. The names are ours.
+// start makes the slot and starts the stream. The names are ours.
 func start(ctx context.Context, conn *pgconn.PgConn, slot, publication string) (*pgconn.HijackedConn, error) {
-	create := `CREATE_REPLICATION_SLOT "` + slot + `" TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT`
-	if _, err := conn.Exec(ctx, create).ReadAll(); err != nil {
+	_, err := pglogrepl.CreateReplicationSlot(ctx, conn, slot, "pgoutput", pglogrepl.CreateReplicationSlotOptions{Temporary: true, SnapshotAction: "NOEXPORT_SNAPSHOT"})
+	if err != nil {
 		return nil, err
 	}
-	options := `("proto_version" '1', "publication_names" '` + publication + `')`
-	conn.Frontend().SendQuery(&pgproto3.Query{String: `START_REPLICATION SLOT "` + slot + `" LOGICAL 0/0 ` + options})
-	if err := conn.Frontend().Flush(); err != nil {
+	err = pglogrepl.StartReplication(ctx, conn, slot, 0, pglogrepl.StartReplicationOptions{
+		PluginArgs: []string{"proto_version '1'", "publication_names '" + publication + "'"}})
+	if err != nil {
 		return nil, err
 	}
-	for {
-		m, err := conn.ReceiveMessage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		switch m := m.(type) {
-		case *pgproto3.CopyBothResponse:
-			// From here on one goroutine reads and answers, without the locks and
-			// deadlines of a connection for queries.
-			return conn.Hijack()
-		case *pgproto3.ErrorResponse:
-			return nil, pgconn.ErrorResponseToPgError(m)
-		}
-	}
+	// From here on one goroutine reads and answers, without the locks and
+	// deadlines of a connection for queries.
+	return conn.Hijack()
 }
 
 // read is the stream's goroutine. It ends with the connection, which close
 // closes.
 func (s *stream) read(in *pgproto3.Frontend) {
 	defer close(s.done)
-	d := decoder{relations: map[uint32]*pgoutput.Relation{}}
+	s.fail(rescue.Do("postgres: the replication stream", func() error { return s.receiveAll(in) }))
+}
+
+// receiveAll takes messages until there is an error, which it returns.
+func (s *stream) receiveAll(in *pgproto3.Frontend) error {
+	d := decoder{relations: map[uint32]*pglogrepl.RelationMessage{}}
 	acknowledged := time.Now()
 	for {
 		m, err := in.Receive()
 		if err != nil {
-			s.fail(fmt.Errorf("postgres: the replication connection is lost: %w", err))
-			return
+			return fmt.Errorf("postgres: the replication connection is lost: %w", err)
 		}
 		var end uint64
 		switch m := m.(type) {
@@ -130,8 +123,7 @@ func (s *stream) read(in *pgproto3.Frontend) {
 			err = s.acknowledge(end)
 		}
 		if err != nil {
-			s.fail(err)
-			return
+			return err
 		}
 	}
 }
@@ -145,7 +137,7 @@ func (s *stream) receive(d *decoder, data []byte) (end uint64, err error) {
 	case len(data) < 25 || data[0] != 'w':
 		return 0, nil
 	}
-	c, end, err := d.decode(bytes.Clone(data[25:]))
+	c, end, err := d.decode(data[25:])
 	if err != nil {
 		return 0, err
 	}
@@ -258,45 +250,66 @@ func (s *stream) close() {
 	<-s.done
 }
 
+// tuple is a row of the log: a value for each column of its relation.
+type tuple []value
+
+// value is a column's value. The zero value is of one that is not in the log.
+type value struct {
+	kind byte   // of pglogrepl.TupleDataType…
+	text []byte // PostgreSQL's output of it
+}
+
+func tupleOf(data *pglogrepl.TupleData) tuple {
+	if data == nil {
+		return nil
+	}
+	t := make(tuple, len(data.Columns))
+	for i, c := range data.Columns {
+		t[i] = value{c.DataType, c.Data}
+	}
+	return t
+}
+
 // decoder puts together what the messages of a stream say.
 type decoder struct {
-	relations map[uint32]*pgoutput.Relation
-	begin     pgoutput.Begin
+	relations map[uint32]*pglogrepl.RelationMessage
+	begin     *pglogrepl.BeginMessage
 }
 
 // decode reads one message. It returns a change, or the position of the end of
 // a transaction, or neither.
 func (d *decoder) decode(data []byte) (c *change, end uint64, err error) {
-	m, err := pgoutput.Decode(data)
+	m, err := pglogrepl.Parse(data)
 	if err != nil {
 		return nil, 0, err
 	}
 	switch m := m.(type) {
-	case pgoutput.Begin:
+	case *pglogrepl.BeginMessage:
 		d.begin = m
-	case pgoutput.Commit:
-		return nil, m.End, nil
-	case pgoutput.Relation:
-		d.relations[m.ID] = &m
-	case pgoutput.Insert:
-		return d.change("INSERT", m.Relation, m.New, nil, len(data))
-	case pgoutput.Update:
-		return d.change("UPDATE", m.Relation, m.New, m.Old, len(data))
-	case pgoutput.Delete:
-		return d.change("DELETE", m.Relation, nil, m.Old, len(data))
+	case *pglogrepl.CommitMessage:
+		return nil, uint64(m.TransactionEndLSN), nil
+	case *pglogrepl.RelationMessage:
+		d.relations[m.RelationID] = m
+	case *pglogrepl.InsertMessage:
+		return d.change("INSERT", m.RelationID, m.Tuple, nil, len(data))
+	case *pglogrepl.UpdateMessage:
+		return d.change("UPDATE", m.RelationID, m.NewTuple, m.OldTuple, len(data))
+	case *pglogrepl.DeleteMessage:
+		return d.change("DELETE", m.RelationID, nil, m.OldTuple, len(data))
 	}
 	return nil, 0, nil
 }
 
-func (d *decoder) change(op string, relation uint32, after, before pgoutput.Tuple, size int) (*change, uint64, error) {
+func (d *decoder) change(op string, relation uint32, after, before *pglogrepl.TupleData, size int) (*change, uint64, error) {
 	rel := d.relations[relation]
 	if rel == nil {
 		return nil, 0, fmt.Errorf("postgres: a change of a table %d that was not described", relation)
 	}
-	for _, t := range []pgoutput.Tuple{after, before} {
+	c := &change{op: op, rel: rel, new: tupleOf(after), old: tupleOf(before), commit: d.begin.CommitTime, xid: d.begin.Xid, size: size + 200}
+	for _, t := range []tuple{c.new, c.old} {
 		if t != nil && len(t) != len(rel.Columns) {
-			return nil, 0, fmt.Errorf("postgres: a row of %s.%s has %d columns, and not %d", rel.Schema, rel.Name, len(t), len(rel.Columns))
+			return nil, 0, fmt.Errorf("postgres: a row of %s.%s has %d columns, and not %d", rel.Namespace, rel.RelationName, len(t), len(rel.Columns))
 		}
 	}
-	return &change{op: op, rel: rel, new: after, old: before, commit: d.begin.Commit, xid: d.begin.XID, size: size + 200}, 0, nil
+	return c, 0, nil
 }
