@@ -96,28 +96,9 @@
 //
 // # From other languages
 //
-// With Config.Admin, which the command sets, the server has all of that over
-// HTTP, below /mock/v1/:
-//
-//	GET    faults                 what can be asked for: names, parameters, defaults
-//	POST   faults                 {"name":"drop-changes","params":{"times":3}}
-//	POST   heal                   ends all faults, and the schedule
-//	POST   schedule               {"seed":7,"n":20,"within":"60s"}, or {"faults":[{"at":"1.5s","name":…},…]}
-//	DELETE schedule               stops it
-//	GET    sockets                the open sockets and their channels
-//	DELETE sockets/{socket}       kills one
-//	GET    tables                 what there is
-//	GET    tables/{table}/rows    its rows; ?limit=
-//	POST   tables/{table}/rows    inserts a row or a list of rows
-//	PATCH  tables/{table}/rows    {"set":{…},"where":{…}}; an empty where is every row
-//	DELETE tables/{table}/rows    {"where":{…}}
-//	POST   tables/{table}/truncate
-//	POST   transactions           [{"insert":"orders","rows":[…]},{"update":"orders","set":{…},"where":{…}},{"delete":"orders","where":{…}}]
-//
-// Answers are JSON, or 204 without a body; what is refused is a status of 4xx
-// with {"error":…}, and the database's code where it is the database that
-// refuses. Durations are strings such as "1.5s", or milliseconds. There is no
-// key; web pages of other origins are refused.
+// With Config.Admin, which the command sets, the server has all of that over HTTP,
+// below /mock/v1/: faults, schedules, sockets, tables and transactions. See
+// docs/mock.md. There is no key; web pages of other origins are refused.
 //
 // # The command
 //
@@ -129,58 +110,37 @@
 // # The inspector
 //
 // With Config.Inspector, which the command sets, there is a page at the root of
-// the server, made to be left open beside an editor: the sockets with their
-// channels and bindings, frames as they pass, what happened otherwise (faults,
-// requests, sockets that ended, and how), the tables with their rows, and a
-// button for every fault. Frames can be filtered by socket, topic, event and
-// text; the filter stands in the address. It shows no keys and tokens. The ?
-// key lists the others.
+// the server: the sockets with their channels, frames as they pass, what happened
+// otherwise, the tables with their rows, and a button for every fault. It shows no
+// keys and tokens.
 //
 // # Recording and playing
 //
-// A Recorder is a proxy between any client and any project, this one or a real
-// one, that writes a transcript of their conversation: frames, the lives of
-// sockets, requests and answers, without keys and tokens. A Player plays the
-// server's side of a transcript to a client that behaves as the recorded one
-// did, and tells of the first thing in which it does not. So a session with a
-// real project becomes a test that needs none. With the command:
+// A Recorder writes what passes between a client and a project, and a Player plays
+// the project's side of it: see package replay.
 //
-//	mockserver -proxy https://abc.supabase.co -record session.jsonl
-//	mockserver -play session.jsonl
+// # Where things are
 //
-// # What is faithful
+// This package is the public face. Imports run downward, which a test holds:
 //
-// Realtime's messages are checked against recordings of Supabase Realtime
-// 2.129.8 on PostgreSQL 15: their order, their refs, the words of errors, the
-// times at which things happen, the form of every type of value with the
-// losses that Realtime has in store for some (NaN is null, char(n) comes cut
-// short), replica identities, unchanged TOAST values, filters, and policies
-// that are asked of the row as it is when the log is read.
+//	mockserver            Config, Server, the methods that make things go wrong, LoadSchema;
+//	                      sockets, channels and the reading of the log
+//	mockserver/cachesql   the cache's SQL functions, in memory
+//	mockserver/replay     Recorder and Player
+//	mockserver/postgres   a project's database on PostgreSQL
+//	internal/memdb        a project's database in memory
+//	internal/rest         PostgREST's language and errors
+//	internal/wire         row changes as they are sent, filters, frames
+//	internal/auth         tokens
+//	internal/front        the listener, answers, CORS, the check of Host
+//	internal/project      the port: what the server needs of a database
+//	internal/pgtype       PostgreSQL's values: text, order, JSON, errors
 //
-// Values are read, written and ordered as PostgreSQL does it, including exact
-// numbers, infinite and BC dates, arrays and composites, with its errors.
-// Transactions are all or nothing. The REST API's statuses, headers and errors
-// are PostgREST's.
+// # What is faithful, and what is not
 //
-// # What is not
-//
-//   - There is no SQL: no triggers or functions but those in Go, no views, foreign keys, checks, or
-//     unique constraints but the primary key; a domain does not check, and no
-//     column is computed.
-//   - Text is ordered by its bytes. Intervals, ranges, network addresses, money
-//     and types that the server does not know are kept as the text that was
-//     given, without a check, and ordered as text. The time zone is UTC. Arrays
-//     do not keep lower bounds.
-//   - Regular expressions are Go's.
-//   - Transactions do not wait for each other: see Server.Tx.
-//   - Of the REST API there are the reading and writing of one table, with all
-//     filters but full text search and those for arrays and ranges; no embedded
-//     tables, JSON paths, aggregates, PUT or CSV. Functions are called by POST
-//     with a JSON object. What is not there is answered with an error that says
-//     so.
-//   - Of the Auth API there are sign-in with a password, refresh, the user,
-//     logout, and the making and removing of users by the service. A refresh token is good once, without the ten seconds of grace
-//     that Supabase gives.
-//   - A stored message is dropped when there are more than 100,000, or 64 MiB of
-//     them, and not only after three days.
+// Messages are checked against recordings of Supabase Realtime 2.129.8 on
+// PostgreSQL 15, values and their errors against PostgreSQL, and the REST API
+// against PostgREST. There is no SQL in memory, and of the REST and Auth APIs there
+// is what an application of one table at a time needs: docs/mock.md lists it. What is
+// not there is answered with an error that says so.
 package mockserver
