@@ -123,7 +123,7 @@
 //
 // This package is the public face. Imports run downward, which a test holds:
 //
-//	mockserver            Config, Server, the methods that make things go wrong, LoadSchema;
+//	mockserver            Config, Server, the methods that make things go wrong, LoadSchema, REST and Auth;
 //	                      sockets, channels and the reading of the log
 //	mockserver/cachesql   the cache's SQL functions, in memory
 //	mockserver/replay     Recorder and Player

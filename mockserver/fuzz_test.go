@@ -43,7 +43,7 @@ func FuzzJoin(f *testing.F) {
 			return
 		}
 		require.True(t, json.Valid([]byte(cfg.echo())), "%s", cfg.echo())
-		ch := &channel{conn: &conn{rt: &realtime{backend: db, ctx: t.Context()}}, config: cfg, who: bearer{claims: Claims{"role": "anon"}}}
+		ch := &channel{conn: &conn{rt: &realtime{db: db, ctx: t.Context()}}, config: cfg, who: bearer{claims: Claims{"role": "anon"}}}
 		subs, err := ch.subscriptions()
 		if err != nil {
 			require.Empty(t, subs)

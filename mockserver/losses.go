@@ -88,7 +88,7 @@ func (s *Server) ExhaustConnections(d time.Duration) {
 	rt.loseSlot(0)
 }
 
-// takeConnections takes the connections of the backend's database for a while.
+// takeConnections takes the connections of the database for a while.
 func (rt *realtime) takeConnections(d time.Duration) {
 	if !rt.enter() {
 		return
@@ -100,7 +100,7 @@ func (rt *realtime) takeConnections(d time.Duration) {
 	go func() { // ends with ctx
 		defer rt.wg.Done()
 		defer free()
-		if err := rt.backend.Exhaust(ctx); err != nil {
+		if err := rt.db.Exhaust(ctx); err != nil {
 			rt.log.Warn("the connections of the database cannot be taken", "error", err)
 		}
 	}()

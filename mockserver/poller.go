@@ -213,7 +213,7 @@ func (p *poller) makeSlot() bool {
 	if p.rt.faults.outage() != nil {
 		return false
 	}
-	p.log = p.rt.backend.OpenLog(p.ctx, p.rt.arrived)
+	p.log = p.rt.db.OpenLog(p.ctx, p.rt.arrived)
 	return true
 }
 

@@ -16,7 +16,7 @@ import (
 // Its goroutines are two for each socket (see conn) and the poller. close ends
 // them and waits.
 type realtime struct {
-	backend  project.Database
+	db       project.Database
 	verifier *auth.Verifier
 	timing   Timing
 	limits   Limits
@@ -65,7 +65,7 @@ type world struct {
 
 func newRealtime(db project.Database, v *auth.Verifier, cfg Config) *realtime {
 	rt := &realtime{
-		backend: db, verifier: v,
+		db: db, verifier: v,
 		timing: cfg.Timing.withDefaults(), limits: cfg.Limits.withDefaults(), log: cfg.Logger,
 		started: time.Now(), seed: cfg.Seed, chance: newChance(cfg.Seed, streamFaults),
 		members: map[world][]*channel{}, subs: map[uint32][]*project.Subscription{},

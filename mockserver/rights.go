@@ -24,7 +24,7 @@ func (rt *realtime) mayWrite(name, extension string, claims Claims) bool {
 func (rt *realtime) permits(a project.Access, claims Claims) (bool, error) {
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
-	may, err := rt.backend.Permits(ctx, callerOf(claims), a)
+	may, err := rt.db.Permits(ctx, callerOf(claims), a)
 	if err != nil {
 		rt.log.Warn("the policies on realtime.messages cannot be asked", "topic", a.Topic, "error", err)
 	}

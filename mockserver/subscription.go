@@ -142,7 +142,7 @@ func (ch *channel) subscribeNow() {
 		}
 	}
 	if message != "" {
-		rt.backend.Unsubscribe(subs)
+		rt.db.Unsubscribe(subs)
 		ch.system(phoenix.ExtensionPostgresChanges, phoenix.StatusError, message)
 		if !isParameterError(message) {
 			ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.RetryMin, rt.timing.RetryMax)))
@@ -150,7 +150,7 @@ func (ch *channel) subscribeNow() {
 		return
 	}
 	if !rt.awake() {
-		rt.backend.Unsubscribe(subs)
+		rt.db.Unsubscribe(subs)
 		ch.subscribeIn(max(1, ch.conn.chance.between(rt.timing.ResubscribeMin, rt.timing.ResubscribeMax)))
 		return
 	}
@@ -265,7 +265,7 @@ func (ch *channel) bind(order int, p bindingParams) (subs []*project.Subscriptio
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
 	b := project.Binding{Event: p.event, Schema: p.schema, Table: p.table, Columns: p.columns, Filters: p.filters}
-	subs, err = rt.backend.Subscribe(ctx, callerOf(ch.who.claims), b)
+	subs, err = rt.db.Subscribe(ctx, callerOf(ch.who.claims), b)
 	for _, s := range subs {
 		s.Owner = &owner{ch: ch, order: order, id: ch.config.bindings[order].id}
 	}
@@ -287,7 +287,7 @@ func (rt *realtime) replace(ch *channel, subs []*project.Subscription) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.closed {
-		rt.backend.Unsubscribe(subs)
+		rt.db.Unsubscribe(subs)
 		return
 	}
 	rt.remove(ch)
@@ -326,7 +326,7 @@ func (rt *realtime) remove(ch *channel) {
 			delete(rt.subs, t)
 		}
 	}
-	rt.backend.Unsubscribe(gone)
+	rt.db.Unsubscribe(gone)
 	if len(rt.subs) == 0 {
 		rt.asleep = time.Now()
 	}
@@ -335,7 +335,7 @@ func (rt *realtime) remove(ch *channel) {
 // removeAll ends all subscriptions. The caller holds mu.
 func (rt *realtime) removeAll() {
 	for _, subs := range rt.subs {
-		rt.backend.Unsubscribe(subs)
+		rt.db.Unsubscribe(subs)
 	}
 	clear(rt.subs)
 }

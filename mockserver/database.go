@@ -8,7 +8,7 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
-// databasePatience is how long a question to the backend's database may take,
+// databasePatience is how long a question to the database may take,
 // which is what the real server gives one.
 const databasePatience = 15 * time.Second
 
@@ -43,7 +43,7 @@ const messageRetryMin, messageRetryMax = 5 * time.Second, 5 * time.Minute
 func (rt *realtime) relayMessages(ready chan<- error) {
 	defer rt.wg.Done()
 	for pause := messageRetryMin; ; pause = min(2*pause, messageRetryMax) {
-		err := rt.backend.Messages(rt.ctx, func() {
+		err := rt.db.Messages(rt.ctx, func() {
 			pause = messageRetryMin
 			tell(ready, nil)
 		}, rt.relayStored)
@@ -70,7 +70,7 @@ func tell(ready chan<- error, err error) {
 func (rt *realtime) storedSince(topic string, since time.Time, limit int) ([]project.Message, error) {
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
-	return rt.backend.Replay(ctx, topic, since, limit)
+	return rt.db.Replay(ctx, topic, since, limit)
 }
 
 // awake reports whether the workers run, so that a subscription is confirmed. A
@@ -118,7 +118,7 @@ func (rt *realtime) noticePublication() {
 	ctx, cancel := context.WithTimeout(rt.ctx, databasePatience)
 	defer cancel()
 	rt.mu.Unlock()
-	now, err := rt.backend.Publication(ctx)
+	now, err := rt.db.Publication(ctx)
 	rt.mu.Lock()
 	if err != nil {
 		rt.log.Warn("the publication cannot be read", "error", err)
