@@ -7,7 +7,7 @@
 // them alike: of tables of 4, 12 and 40 columns, with the text, the numbers and
 // the documents that such tables hold. Each client is a process, too; a round runs each once,
 // so that what disturbs the machine disturbs all. It prints medians over the
-// rounds, and each client's ratio to the plain read loop of the same round.
+// rounds, and each client's ratio to the loop by hand of the same round.
 // The clients:
 //
 //	read         coder/websocket's Read in a loop: decodes nothing

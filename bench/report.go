@@ -6,16 +6,39 @@ import (
 	"slices"
 )
 
-// median is over the rounds. It may be of a ratio, which is taken within each
-// round.
-func median(results []result, of func(i int, r result) float64) float64 {
+// median is over the rounds.
+func median(results []result, of func(r result) float64) float64 {
 	values := make([]float64, len(results))
 	for i, r := range results {
-		values[i] = of(i, r)
+		values[i] = of(r)
 	}
+	return middle(values)
+}
+
+// middle sorts the values and returns their median.
+func middle(values []float64) float64 {
 	slices.Sort(values)
 	n := len(values)
 	return (values[(n-1)/2] + values[n/2]) / 2
+}
+
+// ratio is that of a client to the loop by hand of the same round: the median,
+// the least and the most.
+func ratio(results, base []result, of func(r result) float64) string {
+	values := make([]float64, len(results))
+	for i, r := range results {
+		values[i] = of(r) / of(base[i])
+	}
+	m := middle(values)
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", m, values[0], values[len(values)-1])
+}
+
+// baseOf returns the results that ratios are to: those of the loop by hand.
+func baseOf(names []string, results map[string][]result) []result {
+	if base := results["goccy"]; base != nil {
+		return base
+	}
+	return results[names[0]]
 }
 
 func rate(r result) float64     { return float64(r.Events) / r.Seconds }
@@ -23,29 +46,19 @@ func cpu(r result) float64      { return r.CPU / float64(r.Events) * 1e6 }
 func perEvent(r result) float64 { return r.Allocs / float64(r.Events) }
 
 func printFlood(w io.Writer, names []string, results map[string][]result) {
-	base := results["read"]
-	if base == nil {
-		base = results[names[0]]
-	}
-	fmt.Fprintf(w, "\nflood of %d events, medians of %d rounds\n\n", base[0].Events, len(base))
-	fmt.Fprintln(w, "| client | events/s | ratio | CPU µs/event | ratio | allocs/event | peak MiB | ratio | exact |")
-	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+	base := baseOf(names, results)
+	fmt.Fprintf(w, "\nflood of %d events, medians of %d rounds; ratios to goccy in the same round, with the least and the most\n\n", base[0].Events, len(base))
+	fmt.Fprintln(w, "| client | events/s | ratio | CPU µs/event | ratio | allocs/event | peak MiB | exact |")
+	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- | --- |")
 	want := expected(base[0].Events)
 	for _, name := range names {
 		list := results[name]
-		m := func(of func(result) float64) float64 {
-			return median(list, func(_ int, r result) float64 { return of(r) })
-		}
-		ratio := func(of func(result) float64) float64 {
-			return median(list, func(i int, r result) float64 { return of(r) / of(base[i]) })
-		}
-		peak := func(r result) float64 { return r.Peak }
 		allocs := "-"
 		if list[0].Allocs > 0 {
-			allocs = fmt.Sprintf("%.1f", m(perEvent))
+			allocs = fmt.Sprintf("%.1f", median(list, perEvent))
 		}
-		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.2f | %.2f | %s | %.0f | %.2f | %s |\n", name,
-			m(rate), ratio(rate), m(cpu), ratio(cpu), allocs, m(peak), ratio(peak), exact(list[0], want))
+		fmt.Fprintf(w, "| %s | %.0f | %s | %.2f | %s | %s | %.0f | %s |\n", name, median(list, rate), ratio(list, base, rate),
+			median(list, cpu), ratio(list, base, cpu), allocs, median(list, func(r result) float64 { return r.Peak }), exact(list[0], want))
 	}
 }
 
@@ -60,10 +73,7 @@ func exact(r result, want sums) string {
 }
 
 func printPaced(w io.Writer, names []string, results map[string][]result) {
-	base := results["goccy"]
-	if base == nil {
-		base = results[names[0]]
-	}
+	base := baseOf(names, results)
 	fmt.Fprintf(w, "\n%d events at 1,000 a second, medians of %d rounds; from the server's write to the user's loop\n\n", base[0].Events, len(base))
 	fmt.Fprintln(w, "| client | p50 µs | ratio | p99 µs | ratio | CPU µs/event |")
 	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- |")
@@ -71,12 +81,6 @@ func printPaced(w io.Writer, names []string, results map[string][]result) {
 	p99 := func(r result) float64 { return r.P99 }
 	for _, name := range names {
 		list := results[name]
-		m := func(of func(result) float64) float64 {
-			return median(list, func(_ int, r result) float64 { return of(r) })
-		}
-		ratio := func(of func(result) float64) float64 {
-			return median(list, func(i int, r result) float64 { return of(r) / of(base[i]) })
-		}
-		fmt.Fprintf(w, "| %s | %.0f | %.2f | %.0f | %.2f | %.1f |\n", name, m(p50), ratio(p50), m(p99), ratio(p99), m(cpu))
+		fmt.Fprintf(w, "| %s | %.0f | %s | %.0f | %s | %.1f |\n", name, median(list, p50), ratio(list, base, p50), median(list, p99), ratio(list, base, p99), median(list, cpu))
 	}
 }

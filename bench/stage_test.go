@@ -2,7 +2,6 @@ package main
 
 import (
 	"runtime"
-	"slices"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -65,11 +64,6 @@ func BenchmarkStages(b *testing.B) {
 		b.ReportMetric(middle(took[i]), name+"-ns")
 		b.ReportMetric(middle(ratios), name+"-ratio")
 	}
-}
-
-func middle(list []float64) float64 {
-	slices.Sort(list)
-	return list[len(list)/2]
 }
 
 // threadTime is the processor's time of this thread, in nanoseconds.
