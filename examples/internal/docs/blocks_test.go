@@ -151,7 +151,7 @@ func TestBlocks(t *testing.T) {
 	for i, p := range all {
 		t.Run(p.name(), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			out, err := exec.CommandContext(ctx, filepath.Join(module, "bin", fmt.Sprint("block", i))).CombinedOutput()
 			require.NoError(t, err, "%s", out)

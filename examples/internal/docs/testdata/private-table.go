@@ -40,7 +40,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer client.Close(context.Background())
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
 	defer cancel()
 	if err := follow(ctx, client); err != nil {
 		log.Fatal(err)

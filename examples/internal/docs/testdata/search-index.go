@@ -49,6 +49,12 @@ func (d *documents) Delete(id int64) {
 	d.least = min(d.least, len(d.all))
 }
 
+func (d *documents) right() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.all) == 49 && d.all[7] == "" && d.all[99] == "" && d.all[50] == "product 50"
+}
+
 // BLOCK
 
 func main() {
@@ -75,7 +81,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
 	defer cancel()
 	go table.Run(ctx)
 	go func() {
@@ -85,11 +91,15 @@ func main() {
 		if _, err := server.Delete("products", mockserver.Row{"id": 7}); err != nil {
 			log.Fatal(err)
 		}
+		for !index.right() && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
 	}()
-	if err := follow(ctx, table, index); !errors.Is(err, context.DeadlineExceeded) {
-		log.Fatal(err)
+	if err := follow(ctx, table, index); !errors.Is(err, context.Canceled) {
+		log.Fatal(err, index.all)
 	}
-	if index.least < 49 || len(index.all) != 49 || index.all[7] != "" || index.all[99] != "" || index.all[50] != "product 50" {
-		log.Fatal("the index had ", index.least, " documents at some time, and has ", index.all)
+	if index.least < 49 {
+		log.Fatal("the index had ", index.least, " documents at some time")
 	}
 }

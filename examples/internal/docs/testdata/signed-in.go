@@ -23,7 +23,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
 	defer cancel()
 	if err := join(ctx, server.URL(), server.AnonKey(), "ann@example.com", "password"); err != nil {
 		log.Fatal(err)
