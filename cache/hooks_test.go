@@ -66,6 +66,7 @@ func TestHooks(t *testing.T) {
 		time.Sleep(time.Second)
 		_, _, err = items.Refresh(w.ctx, 3)
 		require.NoError(t, err)
+		time.Sleep(5 * time.Second) // what Refresh has found has the table verified, with marks
 		w.server.TruncateChanges(1)
 		w.update(mockserver.Row{"name": "A"}, mockserver.Row{"id": 1})
 		time.Sleep(time.Minute)
