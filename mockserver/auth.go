@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
@@ -21,15 +23,16 @@ import (
 // authAPI is the part of the Auth API (GoTrue) that a client of Realtime
 // needs: sign-in, refresh, sign-out, and the making of users.
 type authAPI struct {
-	server   *Server
+	verifier *auth.Verifier
+	log      *slog.Logger
 	lifetime time.Duration
 	users    project.Users
 	routes   *http.ServeMux
 }
 
-func newAuthAPI(s *Server, cfg Config, db project.Users) (*authAPI, error) {
-	a := &authAPI{server: s, lifetime: cfg.TokenLifetime, users: db, routes: http.NewServeMux()}
-	for i, u := range cfg.Users {
+func newAuthAPI(users []User, lifetime time.Duration, v *auth.Verifier, db project.Users, log *slog.Logger) (*authAPI, error) {
+	a := &authAPI{verifier: v, log: log, lifetime: lifetime, users: db, routes: http.NewServeMux()}
+	for i, u := range users {
 		checked, err := newAccount(u)
 		if err == nil {
 			err = a.users.CreateUser(context.Background(), *checked, u.Password)
@@ -67,7 +70,7 @@ func newAccount(u User) (*project.User, error) {
 	if u.Email == "" {
 		provider = "phone"
 	}
-	metadata := Claims{"app_metadata": Claims{"provider": provider, "providers": []string{provider}}, "user_metadata": Claims{}}
+	metadata := project.Claims{"app_metadata": project.Claims{"provider": provider, "providers": []string{provider}}, "user_metadata": project.Claims{}}
 	maps.Copy(metadata, u.Claims)
 	return &project.User{
 		ID: id.String(), Email: strings.ToLower(u.Email), Phone: u.Phone, Role: cmp.Or(u.Role, "authenticated"), Claims: u.Claims,
@@ -104,7 +107,7 @@ func (a *authAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		front.AllowAll(w, r)
 		return
 	}
-	if err := a.server.checkAPIKey(r); err != nil {
+	if err := checkAPIKey(a.verifier, r); err != nil {
 		front.WriteJSON(w, http.StatusUnauthorized, err)
 		return
 	}
@@ -181,7 +184,7 @@ func (a *authAPI) failed(w http.ResponseWriter, err error) {
 		writeAuthError(w, http.StatusBadRequest, "validation_failed", refused.Message)
 		return
 	}
-	a.server.log.Warn("users cannot be read or written", "error", err)
+	a.log.Warn("users cannot be read or written", "error", err)
 	writeAuthError(w, http.StatusInternalServerError, "unexpected_failure", "Database error querying schema")
 }
 
@@ -189,15 +192,15 @@ func (a *authAPI) failed(w http.ResponseWriter, err error) {
 func (a *authAPI) grant(w http.ResponseWriter, u *project.User, g project.Session) {
 	now := time.Now()
 	expires := now.Add(a.lifetime)
-	claims := Claims{"app_metadata": json.RawMessage(u.AppMetadata), "user_metadata": json.RawMessage(u.UserMetadata), "is_anonymous": false, "aal": "aal1"}
+	claims := project.Claims{"app_metadata": json.RawMessage(u.AppMetadata), "user_metadata": json.RawMessage(u.UserMetadata), "is_anonymous": false, "aal": "aal1"}
 	maps.Copy(claims, u.Claims)
-	maps.Copy(claims, Claims{
+	maps.Copy(claims, project.Claims{
 		"sub": u.ID, "role": u.Role, "aud": "authenticated", "email": u.Email, "phone": u.Phone,
 		"iat": now.Unix(), "exp": expires.Unix(), "session_id": g.ID,
 		"jti": uuid.NewString(), // two tokens of one second differ
 	})
 	front.WriteJSON(w, http.StatusOK, map[string]any{
-		"access_token":  a.server.Sign(claims),
+		"access_token":  auth.Sign(a.verifier.Secret, claims),
 		"token_type":    "bearer",
 		"expires_in":    int(a.lifetime / time.Second),
 		"expires_at":    expires.Unix(),
@@ -223,7 +226,7 @@ func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *project.Use
 		writeAuthError(w, http.StatusUnauthorized, "no_authorization", "This endpoint requires a Bearer token")
 		return nil, ""
 	}
-	claims, _, err := a.server.verifier.Verify(token)
+	claims, _, err := a.verifier.Verify(token)
 	if err != nil {
 		writeAuthError(w, http.StatusForbidden, "bad_jwt", "invalid JWT: "+err.Error())
 		return nil, ""

@@ -24,7 +24,7 @@ type adminUser struct {
 // admin lets only the service on to the handler.
 func (a *authAPI) admin(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		claims, _, err := a.server.callerClaims(r)
+		claims, _, err := callerClaims(a.verifier, r)
 		if err != nil || project.RoleOf(claims) != "service_role" {
 			writeAuthError(w, http.StatusForbidden, "not_admin", "User not allowed")
 			return
@@ -41,7 +41,7 @@ func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
 		writeAuthError(w, http.StatusBadRequest, "bad_json", "Could not parse request body as JSON")
 		return
 	}
-	claims := Claims{}
+	claims := project.Claims{}
 	if req.AppMetadata != nil {
 		claims["app_metadata"] = req.AppMetadata
 	}

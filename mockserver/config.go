@@ -76,15 +76,5 @@ type Config struct {
 	Seed uint64
 }
 
-// User is an account of the Auth API.
-type User struct {
-	ID       string // claim sub, a UUID; empty: made up by New
-	Email    string // one of Email and Phone at least
-	Phone    string
-	Password string
-	Role     string // claim role; empty: authenticated
-	Claims   Claims // further claims of the user's access tokens, such as app_metadata
-}
-
 // Claims are the claims of a token, as encoding/json decodes them.
 type Claims = map[string]any

@@ -13,12 +13,6 @@ func (c Config) Format(s fmt.State, _ rune) { secret.Format(s, c) }
 // MarshalText returns what Format writes, for loggers.
 func (c Config) MarshalText() ([]byte, error) { return []byte(secret.Text(c)), nil }
 
-// Format writes the user without the password, the same for every verb.
-func (u User) Format(s fmt.State, _ rune) { secret.Format(s, u) }
-
-// MarshalText returns what Format writes, for loggers.
-func (u User) MarshalText() ([]byte, error) { return []byte(secret.Text(u)), nil }
-
 // Format writes where the server is, the same for every verb.
 func (s *Server) Format(to fmt.State, _ rune) { fmt.Fprintf(to, "mockserver.Server{%s}", s.URL()) }
 

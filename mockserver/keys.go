@@ -1,13 +1,9 @@
 package mockserver
 
 import (
-	"errors"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gapless-go/gapless/mockserver/internal/auth"
-	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
 // AnonKey returns the project's public API key, a JWT with the role anon.
@@ -42,130 +38,4 @@ func (s *Server) UserToken(sub string, lifetime time.Duration) string {
 		"sub": sub, "role": "authenticated", "aud": "authenticated",
 		"iat": now.Unix(), "exp": now.Add(lifetime).Unix(),
 	})
-}
-
-// gatewayError is what the gateway before the REST and Auth APIs says of an
-// API key.
-type gatewayError struct {
-	Message string `json:"message"`
-	Hint    string `json:"hint"`
-}
-
-// apiKey returns the API key of a request, in the header or the query.
-func apiKey(r *http.Request) string {
-	if key := r.Header.Get("apikey"); key != "" {
-		return key
-	}
-	return r.URL.Query().Get("apikey")
-}
-
-// checkAPIKey wants a key of the project: its publishable or secret key, or a JWT
-// of the role anon or service_role that it has signed.
-func (s *Server) checkAPIKey(r *http.Request) *gatewayError {
-	key := apiKey(r)
-	if key == "" {
-		return &gatewayError{"No API key found in request", "No `apikey` request header or url param was found."}
-	}
-	if _, err := s.keyClaims(key); err != nil {
-		return &gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."}
-	}
-	return nil
-}
-
-var errNoProjectKey = errors.New("mockserver: not a key of the project")
-
-// keyClaims returns the claims that an API key stands for.
-func (s *Server) keyClaims(key string) (Claims, error) {
-	if role, ok := s.verifier.KeyRole(key); ok {
-		return Claims{"role": role}, nil
-	}
-	claims, _, err := s.verifier.Verify(key)
-	if err != nil {
-		return nil, err
-	}
-	if role := project.RoleOf(claims); role != "anon" && role != "service_role" {
-		return nil, errNoProjectKey
-	}
-	return claims, nil
-}
-
-// isServiceKey reports whether an API key is that of the role service_role. The
-// gateway gives the description of the API to no other since April 2026.
-func (s *Server) isServiceKey(key string) bool {
-	claims, err := s.keyClaims(key)
-	return err == nil && project.RoleOf(claims) == "service_role"
-}
-
-// callerClaims returns the claims that a request runs under: those of its bearer
-// token, or without one those of its API key. A key counts in Authorization only
-// where it equals the API key, since supabase-js sends it in both while nobody is
-// signed in. Token is what was read.
-func (s *Server) callerClaims(r *http.Request) (claims Claims, token string, err error) {
-	token, given := bearerToken(r)
-	if !given || token != "" && token == apiKey(r) {
-		token = apiKey(r)
-		claims, err = s.keyClaims(token)
-		return claims, token, err
-	}
-	claims, _, err = s.verifier.Verify(token)
-	return claims, token, err
-}
-
-// authenticate is callerClaims for the REST API. The error is a *project.Refusal.
-func (s *Server) authenticate(r *http.Request) (Claims, error) {
-	claims, token, err := s.callerClaims(r)
-	code, text := "PGRST301", ""
-	if err != nil {
-		text = restTokenText(token, err)
-		var fault *auth.TokenError
-		if errors.As(err, &fault) && fault.Fault >= auth.Expired {
-			code = "PGRST303" // the token is good, and its claims are not
-		}
-	} else if text = tooEarly(claims); text != "" {
-		code = "PGRST303"
-	}
-	if text != "" {
-		e := project.Refuse(http.StatusUnauthorized, code, "%s", text)
-		e.Challenge = `Bearer error="invalid_token", error_description="` + e.Message + `"`
-		return nil, e
-	}
-	return claims, nil
-}
-
-// clockSkew is how far PostgREST's clock and that of who signs may differ.
-const clockSkew = 30
-
-// tooEarly returns what PostgREST says of claims that do not hold yet; empty: they
-// do.
-func tooEarly(claims Claims) string {
-	now := float64(time.Now().Unix() + clockSkew)
-	for _, c := range []struct{ claim, text string }{{"nbf", "JWT not yet valid"}, {"iat", "JWT issued at future"}} {
-		if at, ok := claims[c.claim].(float64); ok && at > now {
-			return c.text
-		}
-	}
-	return ""
-}
-
-// bearerToken returns the token of the header Authorization.
-func bearerToken(r *http.Request) (string, bool) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return strings.TrimSpace(token), strings.EqualFold(scheme, "bearer")
-}
-
-// restTokenText is what PostgREST says of a token.
-func restTokenText(token string, err error) string {
-	var fault *auth.TokenError
-	errors.As(err, &fault)
-	switch {
-	case token == "":
-		return "Empty JWT is sent in Authorization header"
-	case fault.Fault == auth.Expired:
-		return "JWT expired"
-	case fault.Fault == auth.NoSigner, fault.Fault == auth.BadSignature:
-		return "No suitable key or wrong key type"
-	case fault.Fault == auth.NoFields, fault.Fault == auth.BadExpiry:
-		return "JWT claims invalid: " + fault.Error()
-	}
-	return "JWT couldn't be decoded"
 }

@@ -62,7 +62,7 @@ func (p apiProperties) MarshalJSON() ([]byte, error) {
 // root answers GET and HEAD of the root: it describes the tables of one schema
 // of which the role may read anything.
 func (r *restRequest) root() (*restAnswer, error) {
-	if !r.server.isServiceKey(apiKey(r.Request)) {
+	if !isServiceKey(r.server.verifier, apiKey(r.Request)) {
 		return nil, project.Refuse(http.StatusForbidden, "", "Access to schema is forbidden").
 			WithHint("Accessing the schema via the Data API is only allowed using a secret API key.")
 	}

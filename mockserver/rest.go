@@ -70,7 +70,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 
 // answerREST answers a request. A GET reads rows as they were so long ago.
 func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.Duration) {
-	if err := s.checkAPIKey(r); err != nil {
+	if err := checkAPIKey(s.verifier, r); err != nil {
 		front.WriteJSON(w, http.StatusUnauthorized, err)
 		return
 	}
@@ -89,7 +89,7 @@ func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.D
 
 // rest answers a request. It sets role as soon as it knows it.
 func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duration, role *string) (*restAnswer, error) {
-	claims, err := s.authenticate(r)
+	claims, err := authenticate(s.verifier, r)
 	if err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 	if other == nil {
 		s.backend = db
 	}
-	if s.auth, err = newAuthAPI(s, cfg, s.backend); err != nil {
+	if s.auth, err = newAuthAPI(cfg.Users, cfg.TokenLifetime, s.verifier, s.backend, s.log); err != nil {
 		return nil, err
 	}
 	if err := s.front.Listen(cfg.InMemory, cfg.Addr); err != nil {
