@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
@@ -110,9 +111,9 @@ func (rt *realtime) limitBroadcasts(header http.Header) *httpRefusal {
 // broadcaster returns the claims of a request: those of its bearer token, or
 // without one of its API key. See callerClaims.
 func (s *Server) broadcaster(r *http.Request) (Claims, bool) {
-	token, given := bearerToken(r)
-	if !given || token == apiKey(r) {
-		who, err := s.realtime.connectionBearer(apiKey(r))
+	token, given := auth.BearerToken(r)
+	if !given || token == auth.APIKey(r) {
+		who, err := s.realtime.connectionBearer(auth.APIKey(r))
 		return who.claims, err == nil
 	}
 	who, err := s.realtime.bearer(token)

@@ -18,7 +18,7 @@ type Config struct {
 	// in the schema public, which every role may call.
 	Functions map[string]memdb.Function
 	// Users may sign in at /auth/v1/token.
-	Users []User
+	Users []auth.User
 
 	// JWTSecret signs and verifies HS256 tokens; empty: DefaultSecret, or a random
 	// one where package mockserver/postgres works on a database that was given.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
@@ -62,7 +63,7 @@ func (p apiProperties) MarshalJSON() ([]byte, error) {
 // root answers GET and HEAD of the root: it describes the tables of one schema
 // of which the role may read anything.
 func (r *restRequest) root() (*restAnswer, error) {
-	if !isServiceKey(r.server.verifier, apiKey(r.Request)) {
+	if !auth.IsServiceKey(r.server.verifier, auth.APIKey(r.Request)) {
 		return nil, project.Refuse(http.StatusForbidden, "", "Access to schema is forbidden").
 			WithHint("Accessing the schema via the Data API is only allowed using a secret API key.")
 	}

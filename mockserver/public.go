@@ -91,3 +91,6 @@ func NewPlayer(r io.Reader, cfg PlayerConfig) (*Player, error) { return replay.N
 func InstallCache(cfg *Config, more ...string) {
 	cfg.Tables, cfg.Functions = cachesql.Install(cfg.Tables, cfg.Functions, more...)
 }
+
+// User is an account of the Auth API.
+type User = auth.User

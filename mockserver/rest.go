@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
@@ -70,7 +71,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 
 // answerREST answers a request. A GET reads rows as they were so long ago.
 func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.Duration) {
-	if err := checkAPIKey(s.verifier, r); err != nil {
+	if err := auth.CheckAPIKey(s.verifier, r); err != nil {
 		front.WriteJSON(w, http.StatusUnauthorized, err)
 		return
 	}
@@ -89,7 +90,7 @@ func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.D
 
 // rest answers a request. It sets role as soon as it knows it.
 func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duration, role *string) (*restAnswer, error) {
-	claims, err := authenticate(s.verifier, r)
+	claims, err := auth.Authenticate(s.verifier, r)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 )
@@ -95,7 +96,7 @@ func LoadSchema(r io.Reader) (Config, error) {
 		if u.ID == "" {
 			u.ID = uuid.NewString()
 		}
-		cfg.Users = append(cfg.Users, User(u))
+		cfg.Users = append(cfg.Users, auth.User(u))
 	}
 	return cfg, nil
 }

@@ -36,7 +36,7 @@ type Server struct {
 	backend    project.Database
 	verifier   *auth.Verifier
 	realtime   *realtime
-	auth       *authAPI
+	auth       *auth.API
 	maxRows    int
 	exposed    []string // schemas, the default first
 	restFaults restFaults
@@ -120,7 +120,7 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 	if other == nil {
 		s.backend = db
 	}
-	if s.auth, err = newAuthAPI(cfg.Users, cfg.TokenLifetime, s.verifier, s.backend, s.log); err != nil {
+	if s.auth, err = auth.NewAPI(cfg.Users, cfg.TokenLifetime, s.verifier, s.backend, s.log); err != nil {
 		return nil, err
 	}
 	if err := s.front.Listen(cfg.InMemory, cfg.Addr); err != nil {

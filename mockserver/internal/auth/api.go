@@ -1,4 +1,4 @@
-package mockserver
+package auth
 
 import (
 	"cmp"
@@ -14,24 +14,23 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
-// authAPI is the part of the Auth API (GoTrue) that a client of Realtime
+// API is the part of the Auth API (GoTrue) that a client of Realtime
 // needs: sign-in, refresh, sign-out, and the making of users.
-type authAPI struct {
-	verifier *auth.Verifier
+type API struct {
+	verifier *Verifier
 	log      *slog.Logger
 	lifetime time.Duration
 	users    project.Users
 	routes   *http.ServeMux
 }
 
-func newAuthAPI(users []User, lifetime time.Duration, v *auth.Verifier, db project.Users, log *slog.Logger) (*authAPI, error) {
-	a := &authAPI{verifier: v, log: log, lifetime: lifetime, users: db, routes: http.NewServeMux()}
+func NewAPI(users []User, lifetime time.Duration, v *Verifier, db project.Users, log *slog.Logger) (*API, error) {
+	a := &API{verifier: v, log: log, lifetime: lifetime, users: db, routes: http.NewServeMux()}
 	for i, u := range users {
 		checked, err := newAccount(u)
 		if err == nil {
@@ -78,9 +77,9 @@ func newAccount(u User) (*project.User, error) {
 	}, nil
 }
 
-// authError is an error of the Auth API in the words of its old and its new
+// apiError is an error of the Auth API in the words of its old and its new
 // versions, of which clients read either.
-type authError struct {
+type apiError struct {
 	Status           int    `json:"code"`
 	Code             string `json:"error_code"`
 	Message          string `json:"msg"`
@@ -89,25 +88,25 @@ type authError struct {
 }
 
 func writeAuthError(w http.ResponseWriter, status int, code, message string) {
-	front.WriteJSON(w, status, authError{Status: status, Code: code, Message: message})
+	front.WriteJSON(w, status, apiError{Status: status, Code: code, Message: message})
 }
 
 // refuseGrant answers a request for a token.
 func refuseGrant(w http.ResponseWriter, code, message string) {
-	front.WriteJSON(w, http.StatusBadRequest, authError{
+	front.WriteJSON(w, http.StatusBadRequest, apiError{
 		Status: http.StatusBadRequest, Code: code, Message: message, Error: "invalid_grant", ErrorDescription: message,
 	})
 }
 
 // ServeHTTP wants the API key of the project, as the gateway does.
-func (a *authAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	w.Header().Set("Access-Control-Expose-Headers", "X-Total-Count, Link, X-Supabase-Api-Version")
 	if r.Method == http.MethodOptions {
 		front.AllowAll(w, r)
 		return
 	}
-	if err := checkAPIKey(a.verifier, r); err != nil {
+	if err := CheckAPIKey(a.verifier, r); err != nil {
 		front.WriteJSON(w, http.StatusUnauthorized, err)
 		return
 	}
@@ -115,7 +114,7 @@ func (a *authAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.routes.ServeHTTP(w, r)
 }
 
-func (a *authAPI) health(w http.ResponseWriter, _ *http.Request) {
+func (a *API) health(w http.ResponseWriter, _ *http.Request) {
 	front.WriteJSON(w, http.StatusOK, map[string]string{
 		"name": "GoTrue", "version": "mockserver", "description": "GoTrue is a user registration and authentication API",
 	})
@@ -129,7 +128,7 @@ type tokenRequest struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-func (a *authAPI) token(w http.ResponseWriter, r *http.Request) {
+func (a *API) token(w http.ResponseWriter, r *http.Request) {
 	var req tokenRequest
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
 		var tooLarge *http.MaxBytesError
@@ -150,7 +149,7 @@ func (a *authAPI) token(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *authAPI) signIn(w http.ResponseWriter, r *http.Request, req tokenRequest) {
+func (a *API) signIn(w http.ResponseWriter, r *http.Request, req tokenRequest) {
 	u, g, err := a.users.SignIn(r.Context(), strings.ToLower(req.Email), req.Phone, req.Password)
 	switch {
 	case err != nil:
@@ -162,7 +161,7 @@ func (a *authAPI) signIn(w http.ResponseWriter, r *http.Request, req tokenReques
 	}
 }
 
-func (a *authAPI) refresh(w http.ResponseWriter, r *http.Request, req tokenRequest) {
+func (a *API) refresh(w http.ResponseWriter, r *http.Request, req tokenRequest) {
 	u, g, err := a.users.Refresh(r.Context(), req.RefreshToken)
 	switch {
 	case errors.Is(err, project.ErrTokenUsed):
@@ -178,7 +177,7 @@ func (a *authAPI) refresh(w http.ResponseWriter, r *http.Request, req tokenReque
 
 // failed answers where the users cannot be asked for, or with a value that the
 // database does not take, such as a text with a NUL.
-func (a *authAPI) failed(w http.ResponseWriter, err error) {
+func (a *API) failed(w http.ResponseWriter, err error) {
 	var refused *project.Error
 	if errors.As(err, &refused) && strings.HasPrefix(refused.Code, "22") {
 		writeAuthError(w, http.StatusBadRequest, "validation_failed", refused.Message)
@@ -189,7 +188,7 @@ func (a *authAPI) failed(w http.ResponseWriter, err error) {
 }
 
 // grant answers with a session: an access token and a refresh token.
-func (a *authAPI) grant(w http.ResponseWriter, u *project.User, g project.Session) {
+func (a *API) grant(w http.ResponseWriter, u *project.User, g project.Session) {
 	now := time.Now()
 	expires := now.Add(a.lifetime)
 	claims := project.Claims{"app_metadata": json.RawMessage(u.AppMetadata), "user_metadata": json.RawMessage(u.UserMetadata), "is_anonymous": false, "aal": "aal1"}
@@ -200,7 +199,7 @@ func (a *authAPI) grant(w http.ResponseWriter, u *project.User, g project.Sessio
 		"jti": uuid.NewString(), // two tokens of one second differ
 	})
 	front.WriteJSON(w, http.StatusOK, map[string]any{
-		"access_token":  auth.Sign(a.verifier.Secret, claims),
+		"access_token":  Sign(a.verifier.Secret, claims),
 		"token_type":    "bearer",
 		"expires_in":    int(a.lifetime / time.Second),
 		"expires_at":    expires.Unix(),
@@ -220,8 +219,8 @@ func userJSON(u *project.User, signedIn time.Time) map[string]any {
 
 // bearer returns the user of the request's token and the session; it answers
 // the request where there is none.
-func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *project.User, session string) {
-	token, given := bearerToken(r)
+func (a *API) bearer(w http.ResponseWriter, r *http.Request) (u *project.User, session string) {
+	token, given := BearerToken(r)
 	if !given {
 		writeAuthError(w, http.StatusUnauthorized, "no_authorization", "This endpoint requires a Bearer token")
 		return nil, ""
@@ -243,7 +242,7 @@ func (a *authAPI) bearer(w http.ResponseWriter, r *http.Request) (u *project.Use
 	return u, session
 }
 
-func (a *authAPI) user(w http.ResponseWriter, r *http.Request) {
+func (a *API) user(w http.ResponseWriter, r *http.Request) {
 	u, session := a.bearer(w, r)
 	if u == nil {
 		return
@@ -265,7 +264,7 @@ func (a *authAPI) user(w http.ResponseWriter, r *http.Request) {
 
 // logout ends the sessions of the user, or the one of the token, or all but
 // that. Access tokens stay good until they expire.
-func (a *authAPI) logout(w http.ResponseWriter, r *http.Request) {
+func (a *API) logout(w http.ResponseWriter, r *http.Request) {
 	u, session := a.bearer(w, r)
 	if u == nil {
 		return

@@ -1,4 +1,4 @@
-package mockserver
+package auth
 
 import (
 	"encoding/json"
@@ -22,7 +22,7 @@ type adminUser struct {
 }
 
 // admin lets only the service on to the handler.
-func (a *authAPI) admin(next http.HandlerFunc) http.HandlerFunc {
+func (a *API) admin(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		claims, _, err := callerClaims(a.verifier, r)
 		if err != nil || project.RoleOf(claims) != "service_role" {
@@ -35,7 +35,7 @@ func (a *authAPI) admin(next http.HandlerFunc) http.HandlerFunc {
 
 // createUser makes a user, whose email and phone count as confirmed. Unlike
 // Auth it wants a password: there is no other way to sign in.
-func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
+func (a *API) createUser(w http.ResponseWriter, r *http.Request) {
 	var req adminUser
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
 		writeAuthError(w, http.StatusBadRequest, "bad_json", "Could not parse request body as JSON")
@@ -66,7 +66,7 @@ func (a *authAPI) createUser(w http.ResponseWriter, r *http.Request) {
 }
 
 // oneUser answers with a user; clients ask for it before they remove it.
-func (a *authAPI) oneUser(w http.ResponseWriter, r *http.Request) {
+func (a *API) oneUser(w http.ResponseWriter, r *http.Request) {
 	switch u, err := a.users.User(r.Context(), r.PathValue("id")); {
 	case err != nil:
 		a.failed(w, err)
@@ -82,7 +82,7 @@ func noUser(w http.ResponseWriter) {
 }
 
 // deleteUser removes a user and ends its sessions.
-func (a *authAPI) deleteUser(w http.ResponseWriter, r *http.Request) {
+func (a *API) deleteUser(w http.ResponseWriter, r *http.Request) {
 	switch removed, err := a.users.DeleteUser(r.Context(), r.PathValue("id")); {
 	case err != nil:
 		a.failed(w, err)

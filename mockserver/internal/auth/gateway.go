@@ -1,4 +1,4 @@
-package mockserver
+package auth
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -17,18 +16,18 @@ type gatewayError struct {
 	Hint    string `json:"hint"`
 }
 
-// apiKey returns the API key of a request, in the header or the query.
-func apiKey(r *http.Request) string {
+// APIKey returns the API key of a request, in the header or the query.
+func APIKey(r *http.Request) string {
 	if key := r.Header.Get("apikey"); key != "" {
 		return key
 	}
 	return r.URL.Query().Get("apikey")
 }
 
-// checkAPIKey wants a key of the project: its publishable or secret key, or a JWT
+// CheckAPIKey wants a key of the project: its publishable or secret key, or a JWT
 // of the role anon or service_role that it has signed.
-func checkAPIKey(v *auth.Verifier, r *http.Request) *gatewayError {
-	key := apiKey(r)
+func CheckAPIKey(v *Verifier, r *http.Request) *gatewayError {
+	key := APIKey(r)
 	if key == "" {
 		return &gatewayError{"No API key found in request", "No `apikey` request header or url param was found."}
 	}
@@ -41,7 +40,7 @@ func checkAPIKey(v *auth.Verifier, r *http.Request) *gatewayError {
 var errNoProjectKey = errors.New("mockserver: not a key of the project")
 
 // keyClaims returns the claims that an API key stands for.
-func keyClaims(v *auth.Verifier, key string) (project.Claims, error) {
+func keyClaims(v *Verifier, key string) (project.Claims, error) {
 	if role, ok := v.KeyRole(key); ok {
 		return project.Claims{"role": role}, nil
 	}
@@ -55,9 +54,9 @@ func keyClaims(v *auth.Verifier, key string) (project.Claims, error) {
 	return claims, nil
 }
 
-// isServiceKey reports whether an API key is that of the role service_role. The
+// IsServiceKey reports whether an API key is that of the role service_role. The
 // gateway gives the description of the API to no other since April 2026.
-func isServiceKey(v *auth.Verifier, key string) bool {
+func IsServiceKey(v *Verifier, key string) bool {
 	claims, err := keyClaims(v, key)
 	return err == nil && project.RoleOf(claims) == "service_role"
 }
@@ -66,10 +65,10 @@ func isServiceKey(v *auth.Verifier, key string) bool {
 // token, or without one those of its API key. A key counts in Authorization only
 // where it equals the API key, since supabase-js sends it in both while nobody is
 // signed in. Token is what was read.
-func callerClaims(v *auth.Verifier, r *http.Request) (claims project.Claims, token string, err error) {
-	token, given := bearerToken(r)
-	if !given || token != "" && token == apiKey(r) {
-		token = apiKey(r)
+func callerClaims(v *Verifier, r *http.Request) (claims project.Claims, token string, err error) {
+	token, given := BearerToken(r)
+	if !given || token != "" && token == APIKey(r) {
+		token = APIKey(r)
 		claims, err = keyClaims(v, token)
 		return claims, token, err
 	}
@@ -77,14 +76,14 @@ func callerClaims(v *auth.Verifier, r *http.Request) (claims project.Claims, tok
 	return claims, token, err
 }
 
-// authenticate is callerClaims for the REST API. The error is a *project.Refusal.
-func authenticate(v *auth.Verifier, r *http.Request) (project.Claims, error) {
+// Authenticate is callerClaims for the REST API. The error is a *project.Refusal.
+func Authenticate(v *Verifier, r *http.Request) (project.Claims, error) {
 	claims, token, err := callerClaims(v, r)
 	code, text := "PGRST301", ""
 	if err != nil {
 		text = restTokenText(token, err)
-		var fault *auth.TokenError
-		if errors.As(err, &fault) && fault.Fault >= auth.Expired {
+		var fault *TokenError
+		if errors.As(err, &fault) && fault.Fault >= Expired {
 			code = "PGRST303" // the token is good, and its claims are not
 		}
 	} else if text = tooEarly(claims); text != "" {
@@ -113,24 +112,24 @@ func tooEarly(claims project.Claims) string {
 	return ""
 }
 
-// bearerToken returns the token of the header Authorization.
-func bearerToken(r *http.Request) (string, bool) {
+// BearerToken returns the token of the header Authorization.
+func BearerToken(r *http.Request) (string, bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	return strings.TrimSpace(token), strings.EqualFold(scheme, "bearer")
 }
 
 // restTokenText is what PostgREST says of a token.
 func restTokenText(token string, err error) string {
-	var fault *auth.TokenError
+	var fault *TokenError
 	errors.As(err, &fault)
 	switch {
 	case token == "":
 		return "Empty JWT is sent in Authorization header"
-	case fault.Fault == auth.Expired:
+	case fault.Fault == Expired:
 		return "JWT expired"
-	case fault.Fault == auth.NoSigner, fault.Fault == auth.BadSignature:
+	case fault.Fault == NoSigner, fault.Fault == BadSignature:
 		return "No suitable key or wrong key type"
-	case fault.Fault == auth.NoFields, fault.Fault == auth.BadExpiry:
+	case fault.Fault == NoFields, fault.Fault == BadExpiry:
 		return "JWT claims invalid: " + fault.Error()
 	}
 	return "JWT couldn't be decoded"
