@@ -47,7 +47,7 @@ func TestQueryEndsWithItsClient(t *testing.T) {
 		r.Header.Set("apikey", s.ServiceKey())
 		w := httptest.NewRecorder()
 		began := cputime.Used()
-		s.answerREST(w, r, 0)
+		s.rest.Answer(w, r, 0)
 		cancel()
 		require.Contains(t, w.Body.String(), "57014")
 		require.Less(t, cputime.Used()-began, 5*time.Second)

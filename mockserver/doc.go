@@ -123,15 +123,15 @@
 //
 // This package is the public face. Imports run downward, which a test holds:
 //
-//	mockserver            Config, Server, the methods that make things go wrong, LoadSchema, REST and Auth;
+//	mockserver            Config, Server, the methods that make things go wrong, LoadSchema;
 //	                      sockets, channels and the reading of the log
 //	mockserver/cachesql   the cache's SQL functions, in memory
 //	mockserver/replay     Recorder and Player
 //	mockserver/postgres   a project's database on PostgreSQL
 //	internal/memdb        a project's database in memory
-//	internal/rest         PostgREST's language and errors
+//	internal/rest         PostgREST: its language, answers, errors, and their faults
 //	internal/wire         row changes as they are sent, filters, frames
-//	internal/auth         tokens
+//	internal/auth         sign-in, tokens, keys
 //	internal/front        the listener, answers, CORS, the check of Host
 //	internal/project      the port: what the server needs of a database
 //	internal/pgtype       PostgreSQL's values: text, order, JSON, errors

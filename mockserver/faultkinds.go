@@ -9,6 +9,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/gapless-go/gapless/mockserver/internal/fault"
+	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
 
 // The parameters that several faults have.
@@ -289,7 +290,7 @@ func injectREST(s *Server, p restParams) error {
 	if p.Status != 0 && (p.Status < 200 || p.Status > 599) {
 		return errors.New("its parameters: status is not between 200 and 599")
 	}
-	s.addRESTFault(RESTFault{
+	s.addRESTFault(rest.Fault{
 		Method: p.Method, Path: p.Path, Times: p.Times,
 		Before: time.Duration(p.Before), After: time.Duration(p.After),
 		Status: p.Status, Header: p.Header, Body: p.Body,

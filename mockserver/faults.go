@@ -156,6 +156,14 @@ func (f *faults) outage() *outage {
 	return nil
 }
 
+// whyAway returns why the database does not answer, for the REST API.
+func (rt *realtime) whyAway() string {
+	if out := rt.faults.outage(); out != nil {
+		return out.rest
+	}
+	return ""
+}
+
 func (f *faults) restarting() bool { return f.until(&f.draining) > 0 }
 
 func (f *faults) joinsExceeded() bool { return f.until(&f.crowded) > 0 }

@@ -7,6 +7,7 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/rest"
 	"github.com/gapless-go/gapless/mockserver/replay"
 )
 
@@ -94,3 +95,7 @@ func InstallCache(cfg *Config, more ...string) {
 
 // User is an account of the Auth API.
 type User = auth.User
+
+// RESTFault is what goes wrong with requests to the REST API. Its zero value fits
+// every request and harms none.
+type RESTFault = rest.Fault

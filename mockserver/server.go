@@ -18,6 +18,7 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
 
 // TB is what Start needs of a testing.TB. It is an interface of its own so that
@@ -32,20 +33,18 @@ type TB interface {
 // for its users, and Realtime. It is safe for concurrent use. Close it when
 // done.
 type Server struct {
-	db         *memdb.Database // in memory; empty where the project's is another one
-	backend    project.Database
-	verifier   *auth.Verifier
-	realtime   *realtime
-	auth       *auth.API
-	maxRows    int
-	exposed    []string // schemas, the default first
-	restFaults restFaults
-	admin      *admin     // nil: there is none
-	inspector  *inspector // nil: there is none
-	secret     string
-	anonKey    string
-	service    string // the service key
-	log        *slog.Logger
+	db        *memdb.Database // in memory; empty where the project's is another one
+	backend   project.Database
+	verifier  *auth.Verifier
+	realtime  *realtime
+	auth      *auth.API
+	rest      rest.API
+	admin     *admin     // nil: there is none
+	inspector *inspector // nil: there is none
+	secret    string
+	anonKey   string
+	service   string // the service key
+	log       *slog.Logger
 
 	front front.Front
 }
@@ -103,12 +102,8 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		db:       db,
 		backend:  other,
 		verifier: auth.NewVerifier(auth.Keys{Secret: cfg.JWTSecret, Public: cfg.Keys, Publishable: cfg.PublishableKey, Secure: cfg.SecretKey}),
-		maxRows:  cfg.MaxRows,
 		secret:   cfg.JWTSecret,
 		log:      cfg.Logger,
-	}
-	if s.exposed = slices.Clone(cfg.ExposedSchemas); len(s.exposed) == 0 {
-		s.exposed = db.Schemas()
 	}
 	if cfg.Admin || cfg.Inspector {
 		s.admin = &admin{s: s}
@@ -131,6 +126,13 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		s.realtime.close()
 		_ = s.front.Listener.Close()
 		return nil, err
+	}
+	s.rest = rest.API{
+		DB: s.backend, Verifier: s.verifier, Log: s.log, URL: s.front.URL, Exposed: slices.Clone(cfg.ExposedSchemas), MaxRows: cfg.MaxRows,
+		Away: s.realtime.whyAway, Pause: s.realtime.pause,
+	}
+	if len(s.rest.Exposed) == 0 {
+		s.rest.Exposed = db.Schemas()
 	}
 	s.front.Serve(s.routes(), s.log)
 	return s, nil
@@ -175,7 +177,7 @@ func (cfg Config) check() error {
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", serveNothing)
-	mux.HandleFunc("/rest/v1/", s.serveREST)
+	mux.Handle("/rest/v1/", &s.rest)
 	mux.Handle("/auth/v1/", s.auth)
 	mux.HandleFunc("/realtime/v1/websocket", s.serveSocket)
 	mux.HandleFunc("/socket/websocket", s.serveSocket)

@@ -119,7 +119,7 @@ func TestLayers_HaveEveryPackage(t *testing.T) {
 // TestExportedAPI_NamesNoOtherModule: a type of another module in a signature
 // would tie every user to that module's versions.
 func TestExportedAPI_NamesNoOtherModule(t *testing.T) {
-	for _, p := range []string{"cdc", "channel", "realtime", "realtime/signin", "cache", "enrich", "enrich/deliver", "mockserver"} {
+	for _, p := range []string{"cdc", "channel", "realtime", "realtime/signin", "cache", "enrich", "enrich/deliver", "mockserver", "mockserver/replay", "mockserver/cachesql"} {
 		for _, file := range sources(t, p) {
 			f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 			require.NoError(t, err)

@@ -30,6 +30,7 @@ func derivedKey(secret, prefix string) string {
 	return prefix + base64.RawURLEncoding.EncodeToString(sum[:16]) + "_" + base64.RawURLEncoding.EncodeToString(sum[16:22])
 }
 
+// Sign returns an HS256 token with these claims. It panics if they have no JSON.
 func Sign(secret string, claims project.Claims) string {
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims(claims)).SignedString([]byte(secret))
 	if err != nil {

@@ -105,6 +105,7 @@ type Keys struct {
 	Publishable, Secure string // of the roles anon and service_role; empty: derived from Secret
 }
 
+// NewVerifier makes a verifier, with the keys that are derived where none is given.
 func NewVerifier(keys Keys) *Verifier {
 	keys.Publishable = cmp.Or(keys.Publishable, derivedKey(keys.Secret, PublishablePrefix))
 	keys.Secure = cmp.Or(keys.Secure, derivedKey(keys.Secret, SecretPrefix))

@@ -56,6 +56,7 @@ const (
 	CodeNotReady         = "55000" // object_not_in_prerequisite_state
 )
 
+// Errorf makes an Error of a SQLSTATE and a message.
 func Errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }

@@ -112,16 +112,19 @@ type Refusal struct {
 // Error makes it an error.
 func (e *Refusal) Error() string { return e.Code + " " + e.Message }
 
+// Refuse makes a Refusal.
 func Refuse(status int, code, format string, args ...any) *Refusal {
 	return &Refusal{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// WithDetails sets the details, and returns the Refusal.
 func (e *Refusal) WithDetails(format string, args ...any) *Refusal {
 	details := fmt.Sprintf(format, args...)
 	e.Details = &details
 	return e
 }
 
+// WithHint sets the hint, and returns the Refusal.
 func (e *Refusal) WithHint(hint string) *Refusal {
 	e.Hint = &hint
 	return e

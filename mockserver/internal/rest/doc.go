@@ -1,2 +1,3 @@
-// Package rest is PostgREST: its query language and its errors.
+// Package rest is PostgREST: its query language, its answers and errors, and what
+// may go wrong with requests.
 package rest

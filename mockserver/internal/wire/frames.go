@@ -24,6 +24,7 @@ func VersionOf(r *http.Request) (phoenix.Version, bool) {
 	return phoenix.V1, true
 }
 
+// RefText returns a ref as JSON text.
 func RefText(r phoenix.Ref) string {
 	if r == "" {
 		return "null"

@@ -1,4 +1,4 @@
-package mockserver
+package rest
 
 import (
 	"bytes"
@@ -11,19 +11,18 @@ import (
 	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/mockserver/internal/project"
-	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
 
 // answerPage answers with rows, which are some of a total that is known if it
 // was asked for.
-func (r *restRequest) answerPage(page project.Page) (*restAnswer, error) {
+func (r *request) answerPage(page project.Page) (*answer, error) {
 	rows, offset, total := page.Rows, r.ask.Offset, page.Total
 	status, counted := http.StatusOK, "*"
 	if r.ask.Prefer.Count != "" {
 		counted = strconv.Itoa(total)
 		switch {
 		case offset > total:
-			e := rest.BadRange("An offset of " + strconv.Itoa(offset) + " was requested, but there are only " + counted + " rows.")
+			e := BadRange("An offset of " + strconv.Itoa(offset) + " was requested, but there are only " + counted + " rows.")
 			e.ContentRange = "*/" + counted
 			return nil, e
 		case len(rows) < total:
@@ -54,7 +53,7 @@ var rangeHeader = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{0,18})$`)
 
 // window returns which of the rows to answer with: what limit and offset, the
 // header Range and the server's MaxRows have in common.
-func (r *restRequest) window() (offset, limit int, err error) {
+func (r *request) window() (offset, limit int, err error) {
 	first, last := 0, math.MaxInt
 	if m := rangeHeader.FindStringSubmatch(r.Header.Get("Range")); m != nil && r.Method == http.MethodGet {
 		first, _ = strconv.Atoi(m[1])
@@ -62,7 +61,7 @@ func (r *restRequest) window() (offset, limit int, err error) {
 			last, _ = strconv.Atoi(m[2])
 		}
 		if last < first {
-			return 0, 0, rest.BadRange("The lower boundary must be lower than or equal to the upper boundary in the Range header.")
+			return 0, 0, BadRange("The lower boundary must be lower than or equal to the upper boundary in the Range header.")
 		}
 	}
 	first = max(first, r.ask.Query.Offset)
@@ -72,13 +71,13 @@ func (r *restRequest) window() (offset, limit int, err error) {
 		last = min(last, r.ask.Query.Offset+n-1)
 	}
 	if last < first {
-		return 0, 0, rest.BadRange("Limit should be greater than or equal to zero.")
+		return 0, 0, BadRange("Limit should be greater than or equal to zero.")
 	}
 	limit = math.MaxInt
 	if last < math.MaxInt {
 		limit = last - first + 1
 	}
-	for _, most := range []int{r.server.maxRows, r.server.restFaults.maxRows()} {
+	for _, most := range []int{r.api.MaxRows, r.api.Faults.maxRows()} {
 		if most > 0 {
 			limit = min(limit, most)
 		}
@@ -88,7 +87,7 @@ func (r *restRequest) window() (offset, limit int, err error) {
 
 // payload reads the body. Columns of the query count in the place of the
 // objects' keys.
-func (r *restRequest) payload() (*project.Payload, error) {
+func (r *request) payload() (*project.Payload, error) {
 	body, err := r.readBody()
 	if err != nil {
 		return nil, err
@@ -143,7 +142,7 @@ func keysOf(objects []map[string]json.RawMessage) ([]string, error) {
 	return names, nil
 }
 
-func (r *restRequest) answerWrite(done project.Written) *restAnswer {
+func (r *request) answerWrite(done project.Written) *answer {
 	a := r.answer(r.writeStatus(done))
 	if applied := applied(r.ask.Prefer); applied != "" {
 		a.header.Set("Preference-Applied", applied)
@@ -158,7 +157,7 @@ func (r *restRequest) answerWrite(done project.Written) *restAnswer {
 	return a
 }
 
-func (r *restRequest) writeStatus(done project.Written) int {
+func (r *request) writeStatus(done project.Written) int {
 	switch {
 	case r.Method == http.MethodPost && (done.Inserted > 0 || r.ask.Prefer.Resolution != "merge-duplicates"):
 		return http.StatusCreated
@@ -169,7 +168,7 @@ func (r *restRequest) writeStatus(done project.Written) int {
 }
 
 // setContentRange says how many rows were written, if that was asked for.
-func (r *restRequest) setContentRange(a *restAnswer, rows int) {
+func (r *request) setContentRange(a *answer, rows int) {
 	span, counted := "*", "*"
 	if r.Method == http.MethodPatch {
 		span = contentRange(0, rows)

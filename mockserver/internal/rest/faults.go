@@ -1,4 +1,4 @@
-package mockserver
+package rest
 
 import (
 	"net/http"
@@ -11,9 +11,9 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/fault"
 )
 
-// RESTFault is what goes wrong with requests to the REST API. Its zero value
+// Fault is what goes wrong with requests to the REST API. Its zero value
 // fits every request and harms none.
-type RESTFault struct {
+type Fault struct {
 	// Method and Path are the requests that it is about; empty: all. A path is
 	// what stands behind /rest/v1/, such as "orders" or "rpc/rt_chunk".
 	Method, Path string
@@ -41,39 +41,15 @@ type RESTFault struct {
 	Cut bool
 }
 
-// FaultREST makes requests to the REST API go wrong, in the place of what was
-// asked for before; without arguments nothing goes wrong any more. Of several
-// faults that fit a request, the first one that is not used up meets it, and
-// no other. Requests that wait end with Close.
-func (s *Server) FaultREST(faults ...RESTFault) {
-	s.restFaults.set(faults)
-	s.db.KeepPast(s.restFaults.stale())
-}
-
-// addRESTFault makes requests go wrong that meet no other fault.
-func (s *Server) addRESTFault(wanted RESTFault) {
-	s.restFaults.add(wanted)
-	s.db.KeepPast(s.restFaults.stale())
-}
-
-// LimitRows makes one answer of the REST API hold no more than n rows, as with
-// a project whose setting db-max-rows is lower than one thinks; 0: as many as
-// Config.MaxRows says.
-func (s *Server) LimitRows(n int) {
-	s.restFaults.mu.Lock()
-	defer s.restFaults.mu.Unlock()
-	s.restFaults.rows = max(n, 0)
-}
-
-// restFaults is what FaultREST has asked for.
-type restFaults struct {
+// Faults is what FaultREST has asked for.
+type Faults struct {
 	mu   sync.Mutex
-	list []RESTFault
+	list []Fault
 	left []fault.Budget // by fault
 	rows int            // the most that one answer holds; 0: no limit
 }
 
-func (f *restFaults) set(faults []RESTFault) {
+func (f *Faults) Set(faults []Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.list, f.left = nil, nil
@@ -85,9 +61,9 @@ func (f *restFaults) set(faults []RESTFault) {
 // maxRESTFaults bounds how many faults are kept that were added one by one.
 const maxRESTFaults = 100
 
-// add puts a fault behind the others. Those that are used up are forgotten,
+// Add puts a fault behind the others. Those that are used up are forgotten,
 // and the oldest when there are too many.
-func (f *restFaults) add(wanted RESTFault) {
+func (f *Faults) Add(wanted Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := 0; i < len(f.list); {
@@ -100,8 +76,15 @@ func (f *restFaults) add(wanted RESTFault) {
 	f.append(wanted)
 }
 
+// LimitRows makes one answer hold no more than n rows; 0: no limit.
+func (f *Faults) LimitRows(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rows = max(n, 0)
+}
+
 // append is add under mu.
-func (f *restFaults) append(wanted RESTFault) {
+func (f *Faults) append(wanted Fault) {
 	left := fault.Budget(wanted.Times)
 	if left == 0 {
 		left = -1
@@ -109,8 +92,8 @@ func (f *restFaults) append(wanted RESTFault) {
 	f.list, f.left = append(f.list, wanted), append(f.left, left)
 }
 
-// stale returns how far back reads go.
-func (f *restFaults) stale() (most time.Duration) {
+// Stale returns how far back reads go.
+func (f *Faults) Stale() (most time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, wanted := range f.list {
@@ -119,14 +102,14 @@ func (f *restFaults) stale() (most time.Duration) {
 	return most
 }
 
-func (f *restFaults) maxRows() int {
+func (f *Faults) maxRows() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rows
 }
 
 // take returns the fault that a request meets, or nil.
-func (f *restFaults) take(r *http.Request) *RESTFault {
+func (f *Faults) take(r *http.Request) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, wanted := range f.list {
@@ -137,19 +120,19 @@ func (f *restFaults) take(r *http.Request) *RESTFault {
 	return nil
 }
 
-func (f RESTFault) fits(r *http.Request) bool {
+func (f Fault) fits(r *http.Request) bool {
 	return (f.Method == "" || f.Method == r.Method) &&
 		(f.Path == "" || f.Path == strings.TrimPrefix(r.URL.Path, "/rest/v1/"))
 }
 
 // serveFault answers a request that something goes wrong with.
-func (s *Server) serveFault(w http.ResponseWriter, r *http.Request, f RESTFault) {
+func (s *API) serveFault(w http.ResponseWriter, r *http.Request, f Fault) {
 	s.stall(r, f.Before)
 	held := &heldAnswer{header: http.Header{}, status: http.StatusOK}
 	if f.Status != 0 {
 		f.answer(held)
 	} else {
-		s.answerREST(held, r, f.Stale)
+		s.Answer(held, r, f.Stale)
 	}
 	s.stall(r, f.After)
 	held.send(w, f.Cut)
@@ -157,14 +140,14 @@ func (s *Server) serveFault(w http.ResponseWriter, r *http.Request, f RESTFault)
 
 // stall waits. If the client or the server is gone meanwhile, it ends the
 // connection.
-func (s *Server) stall(r *http.Request, d time.Duration) {
-	if d > 0 && !s.realtime.pause(r.Context(), d) {
+func (s *API) stall(r *http.Request, d time.Duration) {
+	if d > 0 && !s.Pause(r.Context(), d) {
 		panic(http.ErrAbortHandler)
 	}
 }
 
 // answer writes the answer that the fault has.
-func (f RESTFault) answer(w http.ResponseWriter) {
+func (f Fault) answer(w http.ResponseWriter) {
 	if f.Body != "" {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	}

@@ -1,6 +1,7 @@
-package mockserver
+package rest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,14 +16,26 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
-	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
 
-// restRequest is a request to the REST API.
-type restRequest struct {
+// API serves the REST API of a project.
+type API struct {
+	DB       project.Database
+	Verifier *auth.Verifier
+	Log      *slog.Logger
+	URL      string   // of the project
+	Exposed  []string // schemas, the default first
+	MaxRows  int      // the most that one answer holds; 0: no limit
+	Faults   Faults
+	Away     func() string // why the database does not answer; empty: it does
+	Pause    func(ctx context.Context, d time.Duration) bool
+}
+
+// request is a request to the REST API.
+type request struct {
 	*http.Request
 	ask    project.Request
-	server *Server
+	api    *API
 	object bool // the answer is to be one object, and no array
 }
 
@@ -52,9 +65,9 @@ func applied(p project.Preferences) string {
 	return strings.Join(all, ", ")
 }
 
-// serveREST is the REST API as a Supabase project has it: PostgREST behind a
+// ServeHTTP is the REST API as a Supabase project has it: PostgREST behind a
 // gateway that wants an API key.
-func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
+func (s *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	w.Header().Set("Access-Control-Expose-Headers",
 		"Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Preference-Applied, Server, Transfer-Encoding, Range-Unit")
@@ -62,16 +75,16 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 		front.AllowAll(w, r)
 		return
 	}
-	if fault := s.restFaults.take(r); fault != nil {
+	if fault := s.Faults.take(r); fault != nil {
 		s.serveFault(w, r, *fault)
 		return
 	}
-	s.answerREST(w, r, 0)
+	s.Answer(w, r, 0)
 }
 
-// answerREST answers a request. A GET reads rows as they were so long ago.
-func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.Duration) {
-	if err := auth.CheckAPIKey(s.verifier, r); err != nil {
+// Answer answers a request. A GET reads rows as they were so long ago.
+func (s *API) Answer(w http.ResponseWriter, r *http.Request, stale time.Duration) {
+	if err := auth.CheckAPIKey(s.Verifier, r); err != nil {
 		front.WriteJSON(w, http.StatusUnauthorized, err)
 		return
 	}
@@ -81,26 +94,26 @@ func (s *Server) answerREST(w http.ResponseWriter, r *http.Request, stale time.D
 		answer.write(w, r.Method != http.MethodHead)
 		return
 	}
-	refused := rest.AsRefusal(err, role)
-	s.log.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
+	refused := AsRefusal(err, role)
+	s.Log.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path),
 		slog.Int("status", refused.Status), slog.String("code", refused.Code))
-	rest.WriteRefusal(w, refused, r.Method != http.MethodHead)
+	WriteRefusal(w, refused, r.Method != http.MethodHead)
 }
 
 // rest answers a request. It sets role as soon as it knows it.
-func (s *Server) rest(w http.ResponseWriter, r *http.Request, stale time.Duration, role *string) (*restAnswer, error) {
-	claims, err := auth.Authenticate(s.verifier, r)
+func (s *API) rest(w http.ResponseWriter, r *http.Request, stale time.Duration, role *string) (*answer, error) {
+	claims, err := auth.Authenticate(s.Verifier, r)
 	if err != nil {
 		return nil, err
 	}
 	*role = project.RoleOf(claims)
-	if out := s.realtime.faults.outage(); out != nil {
-		return nil, rest.NoConnection(out.rest)
+	if out := s.Away(); out != "" {
+		return nil, NoConnection(out)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, front.MaxBody)
-	req := &restRequest{Request: r, server: s, ask: project.Request{
-		Caller: callerOf(claims), Method: r.Method, Stale: stale, Prefer: parsePrefer(r.Header.Values("Prefer")),
+	req := &request{Request: r, api: s, ask: project.Request{
+		Caller: project.Caller{Role: *role, Claims: claims}, Method: r.Method, Stale: stale, Prefer: parsePrefer(r.Header.Values("Prefer")),
 		Path: r.URL.Path, Headers: headersOf(r), Limit: math.MaxInt,
 	}}
 	req.ask.Accept = req.single
@@ -137,8 +150,8 @@ func headersOf(r *http.Request) map[string]string {
 }
 
 // serve answers a request to a table.
-func (r *restRequest) serve() (answer *restAnswer, err error) {
-	if r.ask.Query, err = rest.ParseQuery(r.URL.RawQuery); err != nil {
+func (r *request) serve() (answer *answer, err error) {
+	if r.ask.Query, err = ParseQuery(r.URL.RawQuery); err != nil {
 		return nil, err
 	}
 	switch r.Method {
@@ -146,7 +159,7 @@ func (r *restRequest) serve() (answer *restAnswer, err error) {
 		if r.ask.Offset, r.ask.Limit, err = r.window(); err != nil {
 			return nil, err
 		}
-		page, err := r.server.backend.Read(r.Context(), &r.ask)
+		page, err := r.api.DB.Read(r.Context(), &r.ask)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +172,7 @@ func (r *restRequest) serve() (answer *restAnswer, err error) {
 	default:
 		return nil, project.Refuse(http.StatusMethodNotAllowed, "PGRST117", "Unsupported HTTP method: %s", r.Method)
 	}
-	done, err := r.server.backend.Write(r.Context(), &r.ask)
+	done, err := r.api.DB.Write(r.Context(), &r.ask)
 	if err != nil {
 		return nil, err
 	}
@@ -167,11 +180,11 @@ func (r *restRequest) serve() (answer *restAnswer, err error) {
 }
 
 // call answers a request to rpc/name.
-func (r *restRequest) call() (_ *restAnswer, err error) {
+func (r *request) call() (_ *answer, err error) {
 	switch r.Method {
 	case http.MethodPost:
 		r.ask.Query = &project.Query{Limit: -1}
-		if query, err := rest.ParseQuery(r.URL.RawQuery); err == nil {
+		if query, err := ParseQuery(r.URL.RawQuery); err == nil {
 			r.ask.Query = query
 		}
 		r.ask.Args, err = r.arguments()
@@ -191,23 +204,23 @@ func (r *restRequest) call() (_ *restAnswer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := r.server.backend.Call(r.Context(), &r.ask)
+	result, err := r.api.DB.Call(r.Context(), &r.ask)
 	switch {
 	case err != nil:
 		return nil, err
 	case result.Set:
 		return r.answerPage(result.Page)
 	case result.Void:
-		return &restAnswer{status: http.StatusNoContent, header: http.Header{}}, nil
+		return &answer{status: http.StatusNoContent, header: http.Header{}}, nil
 	}
-	a := &restAnswer{status: http.StatusOK, header: http.Header{}, body: result.Rows[0]}
+	a := &answer{status: http.StatusOK, header: http.Header{}, body: result.Rows[0]}
 	a.header.Set("Content-Type", "application/json; charset=utf-8")
 	a.header.Set("Content-Range", "0-0/*")
 	return a, nil
 }
 
 // arguments reads the body of a call. No body is an empty object.
-func (r *restRequest) arguments() (map[string]json.RawMessage, error) {
+func (r *request) arguments() (map[string]json.RawMessage, error) {
 	body, err := r.readBody()
 	if err != nil {
 		return nil, err
@@ -223,7 +236,7 @@ func (r *restRequest) arguments() (map[string]json.RawMessage, error) {
 }
 
 // negotiate reads the header Accept.
-func (r *restRequest) negotiate() error {
+func (r *request) negotiate() error {
 	accepted := strings.Join(r.Header.Values("Accept"), ",")
 	if accepted == "" {
 		return nil
@@ -243,7 +256,7 @@ func (r *restRequest) negotiate() error {
 
 // profile returns the header that names the schema for the request's method,
 // and its value; empty: the schema public.
-func (r *restRequest) profile() string {
+func (r *request) profile() string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return r.Header.Get("Accept-Profile")
 	}
@@ -251,9 +264,9 @@ func (r *restRequest) profile() string {
 }
 
 // schema returns the schema that the profile names.
-func (r *restRequest) schema() (string, error) {
+func (r *request) schema() (string, error) {
 	schema := r.profile()
-	exposed := r.server.exposed
+	exposed := r.api.Exposed
 	if schema == "" {
 		schema = exposed[0]
 	}
@@ -265,7 +278,7 @@ func (r *restRequest) schema() (string, error) {
 }
 
 // readBody reads the whole body.
-func (r *restRequest) readBody() ([]byte, error) {
+func (r *request) readBody() ([]byte, error) {
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	switch strings.TrimSpace(media) {
 	case "", "application/json", "application/vnd.pgrst.object+json", "application/vnd.pgrst.array+json":
@@ -283,16 +296,16 @@ func (r *restRequest) readBody() ([]byte, error) {
 	return body, nil
 }
 
-// restAnswer is an answer with rows.
-type restAnswer struct {
+// answer is an answer with rows.
+type answer struct {
 	status int
 	header http.Header
 	body   []byte // nil: none
 }
 
 // answer begins the answer to the request.
-func (r *restRequest) answer(status int) *restAnswer {
-	a := &restAnswer{status: status, header: http.Header{}}
+func (r *request) answer(status int) *answer {
+	a := &answer{status: status, header: http.Header{}}
 	if r.profile() != "" {
 		a.header.Set("Content-Profile", r.ask.Schema)
 	}
@@ -300,7 +313,7 @@ func (r *restRequest) answer(status int) *restAnswer {
 }
 
 // setRows makes rows the body: an array, or the one object that was asked for.
-func (a *restAnswer) setRows(r *restRequest, rows [][]byte) {
+func (a *answer) setRows(r *request, rows [][]byte) {
 	if r.object {
 		a.header.Set("Content-Type", "application/vnd.pgrst.object+json; charset=utf-8")
 		a.body = rows[0]
@@ -317,7 +330,7 @@ func (a *restAnswer) setRows(r *restRequest, rows [][]byte) {
 	a.body = append(a.body, ']')
 }
 
-func (a *restAnswer) write(w http.ResponseWriter, body bool) {
+func (a *answer) write(w http.ResponseWriter, body bool) {
 	for name, values := range a.header {
 		w.Header()[name] = values
 	}
@@ -329,7 +342,7 @@ func (a *restAnswer) write(w http.ResponseWriter, body bool) {
 
 // single refuses a result of other than one row where one object was asked
 // for.
-func (r *restRequest) single(rows int) error {
+func (r *request) single(rows int) error {
 	if !r.object || rows == 1 {
 		return nil
 	}
