@@ -185,9 +185,10 @@ func TestOutbox_OrderOfLanes(t *testing.T) {
 					}
 				}
 				commit()
+				pause := time.Duration(r.IntN(2000)) * time.Millisecond // r is of those who hold mu
 				f.mu.Unlock()
 				f.ring()
-				time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
+				time.Sleep(pause)
 			}
 			for range 300 {
 				time.Sleep(time.Second)
