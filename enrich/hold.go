@@ -105,14 +105,15 @@ type touched[K comparable] struct {
 	row bool
 }
 
-// watch tells of the keys that change, and of the phase at first. The goroutine
-// ends with ctx, or with the table.
+// watch sends the keys that change, and the phase at first. A change that is taken
+// back while it waits is sent, too: an event may have been joined with the row in
+// between. The goroutine ends with ctx, or with the table.
 func (h *holder[L, K, R]) watch(ctx context.Context, wg *sync.WaitGroup) <-chan touched[K] {
 	out := make(chan touched[K], ahead)
 	wg.Go(func() {
 		defer close(out)
 		_ = rescue.Do("the feed of a Table", func() error { // a panic of it is its end
-			for c, err := range h.Table.Changes(ctx, cache.WithPhases()) {
+			for c, err := range h.Table.Changes(ctx, cache.WithPhases(), cache.WithTouched()) {
 				if err != nil {
 					return err
 				}
