@@ -32,6 +32,7 @@ func Dedup[T any, ID comparable](in Stream[T], id func(T) (ID, bool), ttl time.D
 					return
 				}
 				k, known := id(v)
+				known = known && matchable(k)
 				if known && seen.has(k, time.Now()) {
 					count.Repeated.Add(1)
 					continue
@@ -47,13 +48,12 @@ func Dedup[T any, ID comparable](in Stream[T], id func(T) (ID, bool), ttl time.D
 	}
 }
 
-// memory is ids with a time to live: a ring in the order of their coming.
+// memory is ids with a time to live.
 type memory[ID comparable] struct {
 	ttl   time.Duration
 	max   int
 	until map[ID]time.Time
-	ring  []ID
-	first int // of the ring, once it is full
+	queue []ID // those in until, in the order of their times
 	count *Counters
 }
 
@@ -62,23 +62,23 @@ func (m *memory[ID]) has(k ID, now time.Time) bool {
 	return there && now.Before(until)
 }
 
+// add adds an id that has is false for. Those whose time is over are forgotten, and
+// so it comes last even if it was there before.
 func (m *memory[ID]) add(k ID, now time.Time) {
-	if _, there := m.until[k]; there { // and over: its place in the ring is an early one
-		m.until[k] = now.Add(m.ttl)
-		return
+	for len(m.queue) > 0 {
+		live := m.has(m.queue[0], now)
+		if live && len(m.queue) < m.max {
+			break
+		}
+		if live {
+			m.count.Overflowed.Add(1)
+		}
+		delete(m.until, pop(&m.queue))
+		m.count.Pending.Add(-1)
 	}
-	if m.until[k] = now.Add(m.ttl); len(m.ring) < m.max {
-		m.ring = append(m.ring, k)
-		m.count.Pending.Add(1)
-		return
-	}
-	old := m.ring[m.first]
-	if m.has(old, now) {
-		m.count.Overflowed.Add(1)
-	}
-	delete(m.until, old)
-	m.ring[m.first] = k
-	m.first = (m.first + 1) % m.max
+	m.until[k] = now.Add(m.ttl)
+	m.queue = append(m.queue, k)
+	m.count.Pending.Add(1)
 }
 
-func (m *memory[ID]) close() { m.count.Pending.Add(int64(-len(m.ring))) }
+func (m *memory[ID]) close() { m.count.Pending.Add(int64(-len(m.queue))) }

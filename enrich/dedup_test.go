@@ -114,6 +114,37 @@ func TestDedupForgets(t *testing.T) {
 	})
 }
 
+// An id that comes again when its time is over is the newest one: it does not have to
+// make room before its time while fewer than max are remembered.
+func TestDedup_IDThatComesAgainIsTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var count enrich.Counters
+		in := newHand[int]()
+		out := collect(t, t.Context(), enrich.Dedup(in.stream, itself, time.Minute, 3, &count))
+		give := func(values ...int) (s string) {
+			for _, v := range values {
+				in.values <- v
+			}
+			synctest.Wait()
+			for len(out.values) > 0 {
+				s += fmt.Sprint(out.next(), " ")
+			}
+			return s
+		}
+		for range 3 {
+			require.Equal(t, "1 2 3 ", give(1, 2, 3))
+			time.Sleep(time.Hour)
+			require.Equal(t, "2 1 4 ", give(2, 1, 4))
+			require.Equal(t, "", give(1, 2, 4))
+			require.Equal(t, "5 ", give(1, 4, 5, 1, 4))
+			require.Equal(t, "2 ", give(2), "which was the oldest")
+			require.EqualValues(t, 3, count.Pending.Load())
+			time.Sleep(time.Hour)
+		}
+		require.EqualValues(t, 6, count.Overflowed.Load())
+	})
+}
+
 // Values of one key are worked on in order, other keys meanwhile.
 func TestParallelKeepsTheOrderOfEachKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

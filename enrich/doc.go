@@ -52,6 +52,16 @@
 // there is nothing more to it than an index of the foreign keys that changes with
 // the result in one step.
 //
+// # Keys
+//
+// Keys are compared by ==. One that does not equal itself, such as a NaN or a struct
+// that contains one, matches nothing, as null does in SQL, and nothing is held or
+// kept for it. Join takes its event for one without a key; JoinStreams and JoinTables
+// for one with a null key: it comes out alone, at once, if the kind of the join gives
+// such. In GroupBy its row is in no group, Dedup lets its value pass, Parallel keeps it
+// in no order. To PostgreSQL all NaNs are equal: where they have to match, use a key of
+// another type, such as the number's text.
+//
 // # What an output rests on
 //
 //	Joined.Gap, Pair.Gap   events may be missing at this place of the stream

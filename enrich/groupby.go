@@ -14,7 +14,8 @@ import (
 // GroupBy makes a table of what the rows of each group come to: a count, a sum, a
 // set. A group begins with the zero A; add adds a row to it, and sub takes one
 // back that was added. They must return a new value, not change what the old one
-// points to, and must not wait. A group whose last row is gone is gone.
+// points to, and must not wait. A group whose last row is gone is gone. A row whose
+// group does not equal itself, such as a NaN, is in none.
 //
 // It is kept up to date by its Run, change by change: a row that moves from one
 // group to another is taken back from the first and added to the second, and
@@ -86,8 +87,10 @@ func (g *grouping[K, G, T, A]) take(c cache.Change[K, T]) {
 	if c.Op != cdc.Insert {
 		g.leave(c)
 	}
-	if c.Op != cdc.Delete {
-		k := g.group(c.New)
+	if c.Op == cdc.Delete {
+		return
+	}
+	if k := g.group(c.New); matchable(k) {
 		g.keep(k, c.Key, c.New)
 		a, _ := g.out.Get(k)
 		g.sizes[k]++
@@ -97,6 +100,9 @@ func (g *grouping[K, G, T, A]) take(c cache.Change[K, T]) {
 
 func (g *grouping[K, G, T, A]) leave(c cache.Change[K, T]) {
 	k := g.group(c.Old)
+	if !matchable(k) {
+		return
+	}
 	delete(g.rows[k], c.Key)
 	if g.sizes[k]--; g.sizes[k] <= 0 {
 		delete(g.sizes, k)

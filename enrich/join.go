@@ -14,8 +14,8 @@ import (
 type Lookup[L any, K comparable, R any] struct {
 	// Table is where rows are. Required.
 	Table Table[K, R]
-	// Key is the key of an event's row; false if it has none. Such an event is
-	// dropped by Drop, and given without a row otherwise, at once. Required.
+	// Key is the key of an event's row; false if it has none, as has a NaN. Such an
+	// event is dropped by Drop, and given without a row otherwise, at once. Required.
 	Key func(L) (K, bool)
 	// Miss is what to do when there is no such row. Required.
 	Miss Miss
@@ -125,6 +125,10 @@ type joiner[L any, K comparable, R any] struct {
 
 func newJoiner[L any, K comparable, R any](l Lookup[L, K, R], yield func(Joined[L, R], error) bool) (*joiner[L, K, R], error) {
 	j := &joiner[L, K, R]{Lookup: l, count: l.Counters.orNew(), yield: yield}
+	j.Key = func(left L) (K, bool) {
+		k, keyed := l.Key(left)
+		return k, keyed && matchable(k)
+	}
 	j.full, _ = l.Table.(*cache.Table[K, R])
 	j.none = absent[K]{keep: l.Miss.wait, until: map[K]time.Time{}}
 	if j.MaxHeld == 0 {

@@ -24,7 +24,8 @@ type Streams[K comparable, L, R any] struct {
 	// Null, if set, reports keys that are null: such as 0 for a column that has no
 	// number. As in SQL a null matches nothing, not even another null: its event
 	// makes no pair, and comes out alone, at once, if Kind asks for such. Keys that
-	// are nil, or a driver.Valuer without a value as sql.Null, are null in any case.
+	// are nil, or a driver.Valuer without a value as sql.Null, are null in any case, and
+	// so are those that do not equal themselves, such as a NaN.
 	Null func(K) bool
 	// Grace is how long a window stays open behind its end, by the time of the
 	// events: by how much they may be out of order. It may be 0.

@@ -198,9 +198,9 @@ func (m *matcher[K, L, R]) alone(k K, l *L, r *R, start, end int64) bool {
 	return m.give(k, l, r, start, end)
 }
 
-// null reports whether a key is null.
+// null reports whether a key matches nothing.
 func (m *matcher[K, L, R]) null(k K) bool {
-	if m.Null != nil && m.Null(k) {
+	if !matchable(k) || m.Null != nil && m.Null(k) {
 		return true
 	}
 	switch v := any(k).(type) {

@@ -117,7 +117,9 @@ func (p *pool[I, O, K]) take(k K, v I) bool {
 	if waiting, busy := p.busy[k]; busy {
 		p.busy[k] = append(waiting, v)
 	} else {
-		p.busy[k] = nil
+		if matchable(k) {
+			p.busy[k] = nil
+		}
 		p.ready = append(p.ready, task[I, K]{k, v})
 		p.given.Signal()
 	}
