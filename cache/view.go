@@ -34,6 +34,10 @@ func (v *View[K, T]) get(k K) (row T, ok bool) {
 	return e.value, true
 }
 
+// Same reports whether two views of one Table have the same rows because the Table
+// has published no other ones between them. It compares no rows.
+func (v View[K, T]) Same(w View[K, T]) bool { return v.rows == w.rows && v.pos == w.pos }
+
 // Len returns how many rows there are.
 func (v View[K, T]) Len() int { return v.rows.Len() }
 

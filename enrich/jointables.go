@@ -20,9 +20,13 @@ import (
 // The result is kept up to date by its Run, which calls fk and f: change by
 // change, by an index of the foreign keys, and never by reading all anew. A row
 // of r that changes changes all results that have it, one that goes takes them
-// back. Each row of the result is of the rows that both tables had at one time;
-// two rows may be of different times. f must make equal results of equal rows,
-// and must not wait.
+// back. f must make equal results of equal rows, and must not wait.
+//
+// Each row of the result is made of what both tables had at one moment of this
+// process, if both are a *cache.Table; two rows may be of different moments. That is no moment of the database,
+// as each table follows a stream of its own: a transaction that writes to both is in
+// one of them first, and a row of the result may have one half of it for a while.
+// When all changes have come, so has the other half.
 //
 // The result is Synced when both tables are and all that they told is in it, and
 // Stale when one is not. Its Run ends with ctx's error, or with that of the table
@@ -40,16 +44,20 @@ func JoinTables[LK, RK comparable, L, R, O any](kind Kind, l Table[LK, L], r Tab
 	case fk == nil || f == nil:
 		return bad("fk, f", "is missing")
 	}
+	foreign := func(row L) (RK, bool) {
+		rk, ok := fk(row)
+		return rk, ok && matchable(rk)
+	}
 	return cache.NewComputed("join", func(ctx context.Context, e *cache.Editor[LK, O]) error {
-		j := &tableJoin[LK, RK, L, R, O]{kind: kind, l: l, r: r, fk: fk, f: f, out: e,
+		j := &tableJoin[LK, RK, L, R, O]{kind: kind, l: l, r: r, fk: foreign, f: f, out: e,
 			names: map[LK]RK{}, named: map[RK]map[LK]struct{}{}}
 		return follow(ctx, e, l, r, j.left, j.right)
 	}), nil
 }
 
 // tableJoin is the work of a join of tables. Rows are not kept twice: each result
-// is made of what both tables have at that moment, and whatever changes later is
-// told later.
+// is made of what both tables have at one moment, and whatever changes later comes
+// later.
 type tableJoin[LK, RK comparable, L, R, O any] struct {
 	kind  Kind
 	l     Table[LK, L]
@@ -61,17 +69,47 @@ type tableJoin[LK, RK comparable, L, R, O any] struct {
 	named map[RK]map[LK]struct{} // the lefts of each foreign key, whether there is such a right or not
 }
 
-func (j *tableJoin[LK, RK, L, R, O]) left(c cache.Change[LK, L]) { j.make(c.Key, c.Cause) }
+func (j *tableJoin[LK, RK, L, R, O]) left(c cache.Change[LK, L]) {
+	lefts, rights := j.views()
+	j.make(lefts, rights, c.Key, c.Cause)
+}
 
 func (j *tableJoin[LK, RK, L, R, O]) right(c cache.Change[RK, R]) {
+	lefts, rights := j.views()
 	for k := range j.named[c.Key] {
-		j.make(k, c.Cause)
+		j.make(lefts, rights, k, c.Cause)
+	}
+}
+
+// getter is a table, or what it was at one moment.
+type getter[K comparable, R any] interface{ Get(K) (R, bool) }
+
+// views returns the rows that both tables had at one moment.
+func (j *tableJoin[LK, RK, L, R, O]) views() (getter[LK, L], getter[RK, R]) {
+	l, ok := j.l.(*cache.Table[LK, L])
+	r, ok2 := j.r.(*cache.Table[RK, R])
+	if !ok || !ok2 {
+		return j.l, j.r
+	}
+	return together(l.View, r.View, cache.View[LK, L].Same)
+}
+
+// together returns what l and r gave at one moment: l the same before and after r was
+// asked. Each further try means that l has changed meanwhile.
+func together[A, B any](l func() A, r func() B, same func(A, A) bool) (A, B) {
+	before := l()
+	for {
+		other, after := r(), l()
+		if same(before, after) {
+			return after, other
+		}
+		before = after
 	}
 }
 
 // make makes the result of a left anew, and its place in the index with it.
-func (j *tableJoin[LK, RK, L, R, O]) make(k LK, cause cache.Cause) {
-	left, there := j.l.Get(k)
+func (j *tableJoin[LK, RK, L, R, O]) make(lefts getter[LK, L], rights getter[RK, R], k LK, cause cache.Cause) {
+	left, there := lefts.Get(k)
 	if !there {
 		j.unname(k)
 		j.out.Delete(k, cause)
@@ -80,7 +118,7 @@ func (j *tableJoin[LK, RK, L, R, O]) make(k LK, cause cache.Cause) {
 	var right *R
 	if rk, ok := j.fk(left); ok {
 		j.name(k, rk)
-		if row, ok := j.r.Get(rk); ok {
+		if row, ok := rights.Get(rk); ok {
 			right = &row
 		}
 	} else {
@@ -196,7 +234,7 @@ func (i *input[K, T]) next(ctx context.Context, c item[cache.Change[K, T]], more
 	case c.value.Phase != nil:
 		i.synced = *c.value.Phase == cache.Synced
 		i.of.Took(c.value.Pos)
-	case c.value.Op != cdc.Op(0):
+	case c.value.Op != cdc.Op(0) && matchable(c.value.Key):
 		i.take(c.value)
 	}
 	return nil
