@@ -21,7 +21,7 @@ type Config struct {
 	Users []auth.User
 
 	// JWTSecret signs and verifies HS256 tokens; empty: DefaultSecret, or a random
-	// one where package mockserver/postgres works on a database that was given.
+	// one where package mockserver/on/postgres works on a database that was given.
 	JWTSecret string
 	// PublishableKey and SecretKey are the project's keys that are no JWTs. They
 	// begin with sb_publishable_ and sb_secret_, stand for the roles anon and

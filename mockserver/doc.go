@@ -127,7 +127,7 @@
 //	                      sockets, channels and the reading of the log
 //	mockserver/cachesql   the cache's SQL functions, in memory
 //	mockserver/replay     Recorder and Player
-//	mockserver/postgres   a project's database on PostgreSQL
+//	mockserver/on/postgres   a project's database on PostgreSQL
 //	internal/memdb        a project's database in memory
 //	internal/rest         PostgREST: its language, answers, errors, and their faults
 //	internal/wire         row changes as they are sent, filters, frames

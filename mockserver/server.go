@@ -72,7 +72,7 @@ func New(cfg Config) (*Server, error) { return newServer(cfg, nil) }
 // of Server that are about tables in memory find none. Close the server before
 // the database.
 //
-// Package mockserver/postgres has such a database, and no other can be made
+// Package mockserver/on/postgres has such a database, and no other can be made
 // outside of this module.
 func NewOn(cfg Config, db project.Database) (*Server, error) {
 	if cfg.Tables != nil || cfg.Functions != nil || cfg.Users != nil || cfg.Channels != nil || cfg.Messages.Read != nil || cfg.Messages.Write != nil {

@@ -1,8 +1,8 @@
 // Package garblings is the tables of what a Realtime server does to values and
 // to filters, by type. They are made on PostgreSQL by a test of
-// mockserver/postgres:
+// mockserver/on/postgres:
 //
-//	go test ./mockserver/postgres -run Garblings -update
+//	go test ./mockserver/on/postgres -run Garblings -update
 //
 // The client, both mock servers and the documentation are tested against them.
 package garblings

@@ -56,9 +56,9 @@ var server = [][]string{
 	{"mockserver/internal/rest", "mockserver/internal/memdb", "mockserver/replay"},
 	{"mockserver/cachesql"},
 	{"mockserver"},
-	{"mockserver/postgres"},
+	{"mockserver/on/postgres"},
 	{"mockserver/internal/pgtest", "mockserver/internal/command"},
-	{"mockserver/cmd/mockserver", "mockserver/postgres/cmd/mockserver"},
+	{"mockserver/cmd/mockserver"},
 }
 
 func TestImports_RunDownward(t *testing.T) {

@@ -88,7 +88,7 @@ func TestConsumer_OfTheMockServer(t *testing.T) {
 
 import (
 	"github.com/gapless-go/gapless/mockserver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 var options = postgres.Options{Config: mockserver.Config{Timing: mockserver.Fast()}}
@@ -99,7 +99,7 @@ func main() { _, _, _ = postgres.FindBinaries() }
 	require.Contains(t, c.run("go", "version", "-m", "program"), "jackc/pgx")
 	c.run("./program")
 	const one = "github.com/gapless-go/gapless/mockserver/cmd/mockserver"
-	c.run("go", "build", "-o", "other", "github.com/gapless-go/gapless/mockserver/postgres/cmd/mockserver")
+	c.run("go", "build", "-o", "other", "github.com/gapless-go/gapless/mockserver/cmd/mockserver")
 	c.run("go", "install", one)
 	for _, args := range [][]string{{"./mockserver", "-postgres", "-h"}, {"./other", "-h"}} {
 		require.Contains(t, c.run(args[0], args[1:]...), "-pg-bin")

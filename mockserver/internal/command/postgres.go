@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/mockserver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 //go:embed demo.sql

@@ -1,5 +1,5 @@
 // Package project is what the mock server needs of a database that it does not
-// hold itself. Package mockserver/postgres has one.
+// hold itself. Package mockserver/on/postgres has one.
 package project
 
 import (

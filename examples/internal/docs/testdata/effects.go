@@ -12,7 +12,7 @@ import (
 
 	"github.com/gapless-go/gapless/enrich"
 	"github.com/gapless-go/gapless/enrich/deliver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 type Event struct {

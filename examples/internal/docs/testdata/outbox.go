@@ -13,7 +13,7 @@ import (
 
 	"github.com/gapless-go/gapless/channel"
 	"github.com/gapless-go/gapless/enrich/deliver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 	"github.com/gapless-go/gapless/realtime"
 )
 

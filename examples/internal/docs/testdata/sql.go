@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 func main() {

@@ -22,7 +22,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/transcript"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // player plays one recording.

@@ -14,7 +14,7 @@ import (
 	"github.com/gapless-go/gapless/internal/transcript"
 	"github.com/gapless-go/gapless/mockserver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // scenario says how a recorded conversation is played: without waiting for
@@ -197,7 +197,7 @@ func aboutToReturn(f frame) bool {
 // TestTranscripts plays the clients and the SQL of recorded conversations with
 // a real server, and wants from this one what that one said.
 func TestTranscripts(t *testing.T) { // not beside other tests: some of them keep the times of a recording
-	schema, err := os.ReadFile("../../internal/transcript/testdata/schema.sql")
+	schema, err := os.ReadFile("../../../internal/transcript/testdata/schema.sql")
 	require.NoError(t, err)
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/secret/secrettest"
 	"github.com/gapless-go/gapless/mockserver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // Every exported type of this module that holds a password or a key hides it in

@@ -21,7 +21,7 @@ import (
 	"github.com/gapless-go/gapless/cache"
 	"github.com/gapless-go/gapless/mockserver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // soakTime is for how long each soak runs (GAPLESS_SOAK=60s). They are for the

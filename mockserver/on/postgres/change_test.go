@@ -13,7 +13,7 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 const things = `

@@ -10,7 +10,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // rows waits until realtime.subscription has n rows.

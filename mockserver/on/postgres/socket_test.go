@@ -15,7 +15,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // shared is a cluster for the tests that do not stop theirs.

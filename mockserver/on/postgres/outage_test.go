@@ -18,7 +18,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/mockserver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 const outageSchema = `create table t (id int primary key); alter publication supabase_realtime add table t`

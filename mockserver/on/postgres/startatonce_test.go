@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // Servers on the databases of one cluster make the same roles, and may do so at

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/internal/garblings"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 var update = flag.Bool("update", false, "write the tables of internal/garblings anew")
@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write the tables of internal/garblings 
 //go:embed testdata/garblings.sql
 var garblingFunctions string
 
-const tablesDir = "../../internal/garblings/"
+const tablesDir = "../../../internal/garblings/"
 
 // The tables of garblings are those of this PostgreSQL, for every type that it
 // has, and the mock server does as they say.

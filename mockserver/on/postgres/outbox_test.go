@@ -22,7 +22,7 @@ import (
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/enrich/deliver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 // post is a database with an outbox, and a book of what was done.

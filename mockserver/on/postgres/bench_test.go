@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gapless-go/gapless/mockserver"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
 const benchSchema = `

@@ -20,7 +20,7 @@ import (
 	cachesql "github.com/gapless-go/gapless/cache/sql"
 	"github.com/gapless-go/gapless/mockserver"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtest"
-	"github.com/gapless-go/gapless/mockserver/postgres"
+	"github.com/gapless-go/gapless/mockserver/on/postgres"
 	"github.com/gapless-go/gapless/realtime"
 )
 
