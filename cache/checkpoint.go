@@ -19,16 +19,16 @@ import (
 )
 
 // Checkpoint is where a Table's rows are kept for the next start. Its methods
-// are called one at a time, and end with their context: that of Run, or, for the
-// last Save, behind the end of that, one that ends after a minute. See
+// are called one at a time. They take no context: what is written ends with that
+// of Run, or, for the last Save, a minute behind it, by an error of write. See
 // WithCheckpoint.
 type Checkpoint interface {
 	// Load returns what was saved last, or an error that wraps fs.ErrNotExist
 	// if nothing was. The Table closes it.
-	Load(ctx context.Context) (io.ReadCloser, error)
+	Load() (io.ReadCloser, error)
 	// Save replaces what was saved by what write writes, all of it or nothing:
 	// when write or the saving fails, what was saved before is still there.
-	Save(ctx context.Context, write func(io.Writer) error) error
+	Save(write func(io.Writer) error) error
 }
 
 // File is a Checkpoint in a file that only its owner may read. It is replaced as a
@@ -39,10 +39,10 @@ type Checkpoint interface {
 type File string
 
 // Load opens the file.
-func (f File) Load(context.Context) (io.ReadCloser, error) { return os.Open(string(f)) }
+func (f File) Load() (io.ReadCloser, error) { return os.Open(string(f)) }
 
 // Save replaces the file.
-func (f File) Save(_ context.Context, write func(io.Writer) error) error {
+func (f File) Save(write func(io.Writer) error) error {
 	temporary, err := atomicfile.Create(string(f))
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (t *Table[K, T]) restore(ctx context.Context) (saved View[K, T], err error)
 		return saved, err
 	}
 	var rows []T
-	err = rescue.Do("the Checkpoint of "+t.String(), func() (err error) { rows, err = t.loadCheckpoint(ctx); return err })
+	err = rescue.Do("the Checkpoint of "+t.String(), func() (err error) { rows, err = t.loadCheckpoint(); return err })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return saved, nil
@@ -144,8 +144,8 @@ func (t *Table[K, T]) restore(ctx context.Context) (saved View[K, T], err error)
 	return t.View(), nil
 }
 
-func (t *Table[K, T]) loadCheckpoint(ctx context.Context) (rows []T, err error) {
-	in, err := t.opts.checkpoint.Load(ctx)
+func (t *Table[K, T]) loadCheckpoint() (rows []T, err error) {
+	in, err := t.opts.checkpoint.Load()
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +227,7 @@ func (t *Table[K, T]) save(ctx context.Context, view View[K, T]) {
 	}
 	var odd error
 	err := rescue.Do("the Checkpoint of "+t.String(), func() error {
-		return t.opts.checkpoint.Save(ctx, func(w io.Writer) (err error) { odd, err = t.write(ctx, w, view); return err })
+		return t.opts.checkpoint.Save(func(w io.Writer) (err error) { odd, err = t.write(ctx, w, view); return err })
 	})
 	t.note(func(s *Status) {
 		if s.CheckpointErr = cmp.Or(err, odd); err == nil {

@@ -64,7 +64,7 @@ func TestCheckpoint_SurvivesKills(t *testing.T) {
 		require.NoError(t, child.Process.Kill())
 		_ = child.Wait()
 
-		rows, err := savedTable(t, file).loadCheckpoint(t.Context())
+		rows, err := savedTable(t, file).loadCheckpoint()
 		require.NoError(t, err, n)
 		require.Len(t, rows, savedRows)
 		require.GreaterOrEqual(t, rows[0].Generation, generation)
@@ -85,7 +85,7 @@ func saveForEver(t *testing.T, file string) {
 	defer held.Close()
 	table := savedTable(t, file)
 	var generation int64
-	if rows, err := table.loadCheckpoint(t.Context()); err == nil {
+	if rows, err := table.loadCheckpoint(); err == nil {
 		generation = rows[0].Generation
 	}
 	for n := 0; ; n++ {

@@ -27,11 +27,11 @@ func (f *fuse) burn() {
 
 type brokenCheckpoint struct{ load, save *fuse }
 
-func (b brokenCheckpoint) Load(context.Context) (io.ReadCloser, error) {
+func (b brokenCheckpoint) Load() (io.ReadCloser, error) {
 	b.load.burn()
 	return nil, fs.ErrNotExist
 }
-func (b brokenCheckpoint) Save(_ context.Context, write func(io.Writer) error) error {
+func (b brokenCheckpoint) Save(write func(io.Writer) error) error {
 	b.save.burn()
 	return write(io.Discard)
 }
