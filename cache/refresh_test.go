@@ -148,7 +148,7 @@ func TestColumnRights(t *testing.T) {
 		ID        int64 `json:"id"`
 		OwnerName string
 		Name      string  `json:"name"`
-		Note      *string `json:"note,optional"`
+		Note      *string `db:"note,optional" json:"note"`
 	}
 	for level, options := range levels() {
 		if level == "level 2" { // it reads by a function: see the tests of the mock server on PostgreSQL

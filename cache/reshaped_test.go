@@ -17,7 +17,7 @@ import (
 type graded struct {
 	ID    int64  `json:"id"`
 	Name  string `json:"name"`
-	Grade string `json:"grade,optional"`
+	Grade string `db:"grade,optional" json:"grade"`
 }
 
 // A read whose rows have other columns ends the epoch; one that lacks a column of T

@@ -14,7 +14,7 @@ import (
 type shaped struct {
 	ID    int64  `json:"id"`
 	Qty   string `json:"qty"`
-	Grade string `json:"grade,optional"`
+	Grade string `db:"grade,optional" json:"grade"`
 }
 
 func columnsOf(pairs ...string) (columns []cdc.Column) {

@@ -1,5 +1,7 @@
 package enrich
 
+//lint:file-ignore U1000 staticcheck 0.7 does not see what is used behind a generic interface
+
 import (
 	"slices"
 
