@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -258,6 +259,7 @@ func TestOneLossIsOneForAllTablesOfAMarker(t *testing.T) {
 			require.Equal(t, cache.Synced, items.Phase())
 			require.Greater(t, items.Status().Gaps, before[i])
 		}
+		synctest.Wait()
 		require.InDelta(t, 0, gone[0].Sub(gone[1]).Seconds(), 2)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -66,6 +67,7 @@ func TestMisfit_IsSetAside(t *testing.T) {
 							break
 						}
 					}
+					synctest.Wait()
 					require.Equal(t, len(keys), items.Status().SetAside, "%v", maps.Collect(items.View().SetAside()))
 					require.Equal(t, want, state)
 					errs := maps.Collect(items.View().SetAside())

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,7 @@ func TestRefresh_FindsASilentLoss(t *testing.T) {
 				require.Equal(t, uint64(3), st.Repaired)
 				require.NotZero(t, st.Contradictions, "the first has the others verified, where there is no other reason")
 				time.Sleep(time.Second)
+				synctest.Wait()
 				require.Len(t, told, 3)
 				for _, c := range told {
 					require.Equal(t, cache.CauseRepair, c.Cause)
@@ -94,6 +96,7 @@ func TestRefresh_KeepsTheOrder(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.Equal(t, "3", got.Name)
+		synctest.Wait()
 		require.Equal(t, []string{"1", "2", "3"}, seen)
 		require.Zero(t, items.Status().Repaired)
 	})

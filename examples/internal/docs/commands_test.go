@@ -97,7 +97,7 @@ func TestCommands(t *testing.T) {
 			case name == "go" && c.words[1] == "test":
 				c.checkTest(t)
 			case name == "go" && slices.Contains([]string{"get", "tool"}, c.words[1]):
-			case name == "go" && c.words[1] == "build":
+			case name == "go" && (c.words[1] == "build" || c.words[1] == "doc"):
 				require.NotEmpty(t, sources(t, filepath.Join(root, c.folder, c.words[len(c.words)-1]), ".go"))
 			default:
 				t.Errorf("what is %q?", name)
