@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gapless-go/gapless/internal/rowjson"
@@ -164,6 +165,9 @@ func (m *message) read(text *rowjson.Cursor, list []string) {
 
 // readColumns takes a list of columns, by comparing if it is known.
 func (m *message) readColumns(text *rowjson.Cursor) {
+	text.Next()
+	m.errColumns = nil
+	m.forgetMembers() // they are of the columns that came before
 	if m.set = knownColumns(text.Text[text.Pos:]); m.set != nil {
 		text.Pos += len(m.set.raw)
 		return
@@ -173,9 +177,14 @@ func (m *message) readColumns(text *rowjson.Cursor) {
 	}
 }
 
-// readRow takes a row, and its members if the columns came before.
+// forgetMembers has the members of the rows looked for when they are needed.
+func (m *message) forgetMembers() { m.members, m.used, m.more = [2][2]int{}, 0, nil }
+
+// readRow takes a row, and its members if the columns came before. Of one that
+// comes again they are not kept: there is no bound to how often it does.
 func (m *message) readRow(which int, c *rowjson.Cursor) {
-	if m.set == nil {
+	if m.set == nil || m.texts[which] != nil {
+		m.forgetMembers()
 		m.texts[which] = c.Value()
 		return
 	}
@@ -262,7 +271,7 @@ func (m *message) name(key string, raw []byte) (string, error) {
 	if m.set != nil {
 		if last := m.set.last.Load(); last != nil {
 			for _, name := range last.names {
-				if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name && raw[0] == '"' {
+				if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name && raw[0] == '"' && !strings.Contains(name, `\`) {
 					return name, nil
 				}
 			}

@@ -36,7 +36,7 @@ import (
 // It has no meaning outside of the process, and may change.
 func AppendCanonical(dst []byte, typ string, raw []byte) []byte {
 	v := NewValue(typ, raw)
-	return v.appendCanonical(dst)
+	return v.appendCanonical(dst, 0)
 }
 
 // What a form begins with.
@@ -47,13 +47,13 @@ const (
 	formTime   = '@'
 )
 
-func (v *Value) appendCanonical(dst []byte) []byte {
+func (v *Value) appendCanonical(dst []byte, depth int) []byte {
 	switch {
 	case v.isNull():
 		return append(dst, formNull)
 	case v.isBool():
 		return append(dst, v.raw[0])
-	case v.isDocument():
+	case v.isDocument(), v.isArray() && depth == maxDimensions: // deeper ones are no arrays, and not gone over once for each level
 		c := Cursor{Text: v.raw}
 		return appendDocument(dst, &c, 0)
 	case v.isArray():
@@ -61,7 +61,7 @@ func (v *Value) appendCanonical(dst []byte) []byte {
 		cells, common := v.elements(nil)
 		for _, x := range cells {
 			e := v.element(common, x)
-			dst = e.appendCanonical(dst)
+			dst = e.appendCanonical(dst, depth+1)
 		}
 		return append(dst, ']')
 	case v.isNumber() && v.class == float:
@@ -99,7 +99,7 @@ func (v *Value) appendCanonicalString(dst []byte) []byte {
 		// A number in a string, as some servers have large ones and all have oid.
 		if number := []byte(s); len(s) > 0 && numberEnd(number, 0) == len(number) {
 			inner := Value{typ: v.typ, class: v.class, raw: number}
-			return inner.appendCanonical(dst)
+			return inner.appendCanonical(dst, 0)
 		}
 	}
 	return appendString(dst, s)

@@ -3,6 +3,7 @@ package rowjson
 import (
 	"hash/maphash"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -26,8 +27,8 @@ func NewNames(list []string) *Names {
 	sum.SetSeed(namesSeed)
 	for i, name := range list {
 		n.quoted[i] = `"` + name + `":`
-		if !isPlain([]byte(name)) {
-			n.quoted[i] = noKey
+		if !isPlain([]byte(name)) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == '"' }) {
+			n.quoted[i] = noKey // its key is written in other ways
 		}
 		if _, ok := n.index[name]; !ok {
 			n.index[name] = i
@@ -40,7 +41,7 @@ func NewNames(list []string) *Names {
 	return n
 }
 
-const noKey = "\x00"
+const noKey = "" // with which no key is compared
 
 var namesSeed = maphash.MakeSeed()
 

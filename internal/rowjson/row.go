@@ -50,7 +50,7 @@ func rowEnd(text []byte, n *Names, cells []Cell) (_ []Cell, end int) {
 	}
 	for after := 0; ; {
 		which := int(n.next[after].Load())
-		if quoted := n.quoted[which]; hasPrefix(text[i:], quoted) {
+		if quoted := n.quoted[which]; quoted != noKey && hasPrefix(text[i:], quoted) {
 			i += len(quoted)
 			after = which + 1
 		} else {
@@ -140,7 +140,7 @@ func (p *Places) Of(which int, text []byte) Row {
 	if which == 1 {
 		cells, own = all[p.counts[0]:], unsafe.Add(own, p.sizes[0])
 	}
-	if unsafe.Pointer(unsafe.SliceData(text)) == own && len(text) == int(p.sizes[which]) {
+	if len(cells) > 0 && unsafe.Pointer(unsafe.SliceData(text)) == own && len(text) == int(p.sizes[which]) {
 		r.cells, r.sum = cells, uint64(p.sum[0])|uint64(p.sum[1])<<32
 	}
 	return r

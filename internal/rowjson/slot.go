@@ -117,7 +117,7 @@ func (s *slot) textSize(raw []byte) int {
 	switch {
 	case len(raw) <= s.text && (raw[0] != 'n' || s.kind == raws):
 		return len(raw)
-	case s.wrap == list:
+	case s.wrap == list && raw[0] != 'n':
 		return s.text
 	}
 	return 0
