@@ -37,7 +37,7 @@ const (
 	checkRate     = 200 // changes a second
 	checkFaults   = 12
 	checkCanary   = time.Second
-	checkPatience = 45 * time.Second
+	checkPatience = 90 * time.Second // longer than a channel waits for its subscription to be confirmed, a minute
 	lookAgain     = 50 * time.Millisecond
 	maxReported   = 20 // differences
 )

@@ -31,8 +31,8 @@ type CheckOptions struct {
 }
 
 const (
-	checkRate     = 60 // orders' changes a second
-	checkPatience = 40 * time.Second
+	checkRate     = 60               // orders' changes a second
+	checkPatience = 90 * time.Second // longer than a channel waits for its subscription to be confirmed, a minute
 	checkMaxAge   = 5 * time.Minute
 	slowest       = 400 * time.Millisecond // commit
 	runs          = 5                      // of the service
