@@ -111,7 +111,7 @@ func TestCheckNoticesThatNothingHappens(t *testing.T) {
 			time.Sleep(2 * checkPatience)
 		}
 	}})
-	require.ErrorContains(t, err, "the index has not caught up within 45s")
+	require.ErrorContains(t, err, "the index has not caught up within "+checkPatience.String())
 }
 
 // The whole program with an index on disk, in real time.
