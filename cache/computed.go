@@ -141,11 +141,11 @@ func (t *Table[K, T]) catchUpInputs(ctx context.Context) error {
 		return ErrNoMarker
 	}
 	errs, want := make([]error, len(inputs)), make([]Position, len(inputs))
+	if slices.ContainsFunc(inputs, func(in *Input) bool { return in.from == nil }) {
+		return ErrNoMarker
+	}
 	var waiting sync.WaitGroup
 	for i, in := range inputs {
-		if in.from == nil {
-			return ErrNoMarker
-		}
 		waiting.Go(func() {
 			err := rescue.Do("CatchUp", func() error { return in.from.CatchUp(ctx) })
 			if want[i] = in.from.position(); err != nil {
@@ -160,7 +160,12 @@ func (t *Table[K, T]) catchUpInputs(ctx context.Context) error {
 	return t.wait(ctx, func() bool {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		return !slices.ContainsFunc(inputs, func(in *Input) bool { return in.took.before(want[slices.Index(inputs, in)]) })
+		for i, in := range inputs {
+			if in.took.before(want[i]) {
+				return false
+			}
+		}
+		return true
 	})
 }
 

@@ -144,10 +144,10 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 	c.counts.events++
 	c.at = e.committed
 	defer func() { c.at = 0 }()
-	if c.overtaken(now, e) {
+	before, there := c.rows.Peek(e.key)
+	if c.overtaken(now, e, before) {
 		return false
 	}
-	before, there := c.rows.Peek(e.key)
 	if settled && c.contradicts(e, before, there) {
 		c.counts.contradictions++
 		contradiction = true
@@ -202,8 +202,12 @@ const clockStep = 60_000 // ms
 // that has come: whoever changes a row waits for the commit of who did it before,
 // so that their times have the order of the commits. The rows are left as they
 // are, and are read. Changes of one row within a millisecond have one time.
-func (c *core[K, T]) overtaken(now moment, e event[K, T]) bool {
-	last := max(c.lastCommit(e.key), c.lastCommit(e.old))
+func (c *core[K, T]) overtaken(now moment, e event[K, T], before *entry[K, T]) bool {
+	last := c.lastCommit(e.key, before)
+	if e.old != e.key {
+		moved, _ := c.rows.Peek(e.old)
+		last = max(last, c.lastCommit(e.old, moved))
+	}
 	if e.committed == 0 || e.committed >= last {
 		return false
 	}
@@ -218,11 +222,11 @@ func (c *core[K, T]) overtaken(now moment, e event[K, T]) bool {
 	return true
 }
 
-// lastCommit is when the last event of a key was committed, 0 if that is not
-// known.
-func (c *core[K, T]) lastCommit(k K) (last int64) {
-	if before, there := c.rows.Peek(k); there {
-		last = before.committed
+// lastCommit is when the last event of a key, of which the cache has that row or
+// nil, was committed; 0 if that is not known.
+func (c *core[K, T]) lastCommit(k K, row *entry[K, T]) (last int64) {
+	if row != nil {
+		last = row.committed
 	}
 	if d := c.dirty[k]; d != nil {
 		last = max(last, d.committed)
