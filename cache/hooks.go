@@ -1,12 +1,10 @@
 package cache
 
 import (
-	"context"
 	"log/slog"
-	"sync"
 
 	"github.com/gapless-go/gapless/cdc"
-	"github.com/gapless-go/gapless/internal/rescue"
+	"github.com/gapless-go/gapless/internal/events"
 )
 
 // Hooks are functions that are called as things happen to a Table, for metrics and
@@ -46,94 +44,32 @@ func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error { o.log, o.told = l, true; return nil }
 }
 
-// maxEvents is how many events may wait for the hooks and the logger.
-const maxEvents = 1024
-
-// events brings what happens to the hooks and the logger.
-type events struct {
-	table string
-	hooks Hooks
-	log   *slog.Logger // nil: none
-	any   bool         // somebody wants to know
-
-	mu     sync.Mutex
-	queue  chan func() // nil while there is no Run
-	missed int
-}
-
-// start starts the goroutine, which ends when stop is called and everything has been
-// told. stop waits for it.
-func (e *events) start() (stop func()) {
-	if !e.any {
-		return func() {}
-	}
-	queue, done := make(chan func(), maxEvents), make(chan struct{})
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.queue = queue
-	go func() {
-		defer close(done)
-		for f := range queue {
-			f()
+// newEvents brings what happens to a Table to the hooks and the logger.
+func newEvents(table string, o options) *events.Queue {
+	return events.New(o.log, func(n int) events.Event {
+		ev := events.Event{Level: slog.LevelWarn, Text: "events missed", Args: []any{"table", table, "events", n}}
+		if hook := o.hooks.Dropped; hook != nil {
+			ev.Name, ev.Hook = "Hooks.Dropped", func() { hook(table, n) }
 		}
-	}()
-	return func() {
-		e.mu.Lock()
-		e.queue = nil
-		e.mu.Unlock()
-		close(queue)
-		<-done
-	}
+		return ev
+	}, nil)
 }
 
 // tell has a hook and the logger told.
-func tell[A any](e *events, name string, hook func(table string, a A), a A, level slog.Level, text string, args ...any) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.queue == nil || hook == nil && e.log == nil {
-		return
-	}
-	missed := e.missed
-	select {
-	case e.queue <- func() {
-		if missed > 0 {
-			e.write(slog.LevelWarn, "events missed", "events", missed)
-			call(e, "Dropped", e.hooks.Dropped, missed)
-		}
-		e.write(level, text, args...)
-		call(e, name, hook, a)
-	}:
-		e.missed = 0
-	default:
-		e.missed++
-	}
-}
-
-func call[A any](e *events, name string, hook func(table string, a A), a A) {
-	if hook == nil {
-		return
-	}
-	if err := rescue.Do("Hooks."+name, func() error { hook(e.table, a); return nil }); err != nil {
-		e.write(slog.LevelError, "a hook panicked", "err", err)
-	}
-}
-
-func (e *events) write(level slog.Level, text string, args ...any) {
-	if e.log != nil {
-		_ = rescue.Do("the logger", func() error {
-			e.log.Log(context.Background(), level, text, append([]any{"table", e.table}, args...)...)
-			return nil
-		})
+func tell[K comparable, T, A any](t *Table[K, T], name string, hook func(table string, a A), a A, level slog.Level, text string, args ...any) {
+	if t.opts.told {
+		table := t.String()
+		events.TellOf(t.events, events.Event{Level: level, Text: text, Args: append([]any{"table", table}, args...)}, "Hooks."+name, hook, table, a)
 	}
 }
 
 func (t *Table[K, T]) tellPhase(from, to Phase) {
-	hook := t.events.hooks.Phase
+	hook := t.opts.hooks.Phase
 	var f func(string, Phase)
 	if hook != nil {
 		f = func(table string, to Phase) { hook(table, from, to) }
 	}
-	tell(&t.events, "Phase", f, to, slog.LevelInfo, "phase", "from", from.String(), "to", to.String())
+	tell(t, "Phase", f, to, slog.LevelInfo, "phase", "from", from.String(), "to", to.String())
 }
 
 func (t *Table[K, T]) tellGap(g cdc.Gap) {
@@ -141,7 +77,7 @@ func (t *Table[K, T]) tellGap(g cdc.Gap) {
 	if g.Open() {
 		text = "gap opened"
 	}
-	tell(&t.events, "Gap", t.events.hooks.Gap, g, slog.LevelWarn, text, "gap", g.String())
+	tell(t, "Gap", t.opts.hooks.Gap, g, slog.LevelWarn, text, "gap", g.String())
 }
 
 func (t *Table[K, T]) tellTrouble(err error) {
@@ -149,25 +85,25 @@ func (t *Table[K, T]) tellTrouble(err error) {
 	if err == nil {
 		level, text = slog.LevelInfo, "requests work again"
 	}
-	tell(&t.events, "Trouble", t.events.hooks.Trouble, err, level, text, "err", err)
+	tell(t, "Trouble", t.opts.hooks.Trouble, err, level, text, "err", err)
 }
 
 // tellRows tells of rows in doubt, repaired and set aside since the status was
 // written.
 func (t *Table[K, T]) tellRows(doubtful int, repaired uint64, net []Change[K, T]) {
-	if !t.events.any {
+	if !t.opts.told {
 		return
 	}
-	hooks := &t.events.hooks
+	hooks := &t.opts.hooks
 	if now := t.core.doubts(); (now > 0) != (doubtful > 0) {
-		tell(&t.events, "Doubt", hooks.Doubt, now, slog.LevelDebug, "rows in doubt", "rows", now)
+		tell(t, "Doubt", hooks.Doubt, now, slog.LevelDebug, "rows in doubt", "rows", now)
 	}
 	if n := int(t.core.counts.repaired - repaired); n > 0 {
-		tell(&t.events, "Repair", hooks.Repair, n, slog.LevelWarn, "rows repaired", "rows", n)
+		tell(t, "Repair", hooks.Repair, n, slog.LevelWarn, "rows repaired", "rows", n)
 	}
 	for i := range net {
 		if err, aside := net[i].Err.(*RowError); aside && net[i].Op != cdc.Delete {
-			tell(&t.events, "SetAside", hooks.SetAside, err, slog.LevelWarn, "a row is set aside", "err", err)
+			tell(t, "SetAside", hooks.SetAside, err, slog.LevelWarn, "a row is set aside", "err", err)
 		}
 	}
 }

@@ -80,7 +80,6 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 	if !first {
 		return ErrRunning
 	}
-	stopHooks := t.events.start()
 	err := rescue.Do("cache.Table.Run of "+t.String(), func() error {
 		if t.compute != nil {
 			return t.compute(ctx, &Editor[K, T]{t})
@@ -88,7 +87,7 @@ func (t *Table[K, T]) Run(ctx context.Context) error {
 		return t.follow(ctx)
 	})
 	t.finish(err)
-	stopHooks()
+	t.events.Drain(context.Background())
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/events"
 	"github.com/gapless-go/gapless/realtime"
 )
 
@@ -41,7 +42,7 @@ type Table[K comparable, T any] struct {
 	// computing: it has published something.
 	computing bool
 	run       atomic.Bool
-	events    events
+	events    *events.Queue
 
 	wasSynced   atomic.Bool       // once at least
 	jobs        chan task         // for the loop
@@ -141,7 +142,7 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 }
 
 func newTable[K comparable, T any](name string, o options) *Table[K, T] {
-	return &Table[K, T]{name: name, opts: o, born: time.Now(), events: events{table: o.schema + "." + name, hooks: o.hooks, log: o.log, any: o.told},
+	return &Table[K, T]{name: name, opts: o, born: time.Now(), events: newEvents(o.schema+"."+name, o),
 		jobs: make(chan task), doubt: make(chan struct{}, 1), suspect: make(chan struct{}, 1), loading: make(chan struct{}, 1), over: make(chan struct{}), reshaped: make(chan struct{}, 1),
 		feeds: map[*feed[K, T]]struct{}{}, flights: map[K]*flight[T]{}}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/events"
 	"github.com/gapless-go/gapless/internal/patience"
 	"github.com/gapless-go/gapless/internal/rescue"
 	"github.com/gapless-go/gapless/internal/secret"
@@ -43,7 +44,7 @@ type auth struct {
 	ctx    context.Context                          // the client's; a call of the source ends with it
 	notify func()                                   // called after every call of the source
 	clock  func() (ahead time.Duration, known bool) // of the server
-	events *events
+	events *events.Queue
 	calls  sync.WaitGroup
 
 	mu         sync.Mutex
@@ -229,7 +230,7 @@ func (a *auth) settle(call *tokenCall, token string, expiry time.Time, err error
 		a.retryAt = now.Add(backoff.Full(a.failures, time.Second, 30*time.Second))
 		a.failures++
 		err = fmt.Errorf("realtime: token source: %w", secret.Scrub(err, token))
-		a.events.add(event{level: slog.LevelWarn, text: "no token", args: []any{"err", err}})
+		a.events.Add(events.Event{Level: slog.LevelWarn, Text: "no token", Args: []any{"err", err}})
 	} else {
 		a.failures, a.retryAt = 0, time.Time{}
 		// The wall clock goes on while a machine sleeps, the monotonic one may not.

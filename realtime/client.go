@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/events"
 	"github.com/gapless-go/gapless/internal/patience"
 )
 
@@ -19,7 +20,7 @@ type Client struct {
 	endpoint endpoint
 	auth     *auth
 	router   *router
-	events   *events
+	events   *events.Queue
 
 	ctx    context.Context // the client's life; its cause is ErrClosed
 	cancel context.CancelCauseFunc
@@ -58,7 +59,7 @@ func New(o Options) (*Client, error) {
 		}
 	}
 	c := &Client{opts: o, endpoint: e, wakeup: make(chan struct{}, 1), done: make(chan struct{}), finished: make(chan struct{}), changed: make(chan struct{})}
-	c.events = &events{log: o.Logger, hooks: o.Hooks}
+	c.events = newEvents(o.Logger, o.Hooks)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.forced, c.force = context.WithCancel(context.Background())
 	c.router = &router{client: c, attached: map[string]*attachment{}}
@@ -147,7 +148,7 @@ func (c *Client) Token(ctx context.Context) (string, error) {
 // that does not answer the close frame is given up after 5 s. Closing twice does
 // nothing more.
 func (c *Client) Close(ctx context.Context) error {
-	hooking := c.events.busy()
+	hooking := c.events.Busy()
 	c.mu.Lock()
 	running := c.running
 	if !c.closed {
@@ -164,7 +165,7 @@ func (c *Client) Close(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if !hooking {
-		c.events.drain(ctx)
+		c.events.Drain(ctx)
 	}
 	return ctx.Err()
 }

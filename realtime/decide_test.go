@@ -270,7 +270,7 @@ func TestIsPermanent_OfARefusalIsWhetherTheClientGaveUp(t *testing.T) {
 // The monotonic clock of some systems stands still while they sleep: a token
 // that expired meanwhile would count as valid for as long as that.
 func TestToken_ExpiresByTheWallClock(t *testing.T) {
-	a := &auth{events: &events{log: slog.New(slog.DiscardHandler)}, clock: func() (time.Duration, bool) { return 0, true }}
+	a := &auth{events: newEvents(slog.New(slog.DiscardHandler), Hooks{}), clock: func() (time.Duration, bool) { return 0, true }}
 	expiry := time.Now().Add(time.Hour)
 	require.NotEqual(t, expiry, expiry.Round(0), "it has both clocks")
 	a.settle(&tokenCall{done: make(chan struct{})}, "token", expiry, nil)
@@ -280,7 +280,7 @@ func TestToken_ExpiresByTheWallClock(t *testing.T) {
 func TestTokenDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var notified atomic.Int64
-		a := &auth{ctx: t.Context(), notify: func() { notified.Add(1) }, events: &events{log: slog.New(slog.DiscardHandler)},
+		a := &auth{ctx: t.Context(), notify: func() { notified.Add(1) }, events: newEvents(slog.New(slog.DiscardHandler), Hooks{}),
 			clock: func() (time.Duration, bool) { return 0, true }}
 		token, ok := a.valid(time.Now())
 		require.True(t, ok)

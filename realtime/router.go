@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gapless-go/gapless/internal/events"
 	"github.com/gapless-go/gapless/internal/link"
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/rescue"
@@ -106,31 +107,31 @@ func (r *router) Send(m phoenix.Message) error {
 
 func (r *router) Observe(n link.Notice) {
 	e, hooks := r.client.events, r.client.opts.Hooks
-	ev := event{level: slog.LevelInfo, args: []any{"topic", n.Topic}}
+	ev := events.Event{Level: slog.LevelInfo, Args: []any{"topic", n.Topic}}
 	switch {
 	case n.Joined:
 		r.client.auth.accepted()
-		ev.text = "joined"
-		hook(e, ev, "Hooks.Joined", hooks.Joined, n.Topic)
+		ev.Text = "joined"
+		events.Tell(e, ev, "Hooks.Joined", hooks.Joined, n.Topic)
 	case n.Live:
-		ev.text = "live"
-		hook(e, ev, "Hooks.Live", hooks.Live, n.Topic)
+		ev.Text = "live"
+		events.Tell(e, ev, "Hooks.Live", hooks.Live, n.Topic)
 	case n.Gap != nil:
-		ev.level, ev.text = slog.LevelWarn, "gap"
-		ev.args = append(ev.args, "reason", n.Gap.Reason, "since", n.Gap.Since, "open", n.Gap.Open(), "err", n.Gap.Err)
-		hook2(e, ev, "Hooks.Gap", hooks.Gap, n.Topic, *n.Gap)
+		ev.Level, ev.Text = slog.LevelWarn, "gap"
+		ev.Args = append(ev.Args, "reason", n.Gap.Reason, "since", n.Gap.Since, "open", n.Gap.Open(), "err", n.Gap.Err)
+		events.TellOf(e, ev, "Hooks.Gap", hooks.Gap, n.Topic, *n.Gap)
 	case n.Refused != nil:
-		ev.level, ev.text, ev.args = slog.LevelWarn, "refused, and tried again", append(ev.args, "err", n.Refused)
-		hook2(e, ev, "Hooks.Refused", hooks.Refused, n.Topic, n.Refused)
+		ev.Level, ev.Text, ev.Args = slog.LevelWarn, "refused, and tried again", append(ev.Args, "err", n.Refused)
+		events.TellOf(e, ev, "Hooks.Refused", hooks.Refused, n.Topic, n.Refused)
 	case n.Dropped != nil:
-		ev.level, ev.text, ev.args = slog.LevelWarn, "dropped", append(ev.args, "err", n.Dropped)
-		hook2(e, ev, "Hooks.Dropped", hooks.Dropped, n.Topic, n.Dropped)
+		ev.Level, ev.Text, ev.Args = slog.LevelWarn, "dropped", append(ev.Args, "err", n.Dropped)
+		events.TellOf(e, ev, "Hooks.Dropped", hooks.Dropped, n.Topic, n.Dropped)
 	case errors.Is(n.Ended, ErrClosed):
-		ev.text = "left"
-		e.add(ev)
+		ev.Text = "left"
+		e.Add(ev)
 	case n.Ended != nil:
-		ev.level, ev.text, ev.args = slog.LevelError, "channel ended", append(ev.args, "err", n.Ended)
-		e.add(ev)
+		ev.Level, ev.Text, ev.Args = slog.LevelError, "channel ended", append(ev.Args, "err", n.Ended)
+		e.Add(ev)
 	}
 }
 

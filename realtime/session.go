@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/gapless-go/gapless/internal/events"
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/rescue"
 )
@@ -116,7 +117,7 @@ func (s *session) refuse(err error) {
 		s.client.router.malformed(bad, s.wire.proven())
 		return
 	}
-	s.client.events.add(event{level: slog.LevelDebug, text: "frame ignored", args: []any{"err", err}})
+	s.client.events.Add(events.Event{Level: slog.LevelDebug, Text: "frame ignored", Args: []any{"err", err}})
 }
 
 // dispatch finds the channel of a message, which is often that of the one

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/internal/backoff"
+	"github.com/gapless-go/gapless/internal/events"
 	"github.com/gapless-go/gapless/internal/patience"
 	"github.com/gapless-go/gapless/internal/rescue"
 )
@@ -34,16 +35,16 @@ func (c *Client) supervise() {
 		wait, giveUp := r.next(connected, time.Since(started), err, time.Now())
 		if giveUp {
 			err = final(err)
-			hook(c.events, event{level: slog.LevelError, text: "connection refused for good", args: []any{"err", err}},
+			events.Tell(c.events, events.Event{Level: slog.LevelError, Text: "connection refused for good", Args: []any{"err", err}},
 				"Hooks.Failed", c.opts.Hooks.Failed, err)
 			c.refused(err)
 			continue
 		}
-		ev := event{level: slog.LevelWarn, text: "not connected", args: []any{"err", err, "again in", wait}}
+		ev := events.Event{Level: slog.LevelWarn, Text: "not connected", Args: []any{"err", err, "again in", wait}}
 		if connected { // which Hooks.Lost has been told
-			c.events.add(ev)
+			c.events.Add(ev)
 		} else {
-			hook(c.events, ev, "Hooks.Failed", c.opts.Hooks.Failed, err)
+			events.Tell(c.events, ev, "Hooks.Failed", c.opts.Hooks.Failed, err)
 		}
 		c.failed(err)
 		sleep(c.ctx, wait)
@@ -58,7 +59,7 @@ func (c *Client) end() {
 // panicked reports panics that ended nothing.
 func (c *Client) panicked(err error) {
 	if err != nil {
-		hook2(c.events, event{level: slog.LevelError, text: "panic", args: []any{"err", err}}, "Hooks.Dropped", c.opts.Hooks.Dropped, "", err)
+		events.TellOf(c.events, events.Event{Level: slog.LevelError, Text: "panic", Args: []any{"err", err}}, "Hooks.Dropped", c.opts.Hooks.Dropped, "", err)
 	}
 }
 
@@ -71,8 +72,8 @@ func (c *Client) connectOnce() (connected bool, err error) {
 	}
 	s := newSession(c, conn, w)
 	c.connected(true)
-	ev := event{level: slog.LevelInfo, text: "connected", args: []any{"endpoint", c.endpoint.String()}, name: "Hooks.Connected", hook: c.opts.Hooks.Connected}
-	c.events.add(ev)
+	ev := events.Event{Level: slog.LevelInfo, Text: "connected", Args: []any{"endpoint", c.endpoint.String()}, Name: "Hooks.Connected", Hook: c.opts.Hooks.Connected}
+	c.events.Add(ev)
 	err = s.run()
 	c.connected(false)
 	if errors.Is(err, ErrClosed) { // no gap: nobody listens any more
@@ -81,7 +82,7 @@ func (c *Client) connectOnce() (connected bool, err error) {
 	if panics := c.router.down(s.wire.proven(), err); panics != nil {
 		err = errors.Join(err, panics)
 	}
-	hook(c.events, event{level: slog.LevelDebug, text: "lost", args: []any{"err", err}}, "Hooks.Lost", c.opts.Hooks.Lost, err)
+	events.Tell(c.events, events.Event{Level: slog.LevelDebug, Text: "lost", Args: []any{"err", err}}, "Hooks.Lost", c.opts.Hooks.Lost, err)
 	return true, err
 }
 

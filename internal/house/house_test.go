@@ -28,7 +28,7 @@ var layers = [][]string{
 	{"internal/rowjson"},
 	{"internal/phoenix"},
 	{"internal/redact"},
-	{"internal/secret"},
+	{"internal/secret", "internal/events"},
 	{"cdc"},
 	{"internal/link"},
 	{"channel"},
