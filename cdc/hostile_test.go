@@ -95,7 +95,7 @@ func TestDecode_MembersTwice(t *testing.T) {
 func TestDecode_TheCostIsLinear(t *testing.T) {
 	for _, member := range []string{`"record":{"a":1}`, `"old_record":{"a":1}`, abColumns} {
 		members := []string{abColumns}
-		for range 10_000 {
+		for range 2_000 {
 			members = append(members, member)
 		}
 		text := payload(append(members, `"record":{"a":1,"b":2}`)...)

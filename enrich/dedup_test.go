@@ -87,16 +87,7 @@ func TestDedupForgets(t *testing.T) {
 		var count enrich.Counters
 		in := newHand[int]()
 		out := collect(t, t.Context(), enrich.Dedup(in.stream, itself, time.Minute, 3, &count))
-		give := func(values ...int) (s string) {
-			for _, v := range values {
-				in.values <- v
-			}
-			synctest.Wait()
-			for len(out.values) > 0 {
-				s += fmt.Sprint(out.next(), " ")
-			}
-			return s
-		}
+		give := func(values ...int) string { return given(in, out, values) }
 		require.Equal(t, "1 2 3 -1 -1 ", give(1, 2, 3, 1, 2, 3, -1, -1), "values without an id pass")
 		require.Equal(t, "4 1 ", give(4, 1, 3), "1 had to make room for 4")
 		require.EqualValues(t, 2, count.Overflowed.Load())
@@ -121,16 +112,7 @@ func TestDedup_IDThatComesAgainIsTheNewest(t *testing.T) {
 		var count enrich.Counters
 		in := newHand[int]()
 		out := collect(t, t.Context(), enrich.Dedup(in.stream, itself, time.Minute, 3, &count))
-		give := func(values ...int) (s string) {
-			for _, v := range values {
-				in.values <- v
-			}
-			synctest.Wait()
-			for len(out.values) > 0 {
-				s += fmt.Sprint(out.next(), " ")
-			}
-			return s
-		}
+		give := func(values ...int) string { return given(in, out, values) }
 		for range 3 {
 			require.Equal(t, "1 2 3 ", give(1, 2, 3))
 			time.Sleep(time.Hour)
@@ -267,4 +249,16 @@ func counted(n int) enrich.Stream[int] {
 			}
 		}
 	}
+}
+
+// given gives values, and returns what came out of them.
+func given(in *hand[int], out *outputs[int], values []int) (s string) {
+	for _, v := range values {
+		in.values <- v
+	}
+	synctest.Wait()
+	for len(out.values) > 0 {
+		s += fmt.Sprint(out.next(), " ")
+	}
+	return s
 }
