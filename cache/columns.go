@@ -4,45 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/gapless-go/gapless/internal/postgrest"
-	"github.com/gapless-go/gapless/internal/rowjson"
 )
-
-// columnsFor returns the columns that a struct has fields for, by their tags or in
-// the spelling of SQL, and those of them that the table must have.
-func columnsFor(t reflect.Type) (names, required []string) {
-	for _, f := range reflect.VisibleFields(t) {
-		tag, optional, skip := rowjson.ColumnTag(f.Tag)
-		switch {
-		case skip, !f.IsExported(), f.Anonymous && tag == "":
-		case tag == "":
-			names = append(names, snake(f.Name))
-		case optional:
-			names = append(names, tag)
-		default:
-			names, required = append(names, tag), append(required, tag)
-		}
-	}
-	return names, required
-}
-
-// snake makes created_at of CreatedAt, and user_id of UserID.
-func snake(name string) string {
-	var s strings.Builder
-	runes := []rune(name)
-	for i, r := range runes {
-		if unicode.IsUpper(r) && i > 0 && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
-			s.WriteByte('_')
-		}
-		s.WriteRune(unicode.ToLower(r))
-	}
-	return s.String()
-}
 
 // asking makes a request for rows. Without WithColumns, all columns are asked for; a
 // role that may not read all of them is refused that, and then those that T has are

@@ -152,7 +152,8 @@
 // # Goroutines
 //
 // New starts none. Run is the loop that owns all state, and starts: one that
-// calls hooks, one that takes the stream, one at a time that reads the table, and for a load another
+// takes the stream, one at a time that reads the table, and for a load another
 // that reads the next page meanwhile, one that writes marks, one that saves
-// checkpoints. It waits for all of them before it returns.
+// checkpoints, and one that calls hooks while there is something to tell. It waits
+// for all of them before it returns.
 package cache

@@ -57,7 +57,7 @@ func newShape[T any]() *shape {
 			}
 			return takes.(bool)
 		}
-		s.names, s.required = columnsFor(t)
+		s.names, s.required = rowjson.Columns(t)
 	}
 	return s
 }

@@ -38,11 +38,11 @@ type Table[K comparable, T any] struct {
 	version versions[T]
 	born    time.Time
 	compute func(context.Context, *Editor[K, T]) error // of a computed Table; else nil
-	inputs  []*Input                                   // of a computed Table; under mu, and so is computing
-	// computing: it has published something.
-	computing bool
-	run       atomic.Bool
-	events    *events.Queue
+	run     atomic.Bool
+	events  *events.Queue
+
+	inputs    []*Input // of a computed Table; under mu
+	computing bool     // a computed Table has published something; under mu
 
 	wasSynced   atomic.Bool       // once at least
 	jobs        chan task         // for the loop

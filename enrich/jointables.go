@@ -23,10 +23,10 @@ import (
 // back. f must make equal results of equal rows, and must not wait.
 //
 // Each row of the result is made of what both tables had at one moment of this
-// process, if both are a *cache.Table; two rows may be of different moments. That is no moment of the database,
-// as each table follows a stream of its own: a transaction that writes to both is in
-// one of them first, and a row of the result may have one half of it for a while.
-// When all changes have come, so has the other half.
+// process, if both are a *cache.Table; two rows may be of different moments. It is
+// no moment of the database: each table follows a stream of its own, so that a
+// transaction which writes to both is in one of them first, and a row of the result
+// has one half of it until the other has come.
 //
 // The result is Synced when both tables are and all that they told is in it, and
 // Stale when one is not. Its Run ends with ctx's error, or with that of the table

@@ -121,6 +121,26 @@ func clashing(fields []field, f field) *field {
 	return nil
 }
 
+// Columns returns the columns that a struct has fields for, by their tags or in the
+// spelling of SQL, and those of them that a table must have: by a tag that does not
+// say optional. There are none of a struct that columns cannot be decoded into.
+func Columns(t reflect.Type) (names, required []string) {
+	fields, err := fieldsOf(t)
+	if err != nil {
+		return nil, nil
+	}
+	for _, f := range fields {
+		name := f.tag
+		if name == "" {
+			name = snake(f.key())
+		}
+		if names = append(names, name); f.tag != "" && !f.optional {
+			required = append(required, name)
+		}
+	}
+	return names, required
+}
+
 // fieldsAt lists the fields of one struct, and the structs embedded in it.
 func fieldsAt(outer field) (fields, embedded []field, err error) {
 	for i := range outer.typ.NumField() {
