@@ -88,9 +88,6 @@ func (c *Channel) Send(ctx context.Context, event string, payload any) error {
 	return err
 }
 
-// maxTTL is for how long the server persists a broadcast at most.
-const maxTTL = 259_200 * time.Second
-
 // SendPersisted is Send of a message that the server stores as well, so that a
 // channel which joins later gets it by ReplayBroadcasts, for a time in whole
 // seconds, 72 hours at most; 0 is as long as the server keeps messages of the
@@ -108,7 +105,7 @@ func (c *Channel) SendPersisted(ctx context.Context, event string, payload any, 
 		return "", fmt.Errorf("channel: payload of %q: %w", event, err)
 	case !c.cfg.private || !c.cfg.ack || c.link.Version() == phoenix.V1:
 		return "", errors.New("channel: a persisted broadcast needs Private, AckBroadcasts and version 2.0.0 of the protocol")
-	case ttl < 0 || ttl > maxTTL || ttl%time.Second != 0:
+	case !phoenix.IsTTL(ttl):
 		return "", fmt.Errorf("channel: a broadcast cannot be persisted for %v", ttl)
 	}
 	meta := []byte(`{"persist":true}`)

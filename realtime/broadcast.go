@@ -147,9 +147,6 @@ func (c *Client) BroadcastSingle(ctx context.Context, m BroadcastMessage) error 
 // that receivers get.
 const maxField = 255
 
-// maxTTL is for how long the server persists a message at most.
-const maxTTL = 259_200 * time.Second
-
 // json checks the message and returns its payload.
 func (m BroadcastMessage) json() ([]byte, error) {
 	switch {
@@ -163,7 +160,7 @@ func (m BroadcastMessage) json() ([]byte, error) {
 		return nil, errors.New("a message has one payload, not two")
 	case m.Persist && !m.Private:
 		return nil, errors.New("only a private message can be persisted")
-	case m.TTL < 0 || m.TTL > maxTTL || m.TTL%time.Second != 0 || m.TTL > 0 && !m.Persist:
+	case !phoenix.IsTTL(m.TTL) || m.TTL > 0 && !m.Persist:
 		return nil, fmt.Errorf("a message cannot be persisted for %v", m.TTL)
 	}
 	return json.Marshal(m.Payload)

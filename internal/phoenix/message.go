@@ -7,6 +7,7 @@ package phoenix
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 )
 
 // Version is a serializer of the Phoenix protocol.
@@ -113,4 +114,10 @@ type Message struct {
 	UserEvent string // of the two user kinds
 	Meta      []byte // of the two user kinds: JSON, or empty
 	JSON      bool   // of the two user kinds: Payload claims to be JSON
+}
+
+// IsTTL reports whether the server persists a broadcast for so long: whole seconds,
+// 72 hours at most; 0 is as long as it keeps others.
+func IsTTL(ttl time.Duration) bool {
+	return ttl >= 0 && ttl <= 72*time.Hour && ttl%time.Second == 0
 }
