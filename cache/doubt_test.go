@@ -120,3 +120,23 @@ func TestLateness_IsComparedWithTheQuickestEvent(t *testing.T) {
 	l.event(moment(22*time.Second), 5_000)
 	require.Equal(t, maxLateness, l.by, "a clock that was set back")
 }
+
+// A job that panics has ended, though it is among the held: dropping it and what
+// is behind it ends the rest, and hides the panic behind no other.
+func TestPassage_JobThatPanics(t *testing.T) {
+	newHeld := func(job func()) *held { return &held{job: job, done: make(chan struct{})} }
+	p := passage[int, int]{publish: func() {}, settle: time.Second}
+	ran := newHeld(func() {})
+	panics := newHeld(func() { panic("boom") })
+	behind := newHeld(func() {})
+	for _, h := range []*held{ran, panics, behind} {
+		p.hold(h, 1)
+	}
+	require.PanicsWithValue(t, "boom", func() { p.release(moment(time.Minute)) })
+	require.NotPanics(t, p.begin)
+	for _, h := range []*held{ran, panics, behind} {
+		<-h.done
+	}
+	require.Equal(t, errEpochOver, behind.err)
+	require.NoError(t, ran.err)
+}

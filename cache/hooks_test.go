@@ -103,6 +103,7 @@ func TestHooks_HoldUpNothing(t *testing.T) {
 		require.NoError(t, items.WaitSynced(w.ctx))
 		require.NoError(t, <-synced)
 		time.Sleep(time.Second)
+		synctest.Wait() // so that nobody writes to log
 		require.Empty(t, ended)
 		require.Contains(t, log.String(), "boom")
 	})

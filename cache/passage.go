@@ -46,6 +46,7 @@ type held struct {
 	job   func()
 	state atomic.Uint32 // waiting, taken or dropped
 	done  chan struct{} // closed when the job has run, or will not
+	ended bool          // done is closed
 	err   error         // errEpochOver if it will not
 }
 
@@ -58,7 +59,7 @@ const (
 // run does the job, unless nobody waits for it any more, and publishes all that
 // came before.
 func (m *passage[K, T]) run(h *held) {
-	defer close(h.done) // whatever the job does
+	defer h.end(nil) // whatever the job does
 	if h.state.CompareAndSwap(waiting, taken) {
 		h.job()
 		m.publish()
@@ -68,10 +69,15 @@ func (m *passage[K, T]) run(h *held) {
 // isDropped reports whether nobody waits for the job any more.
 func (h *held) isDropped() bool { return h.state.Load() == dropped }
 
-// drop gives the job up.
-func (h *held) drop() {
-	h.err = errEpochOver
-	close(h.done)
+// drop gives the job up, unless it has ended: one that panicked is among the held
+// still.
+func (h *held) drop() { h.end(errEpochOver) }
+
+func (h *held) end(err error) {
+	if !h.ended {
+		h.ended, h.err = true, err
+		close(h.done)
+	}
 }
 
 // hold takes a job, and does it at once if there is nothing to wait for.
