@@ -53,9 +53,3 @@ func TestQueryEndsWithItsClient(t *testing.T) {
 		require.Less(t, cputime.Used()-began, 5*time.Second)
 	}
 }
-
-// Sizes of huge numbers are known without writing them.
-func TestTermSize_HugeExponents(t *testing.T) {
-	numbers := strings.TrimSuffix(strings.Repeat("1e131071,", 500), ",")
-	require.Positive(t, termSize([]byte("["+numbers+"]")))
-}

@@ -123,13 +123,15 @@
 //
 // This package is the public face. Imports run downward, which a test holds:
 //
-//	mockserver            Config, Server, the methods that make things go wrong, LoadSchema;
-//	                      sockets, channels and the reading of the log
+//	mockserver            Config, Server, the methods that make things go wrong, LoadSchema
 //	mockserver/cachesql   the cache's SQL functions, in memory
 //	mockserver/replay     Recorder and Player
 //	mockserver/on/postgres   a project's database on PostgreSQL
 //	internal/memdb        a project's database in memory
-//	internal/rest         PostgREST: its language, answers, errors, and their faults
+//	internal/realtime     sockets, channels, broadcasts, presence, the reading of the log
+//	internal/rest         PostgREST: its language, answers, errors
+//	internal/inspect      what passed, the inspector, /mock/v1/
+//	internal/fault        faults by name, schedules, and what is in force
 //	internal/wire         row changes as they are sent, filters, frames
 //	internal/auth         sign-in, tokens, keys
 //	internal/front        the listener, answers, CORS, the check of Host

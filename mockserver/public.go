@@ -5,9 +5,11 @@ import (
 
 	"github.com/gapless-go/gapless/mockserver/cachesql"
 	"github.com/gapless-go/gapless/mockserver/internal/auth"
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
+	"github.com/gapless-go/gapless/mockserver/internal/inspect"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
-	"github.com/gapless-go/gapless/mockserver/internal/rest"
+	"github.com/gapless-go/gapless/mockserver/internal/realtime"
 	"github.com/gapless-go/gapless/mockserver/replay"
 )
 
@@ -96,6 +98,50 @@ func InstallCache(cfg *Config, more ...string) {
 // User is an account of the Auth API.
 type User = auth.User
 
-// RESTFault is what goes wrong with requests to the REST API. Its zero value fits
-// every request and harms none.
-type RESTFault = rest.Fault
+// Things that go wrong.
+type (
+	// Fault is something that goes wrong, asked for by its name.
+	Fault = fault.Fault
+	// FaultInfo describes a fault that can be asked for.
+	FaultInfo = fault.Info
+	// FaultParam describes one member of Fault.Params.
+	FaultParam = fault.Param
+	// FaultError says which fault could not be injected, and why.
+	FaultError = fault.Error
+	// ScheduledFault is a fault and when it is injected.
+	ScheduledFault = fault.Scheduled
+	// RESTFault is what goes wrong with requests to the REST API. Its zero value fits
+	// every request and harms none.
+	RESTFault = fault.REST
+)
+
+// ErrUnknownFault says that there is no fault of a name.
+var ErrUnknownFault = fault.ErrUnknown
+
+// The Realtime server, and what it tells of itself.
+type (
+	// Limits are the limits of the project, each of which a zero lifts.
+	Limits = realtime.Limits
+	// Timing is how long the Realtime server takes for what it does.
+	Timing = realtime.Timing
+	// Connection is an open socket.
+	Connection = inspect.Connection
+	// JoinedChannel is a topic that a socket has joined.
+	JoinedChannel = inspect.JoinedChannel
+	// Frame is a message that a client sent.
+	Frame = inspect.Frame
+)
+
+// RealisticLimits returns the limits of a self-hosted server as it comes.
+func RealisticLimits() Limits { return realtime.RealisticLimits() }
+
+// Fast returns the timing for tests that run in real time: nothing waits for
+// longer than a few milliseconds, and on PostgreSQL a look at the log follows a
+// commit at once. Only the timeouts are the real ones.
+func Fast() Timing { return realtime.Fast() }
+
+// Extensions of realtime.messages, as its policies see them.
+const (
+	ExtensionBroadcast = realtime.ExtensionBroadcast
+	ExtensionPresence  = realtime.ExtensionPresence
+)

@@ -15,6 +15,7 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
+	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
 )
 
 // LoadSchema reads a Config from JSON: its Tables, Users, Messages and
@@ -177,26 +178,9 @@ func (t schemaTable) table() (memdb.Table, error) {
 		return spec, err
 	}
 	for _, object := range t.Rows {
-		spec.Rows = append(spec.Rows, schemaRow(object))
+		spec.Rows = append(spec.Rows, rawjson.Values(object))
 	}
 	return spec, nil
-}
-
-func schemaRow(object map[string]json.RawMessage) memdb.Row {
-	row := make(memdb.Row, len(object))
-	for name, value := range object {
-		row[name] = schemaValue(value)
-	}
-	return row
-}
-
-// schemaValue is a JSON value as a Row has it: null is NULL, for json columns
-// too.
-func schemaValue(value json.RawMessage) any {
-	if string(value) == "null" {
-		return nil
-	}
-	return value
 }
 
 func schemaColumns(columns []schemaColumn) ([]pgtype.Column, error) {
@@ -234,7 +218,7 @@ func setDefault(c *pgtype.Column, value json.RawMessage) error {
 		}
 		c.Type = serial[t.Name()]
 	default:
-		c.Default = func() any { return schemaValue(value) }
+		c.Default = func() any { return rawjson.Value(value) }
 	}
 	return nil
 }

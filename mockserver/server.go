@@ -12,12 +12,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
+	"github.com/gapless-go/gapless/mockserver/internal/inspect"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
+	"github.com/gapless-go/gapless/mockserver/internal/realtime"
 	"github.com/gapless-go/gapless/mockserver/internal/rest"
 )
 
@@ -33,18 +33,17 @@ type TB interface {
 // for its users, and Realtime. It is safe for concurrent use. Close it when
 // done.
 type Server struct {
-	db        *memdb.Database // in memory; empty where the project's is another one
-	backend   project.Database
-	verifier  *auth.Verifier
-	realtime  *realtime
-	auth      *auth.API
-	rest      rest.API
-	admin     *admin     // nil: there is none
-	inspector *inspector // nil: there is none
-	secret    string
-	anonKey   string
-	service   string // the service key
-	log       *slog.Logger
+	db       *memdb.Database // in memory; empty where the project's is another one
+	backend  project.Database
+	verifier *auth.Verifier
+	realtime *realtime.Server
+	auth     *auth.API
+	rest     rest.API
+	tap      *inspect.Tap // nil: there is no inspector
+	secret   string
+	anonKey  string
+	service  string // the service key
+	log      *slog.Logger
 
 	front front.Front
 }
@@ -105,11 +104,8 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 		secret:   cfg.JWTSecret,
 		log:      cfg.Logger,
 	}
-	if cfg.Admin || cfg.Inspector {
-		s.admin = &admin{s: s}
-	}
 	if cfg.Inspector {
-		s.inspector = &inspector{s: s, started: uuid.NewString()}
+		s.tap = &inspect.Tap{}
 	}
 	s.anonKey, s.service = s.projectKey("anon"), s.projectKey("service_role")
 	if other == nil {
@@ -121,20 +117,22 @@ func newServer(cfg Config, other project.Database) (*Server, error) {
 	if err := s.front.Listen(cfg.InMemory, cfg.Addr); err != nil {
 		return nil, err
 	}
-	s.realtime = newRealtime(s.backend, s.verifier, cfg)
-	if err := s.realtime.begin(other != nil); err != nil {
-		s.realtime.close()
+	s.realtime = realtime.New(s.backend, s.verifier, realtime.Options{
+		Timing: cfg.Timing, Limits: cfg.Limits, Log: s.log, Seed: cfg.Seed, Tap: s.tap,
+	})
+	if err := s.realtime.Begin(other != nil); err != nil {
+		s.realtime.Close()
 		_ = s.front.Listener.Close()
 		return nil, err
 	}
 	s.rest = rest.API{
 		DB: s.backend, Verifier: s.verifier, Log: s.log, URL: s.front.URL, Exposed: slices.Clone(cfg.ExposedSchemas), MaxRows: cfg.MaxRows,
-		Away: s.realtime.whyAway, Pause: s.realtime.pause,
+		Away: s.realtime.Faults.WhyAway, Pause: s.realtime.Pause,
 	}
 	if len(s.rest.Exposed) == 0 {
 		s.rest.Exposed = db.Schemas()
 	}
-	s.front.Serve(s.routes(), s.log)
+	s.front.Serve(s.routes(cfg), s.log)
 	return s, nil
 }
 
@@ -153,7 +151,7 @@ func (cfg Config) check() error {
 			return fmt.Errorf("mockserver: Config.%s does not begin with %s", name, key[1])
 		}
 	}
-	if err := cfg.Limits.check(); err != nil {
+	if err := cfg.Limits.Check(); err != nil {
 		return err
 	}
 	for name, f := range cfg.Functions {
@@ -174,26 +172,23 @@ func (cfg Config) check() error {
 	return nil
 }
 
-func (s *Server) routes() http.Handler {
+func (s *Server) routes(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", serveNothing)
 	mux.Handle("/rest/v1/", &s.rest)
 	mux.Handle("/auth/v1/", s.auth)
-	mux.HandleFunc("/realtime/v1/websocket", s.serveSocket)
-	mux.HandleFunc("/socket/websocket", s.serveSocket)
-	mux.HandleFunc("/realtime/v1/api/ping", s.servePing)
-	mux.HandleFunc("/api/ping", s.servePing)
-	mux.HandleFunc("/healthcheck", s.serveHealthcheck)
-	s.broadcastRoutes(mux)
-	if s.admin != nil {
-		mux.Handle("/mock/v1/", front.OwnHost(s.front.URL, s.admin.routes()))
+	s.realtime.Routes(mux)
+	if cfg.Admin || cfg.Inspector {
+		admin := &inspect.Admin{Server: inner{s}, DB: s.backend, Log: s.log}
+		mux.Handle("/mock/v1/", front.OwnHost(s.front.URL, admin.Routes()))
 	}
-	if s.inspector != nil {
-		pages := front.OwnHost(s.front.URL, s.inspector.routes())
+	if cfg.Inspector {
+		inspector := &inspect.Inspector{Server: inner{s}, DB: s.backend, Tap: s.tap, Log: s.log}
+		pages := front.OwnHost(s.front.URL, inspector.Routes())
 		mux.Handle("/{$}", pages)
 		mux.Handle("/inspect", pages)
 		mux.Handle("/inspect/", pages)
-		return s.logged(s.inspector.noted(mux))
+		return s.logged(inspector.Noted(mux))
 	}
 	return s.logged(mux)
 }
@@ -222,7 +217,7 @@ func (s *Server) logged(next http.Handler) http.Handler {
 // Sockets end without a close frame. It must not be called from a policy or a
 // default. Twice is fine; the error is always nil.
 func (s *Server) Close() error {
-	s.front.Close(s.realtime.close)
+	s.front.Close(s.realtime.Close)
 	return nil
 }
 
@@ -287,3 +282,12 @@ func (s *Server) Tx(f func(tx *memdb.Tx) error) error { return s.db.Run(f) }
 func (s *Server) Rows(table string) ([]memdb.Row, error) {
 	return s.db.Content(table)
 }
+
+// Sent returns the messages that clients have sent, in the order in which they
+// were read. The server keeps the last ones only: up to 10,000 messages and
+// 16 MB.
+func (s *Server) Sent() []Frame { return s.realtime.Sent.All() }
+
+// Connections returns the open sockets in the order in which they were opened,
+// and what they have joined.
+func (s *Server) Connections() []Connection { return s.realtime.Connections() }

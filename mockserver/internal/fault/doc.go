@@ -1,2 +1,3 @@
-// Package fault holds what faults are made of: how often one is still to happen.
+// Package fault holds what the mock server is to do wrong: the faults that are in
+// force (State), which the others ask, and those that can be asked for by name.
 package fault

@@ -13,6 +13,18 @@ import (
 // Claims are the claims of a token, as encoding/json decodes them.
 type Claims = map[string]any
 
+// Row is the content of a row, or of some of its columns: column name to
+// value.
+//
+// A value may be nil (NULL), a bool, any integer or float, a string, []byte, a
+// time.Time, a time.Duration (an interval), a json.RawMessage, a json.Number, a
+// *big.Int, a fmt.Stringer, a pointer to one of these, a slice (an array, of
+// several dimensions where it is nested), or a map or struct (for json, jsonb
+// and composite columns, by its JSON). A string is what one would write in
+// quotes in SQL: PostgreSQL's input text for the type of the column, so "{1,2}"
+// is an array, "42" an int8, and text in a jsonb column must be JSON.
+type Row map[string]any
+
 // RoleOf returns the database role of claims; empty where they name none.
 func RoleOf(claims Claims) string {
 	role, _ := claims["role"].(string)

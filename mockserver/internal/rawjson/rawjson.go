@@ -40,3 +40,21 @@ func Must(v any) []byte {
 	}
 	return b
 }
+
+// Value returns what a column is set to by a JSON value: nil, which is NULL, by
+// null, for columns of JSON, too.
+func Value(raw json.RawMessage) any {
+	if !Present(raw) {
+		return nil
+	}
+	return raw
+}
+
+// Values returns the values of an object's members, see Value.
+func Values(object map[string]json.RawMessage) map[string]any {
+	values := make(map[string]any, len(object))
+	for name, raw := range object {
+		values[name] = Value(raw)
+	}
+	return values
+}

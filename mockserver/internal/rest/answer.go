@@ -77,7 +77,7 @@ func (r *request) window() (offset, limit int, err error) {
 	if last < math.MaxInt {
 		limit = last - first + 1
 	}
-	for _, most := range []int{r.api.MaxRows, r.api.Faults.maxRows()} {
+	for _, most := range []int{r.api.MaxRows, r.api.Faults.MaxRows()} {
 		if most > 0 {
 			limit = min(limit, most)
 		}

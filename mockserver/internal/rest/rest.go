@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/mockserver/internal/auth"
+	"github.com/gapless-go/gapless/mockserver/internal/fault"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/rawjson"
@@ -26,7 +27,7 @@ type API struct {
 	URL      string   // of the project
 	Exposed  []string // schemas, the default first
 	MaxRows  int      // the most that one answer holds; 0: no limit
-	Faults   Faults
+	Faults   fault.RESTFaults
 	Away     func() string // why the database does not answer; empty: it does
 	Pause    func(ctx context.Context, d time.Duration) bool
 }
@@ -75,7 +76,7 @@ func (s *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		front.AllowAll(w, r)
 		return
 	}
-	if fault := s.Faults.take(r); fault != nil {
+	if fault := s.Faults.Take(r); fault != nil {
 		s.serveFault(w, r, *fault)
 		return
 	}
