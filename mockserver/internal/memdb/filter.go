@@ -39,7 +39,7 @@ func newPredicate(t *table, f project.Filter, selectable func(column int) bool) 
 	case "in":
 		err = p.checkIn()
 	case "is":
-		err = p.checkIs()
+		err = wire.CheckIs(f, p.typ.SQLName)
 	case "like", "ilike":
 		err = p.checkLike()
 	case "match", "imatch":
@@ -60,8 +60,8 @@ func (p *predicate) checkIn() error {
 	if err != nil {
 		return err
 	}
-	if len(list.(pgtype.Array)) > 100 {
-		return pgtype.Raise("too many values for `in` filter. Maximum 100")
+	if err := wire.CheckIn(len(list.(pgtype.Array))); err != nil {
+		return err
 	}
 	p.among = list.(pgtype.Array).Flat(nil)
 	for i, v := range p.among {
@@ -74,24 +74,11 @@ func (p *predicate) checkIn() error {
 	return nil
 }
 
-func (p *predicate) checkIs() error {
-	switch p.Value {
-	case "null":
-		return nil
-	case "true", "false", "unknown":
-		if p.typ.Name() == "bool" {
-			return nil
-		}
-		return pgtype.Raise("is %s filter requires a boolean column, got %s", p.Value, p.typ.SQLName)
-	}
-	return pgtype.Raise("invalid value for is filter: must be null, true, false, or unknown")
-}
-
 // checkLike wants a type that has an operator ~~ of its own, which varchar has
 // not.
 func (p *predicate) checkLike() error {
 	if !slices.Contains([]string{"text", "name", "bpchar", "bytea", "citext"}, p.typ.Name()) {
-		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.Op, p.typ.SQLName)
+		return wire.NotOfText(p.Filter, p.typ.SQLName)
 	}
 	pattern := p.fold(cutToBare(p.typ, p.Value))
 	p.like = pgtype.NewPattern(pattern, '\\')
@@ -113,18 +100,18 @@ func (p *predicate) fold(text string) string {
 // lacks some of PostgreSQL's: back references, lookaround.
 func (p *predicate) checkMatch() error {
 	if p.typ.Name() != "text" && p.typ.Name() != "citext" {
-		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", p.Op, p.typ.SQLName)
+		return wire.NotOfText(p.Filter, p.typ.SQLName)
 	}
 	flags := "(?s)"
 	if p.Op == "imatch" || p.typ.Name() == "citext" {
 		flags = "(?is)"
 	}
 	if len(p.Value) > maxRegexp {
-		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: regular expression is too complex", p.Op)
+		return wire.BadPattern(p.Filter, "invalid regular expression: regular expression is too complex")
 	}
 	pattern, err := regexp.Compile(flags + p.Value)
 	if err != nil {
-		return pgtype.Raise("invalid regular expression for %s filter: invalid regular expression: %v", p.Op, err)
+		return wire.BadPattern(p.Filter, "invalid regular expression: "+err.Error())
 	}
 	p.match = pattern
 	return nil
@@ -154,9 +141,9 @@ func (p *predicate) matches(sent []byte) (bool, error) {
 		if _, err := p.typ.Parse(value); err != nil {
 			return false, &errPoll{err}
 		}
-		return p.is(string(sent)) != p.Negate, nil
+		return wire.Is(p.Filter, sent), nil
 	case p.Op == "is":
-		return p.is(string(sent)) != p.Negate, nil
+		return wire.Is(p.Filter, sent), nil
 	case p.Op == "isdistinct" && null:
 		return !p.Negate, nil
 	case null:
@@ -200,15 +187,6 @@ var lackingOps = map[string][]string{
 	"cid":     {"neq", "lt", "lte", "gt", "gte"},
 	"aclitem": {"neq", "lt", "lte", "gt", "gte"},
 	"xid":     {"lt", "lte", "gt", "gte"},
-}
-
-// is tells whether the value is what the keyword says.
-func (p *predicate) is(sent string) bool {
-	keyword := p.Value
-	if keyword == "unknown" {
-		keyword = "null"
-	}
-	return sent == keyword
 }
 
 // compare compares a value that is not NULL with the filter's. Not known is

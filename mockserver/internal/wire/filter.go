@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 )
 
@@ -101,4 +102,45 @@ func unquoteValue(value string) string {
 		b.WriteByte(value[i])
 	}
 	return value
+}
+
+// CheckIs checks a filter of is on a column of a type, in SQL.
+func CheckIs(f project.Filter, typ string) error {
+	switch f.Value {
+	case "null":
+		return nil
+	case "true", "false", "unknown":
+		if typ == "boolean" {
+			return nil
+		}
+		return pgtype.Raise("is %s filter requires a boolean column, got %s", f.Value, typ)
+	}
+	return pgtype.Raise("invalid value for is filter: must be null, true, false, or unknown")
+}
+
+// Is decides a filter of is about a value in its wire form.
+func Is(f project.Filter, sent []byte) bool {
+	keyword := f.Value
+	if keyword == "unknown" {
+		keyword = "null"
+	}
+	return (string(sent) == keyword) != f.Negate
+}
+
+// CheckIn checks how many values a filter of in has.
+func CheckIn(values int) error {
+	if values > 100 {
+		return pgtype.Raise("too many values for `in` filter. Maximum 100")
+	}
+	return nil
+}
+
+// NotOfText is the error of a filter on a column of a type, in SQL, that is no text.
+func NotOfText(f project.Filter, typ string) error {
+	return pgtype.Raise("operator %s requires a text-compatible column type, got %s", f.Op, typ)
+}
+
+// BadPattern is the error of a filter whose regular expression cannot be read.
+func BadPattern(f project.Filter, why string) error {
+	return pgtype.Raise("invalid regular expression for %s filter: %s", f.Op, why)
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/gapless-go/gapless/mockserver/internal/pgtype"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/wire"
 )
@@ -64,7 +63,7 @@ func (f *filter) checkValue(ctx context.Context, tx pgx.Tx, c *column) error {
 	switch f.Op {
 	case "is":
 		f.bare = c.kind == bySQL || c.kind == asJSONB
-		return f.checkIs(c)
+		return wire.CheckIs(f.Filter, f.typ)
 	case "like", "ilike":
 		return f.checkOperator(ctx, tx, c, "select exists (select from pg_operator where oprname = '~~' and oprleft = $1 and $2 <> '')")
 	case "match", "imatch":
@@ -85,26 +84,13 @@ func (f *filter) checkValue(ctx context.Context, tx pgx.Tx, c *column) error {
 	return tx.QueryRow(ctx, "select $1::text::"+f.typ+"::text", f.Value).Scan(&f.want[0])
 }
 
-func (f *filter) checkIs(c *column) error {
-	switch f.Value {
-	case "null":
-		return nil
-	case "true", "false", "unknown":
-		if c.typ == boolOID {
-			return nil
-		}
-		return pgtype.Raise("is %s filter requires a boolean column, got %s", f.Value, f.typ)
-	}
-	return pgtype.Raise("invalid value for is filter: must be null, true, false, or unknown")
-}
-
 func (f *filter) checkOperator(ctx context.Context, tx pgx.Tx, c *column, query string) error {
 	var has bool
 	if err := tx.QueryRow(ctx, query, c.typ, comparisons[f.Op]).Scan(&has); err != nil {
 		return err
 	}
 	if !has {
-		return pgtype.Raise("operator %s requires a text-compatible column type, got %s", f.Op, f.typ)
+		return wire.NotOfText(f.Filter, f.typ)
 	}
 	return nil
 }
@@ -113,23 +99,20 @@ func (f *filter) checkPattern(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, "select '' ~ $1::text", f.Value)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return pgtype.Raise("invalid regular expression for %s filter: %s", f.Op, pg.Message)
+		return wire.BadPattern(f.Filter, pg.Message)
 	}
 	return err
 }
-
-// maxIn is how many values in may have.
-const maxIn = 100
 
 func (f *filter) checkIn(ctx context.Context, tx pgx.Tx) error {
 	var n int
 	err := tx.QueryRow(ctx, `select cardinality(a), coalesce(array_position(a, null), 0) > 0,
 		array(select v::text from unnest(a) v where v is not null)
 		from (select $1::text::`+f.typ+`[] as a) given`, f.Value).Scan(&n, &f.null, &f.want)
-	if err == nil && n > maxIn {
-		return pgtype.Raise("too many values for `in` filter. Maximum %d", maxIn)
+	if err != nil {
+		return err
 	}
-	return err
+	return wire.CheckIn(n)
 }
 
 // decide tells of a value in its wire form, nil where the column is not there,
@@ -144,11 +127,7 @@ func (f *filter) decide(sent []byte) (passes, known bool) {
 	case f.lacking, f.bare && !null:
 		return false, false
 	case f.Op == "is":
-		keyword := f.Value
-		if keyword == "unknown" {
-			keyword = "null"
-		}
-		return (string(sent) == keyword) != f.Negate, true
+		return wire.Is(f.Filter, sent), true
 	case null && f.Op == "isdistinct":
 		return !f.Negate, true
 	case null:
