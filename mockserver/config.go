@@ -45,7 +45,7 @@ type Config struct {
 	ExposedSchemas []string
 
 	// Admin serves /mock/v1/, by which a test in any language asks for faults
-	// and changes rows: see the package's documentation. There is no key to it.
+	// and changes rows: see docs/mock.md. There is no key to it.
 	Admin bool
 	// Inspector serves a page at / and /inspect/ that shows sockets, frames as
 	// they pass, and tables, and has a button for every fault. It keeps the last
