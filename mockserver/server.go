@@ -15,6 +15,7 @@ import (
 	"github.com/gapless-go/gapless/mockserver/internal/auth"
 	"github.com/gapless-go/gapless/mockserver/internal/front"
 	"github.com/gapless-go/gapless/mockserver/internal/inspect"
+	"github.com/gapless-go/gapless/mockserver/internal/joint"
 	"github.com/gapless-go/gapless/mockserver/internal/memdb"
 	"github.com/gapless-go/gapless/mockserver/internal/project"
 	"github.com/gapless-go/gapless/mockserver/internal/realtime"
@@ -66,14 +67,14 @@ func Start(tb TB, cfg Config) *Server {
 // listened on.
 func New(cfg Config) (*Server, error) { return newServer(cfg, nil) }
 
-// NewOn starts a server for the project of a database. The tables, functions,
-// users and policies are the database's, and none may be given in cfg. Methods
-// of Server that are about tables in memory find none. Close the server before
-// the database.
-//
-// Package mockserver/on/postgres has such a database, and no other can be made
-// outside of this module.
-func NewOn(cfg Config, db project.Database) (*Server, error) {
+func init() {
+	joint.New = func(cfg any, db project.Database) (any, error) { return newOn(cfg.(Config), db) }
+}
+
+// newOn starts a server for the project of a database, which has the tables,
+// functions, users and policies. Methods of Server that are about tables in memory
+// find none.
+func newOn(cfg Config, db project.Database) (*Server, error) {
 	if cfg.Tables != nil || cfg.Functions != nil || cfg.Users != nil || cfg.Channels != nil || cfg.Messages.Read != nil || cfg.Messages.Write != nil {
 		return nil, errors.New("mockserver: the database has the tables, functions, users and policies, and Config has some, too")
 	}

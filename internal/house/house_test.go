@@ -52,7 +52,7 @@ var server = [][]string{
 	{"mockserver/internal/pgtype", "mockserver/internal/rawjson"},
 	{"mockserver/internal/fault"},
 	{"mockserver/internal/project"},
-	{"mockserver/internal/wire", "mockserver/internal/front"},
+	{"mockserver/internal/wire", "mockserver/internal/front", "mockserver/internal/joint"},
 	{"mockserver/internal/auth"},
 	{"mockserver/internal/inspect"},
 	{"mockserver/internal/rest", "mockserver/internal/realtime", "mockserver/internal/memdb", "mockserver/replay"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/joint"
 )
 
 // Options says which database a project is on, and how the server behaves. The
@@ -76,9 +77,11 @@ func New(ctx context.Context, opts Options) (_ *Server, err error) {
 		s.db.pool.Reset()
 		s.db.web.Reset()
 	}
-	if s.Server, err = mockserver.NewOn(opts.Config, s.db); err != nil {
+	server, err := joint.New(opts.Config, s.db)
+	if err != nil {
 		return nil, err
 	}
+	s.Server = server.(*mockserver.Server)
 	return s, nil
 }
 
