@@ -49,6 +49,7 @@ type core[K comparable, T any] struct {
 	load        uint32             // the number of the load under way, or of the last
 	loads       uint32             // the number of the last load of the epoch before
 	whole       bool               // the cache has been made equal to the table in this epoch
+	ahead       bool               // rows were merged in this epoch before the stream had come to where they were read
 	counts      counts
 }
 
@@ -117,7 +118,7 @@ func newCore[K comparable, T any](key func(T) K, quarantine time.Duration) core[
 func (c *core[K, T]) begin(now moment) {
 	c.pos = Position{Epoch: c.pos.Epoch + 1}
 	c.epochAt = now
-	c.loads, c.whole = c.load, false
+	c.loads, c.whole, c.ahead = c.load, false, false
 	c.gone.clear()
 	clear(c.reads)              // whose rows are not taken any more
 	for _, d := range c.dirty { // what was certain may have changed in the gap
@@ -189,9 +190,10 @@ func (c *core[K, T]) apply(now moment, e event[K, T], settled bool) (contradicti
 
 // confirmed reports whether a row is known to have been in the table in this
 // epoch. One from before the gap may have changed in it, so that an event which
-// leaves something out cannot be completed from it.
+// leaves something out cannot be completed from it. Nor can it from one that was
+// read ahead of the stream: behind the event another row may have come to its key.
 func (c *core[K, T]) confirmed(e *entry[K, T]) bool {
-	return c.whole || e.event >= c.epochAt || e.load > c.loads
+	return c.whole || e.event >= c.epochAt || !c.ahead && e.load > c.loads
 }
 
 // clockStep is how much earlier than the event before it one must have been
@@ -301,6 +303,7 @@ func (c *core[K, T]) merge(r *read, rows []shown[K, T], do how) (f found) {
 	if r.epoch != c.pos.Epoch {
 		return f
 	}
+	c.ahead = c.ahead || do.early
 	for i := range rows {
 		row := &rows[i]
 		before, there := c.rows.Peek(row.key)

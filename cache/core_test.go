@@ -70,6 +70,32 @@ func TestC52CommitTimesAreNoCursor(t *testing.T) {
 	require.Empty(t, c.dirty)
 }
 
+// A page that is merged ahead of the stream may show a row that came to its key by
+// an event which is under way still. What an earlier event leaves out is not taken
+// from that row, nor is what a move to another key does.
+func TestAnEventIsNotCompletedFromARowReadAheadOfIt(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		c := newCore[int, string](nil, 0)
+		c.begin(1)
+		rd := c.startLoad(2)
+		rows := []shown[int, string]{{key: 4, row: "b"}, {key: 6, row: "a"}} // have changed places
+		c.merge(rd, rows, how{cause: CauseResync, early: early})
+		e, there := c.rows.Peek(6)
+		require.True(t, there)
+		require.Equal(t, !early, c.confirmed(e))
+		c.apply(3, event[int, string]{op: cdc.Update, key: 6, old: 6, row: "c"}, false)
+		e, _ = c.rows.Peek(6)
+		require.True(t, c.confirmed(e), "the stream has brought it")
+		c.caughtUp()
+		e, _ = c.rows.Peek(4)
+		require.True(t, c.confirmed(e), "the stream has passed the load")
+		c.begin(4)
+		require.False(t, c.confirmed(e), "it is from before the gap")
+		c.merge(c.startLoad(5), rows, how{cause: CauseResync})
+		require.True(t, c.confirmed(e), "what was ahead in another epoch does not count")
+	}
+}
+
 // The core's memory does not grow with what has been: tombstones are forgotten
 // when no read can bring the row back, and so are the places in a feed of
 // changes that came to nothing.
