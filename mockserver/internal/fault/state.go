@@ -91,6 +91,13 @@ func (s *State) Set(do func(f *InForce)) {
 // Heal ends all of them.
 func (s *State) Heal() { s.Set(func(f *InForce) { *f = InForce{} }) }
 
+// Now returns a copy of the faults in force.
+func (s *State) Now() InForce {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
 // ask reads the faults in force, and counts one down.
 func ask[T any](s *State, read func(f *InForce) T) T {
 	s.mu.Lock()
@@ -135,19 +142,9 @@ func (s *State) JoinIgnored() bool {
 	return ask(s, func(f *InForce) bool { return f.JoinsIgnored.Take() })
 }
 
-// JoinDelay is how much longer a join takes.
-func (s *State) JoinDelay() time.Duration {
-	return ask(s, func(f *InForce) time.Duration { return f.JoinDelay })
-}
-
 // RefusalDelay is how long a refused join takes.
 func (s *State) RefusalDelay(usual time.Duration) time.Duration {
-	return ask(s, func(f *InForce) time.Duration { return cmp.Or(f.RefusalDelay, usual) })
-}
-
-// SubscribedDelay is how much later a client is told of its subscriptions.
-func (s *State) SubscribedDelay() time.Duration {
-	return ask(s, func(f *InForce) time.Duration { return f.SubscribedDelay })
+	return cmp.Or(s.Now().RefusalDelay, usual)
 }
 
 // SubscribedSilently reports whether a client is not told of its subscriptions.
@@ -155,14 +152,9 @@ func (s *State) SubscribedSilently() bool {
 	return ask(s, func(f *InForce) bool { return f.SubscribedSilently.Take() })
 }
 
-// HeartbeatsMuted reports whether heartbeats get no answer.
-func (s *State) HeartbeatsMuted() bool {
-	return ask(s, func(f *InForce) bool { return f.HeartbeatsMuted })
-}
-
 // MaxBacklog is how many bytes may wait for a socket.
 func (s *State) MaxBacklog(usual int) int {
-	return ask(s, func(f *InForce) int { return cmp.Or(f.Backlog, usual) })
+	return cmp.Or(s.Now().Backlog, usual)
 }
 
 // RightsTerminated reports whether a check of rights meets a terminated
@@ -188,16 +180,14 @@ const NoDatabase = "Realtime was unable to connect to the project database"
 
 // Outage returns why the database does not answer; nil: it does.
 func (s *State) Outage() *Outage {
-	return ask(s, func(f *InForce) *Outage {
-		switch {
-		case time.Now().Before(f.Down):
-			return &Outage{"UnableToConnectToProject: " + NoDatabase, "connection to server failed: Connection refused"}
-		case time.Now().Before(f.Full):
-			return &Outage{"DatabaseLackOfConnections: Database can't accept more connections, Realtime won't connect",
-				"connection to server failed: FATAL:  sorry, too many clients already"}
-		}
-		return nil
-	})
+	switch now := s.Now(); {
+	case time.Now().Before(now.Down):
+		return &Outage{"UnableToConnectToProject: " + NoDatabase, "connection to server failed: Connection refused"}
+	case time.Now().Before(now.Full):
+		return &Outage{"DatabaseLackOfConnections: Database can't accept more connections, Realtime won't connect",
+			"connection to server failed: FATAL:  sorry, too many clients already"}
+	}
+	return nil
 }
 
 // WhyAway returns why the database does not answer, for the REST API; empty: it
@@ -210,19 +200,13 @@ func (s *State) WhyAway() string {
 }
 
 // Restarting reports whether the server is away.
-func (s *State) Restarting() bool {
-	return ask(s, func(f *InForce) bool { return time.Now().Before(f.Draining) })
-}
+func (s *State) Restarting() bool { return time.Now().Before(s.Now().Draining) }
 
 // JoinsExceeded reports whether there are too many joins.
-func (s *State) JoinsExceeded() bool {
-	return ask(s, func(f *InForce) bool { return time.Now().Before(f.Crowded) })
-}
+func (s *State) JoinsExceeded() bool { return time.Now().Before(s.Now().Crowded) }
 
 // RateExceeded reports whether there are too many changes.
-func (s *State) RateExceeded() bool {
-	return ask(s, func(f *InForce) bool { return time.Now().Before(f.Over) })
-}
+func (s *State) RateExceeded() bool { return time.Now().Before(s.Now().Over) }
 
 // ErrPollTimeout is the error of a poll that took too long.
 var ErrPollTimeout = errors.New("the query took longer than 15 s")
@@ -245,11 +229,6 @@ func (s *State) PollTimedOut(changes int) bool {
 	return ask(s, func(f *InForce) bool { return changes > 0 && f.SlowPolls.Take() })
 }
 
-// SlotDelay is how long after the start of the workers the slot comes.
-func (s *State) SlotDelay() time.Duration {
-	return ask(s, func(f *InForce) time.Duration { return f.SlotDelay })
-}
-
 // ChangeDropped reports whether a change is lost.
 func (s *State) ChangeDropped(table string) bool {
 	return ask(s, func(f *InForce) bool { return f.Dropped.take(table) })
@@ -258,11 +237,6 @@ func (s *State) ChangeDropped(table string) bool {
 // ChangeTruncated reports whether a change comes as one that is too large.
 func (s *State) ChangeTruncated(table string) bool {
 	return ask(s, func(f *InForce) bool { return f.Truncated.take(table) })
-}
-
-// ChangeDelay is how much later changes come.
-func (s *State) ChangeDelay() time.Duration {
-	return ask(s, func(f *InForce) time.Duration { return f.ChangeDelay })
 }
 
 // OnTheWay is what happens to a change between the poll and the channels.
@@ -286,6 +260,4 @@ func (s *State) OnTheWay(table string) OnTheWay {
 }
 
 // MixesPolls reports whether the changes of each poll are mixed.
-func (s *State) MixesPolls() bool {
-	return ask(s, func(f *InForce) bool { return f.Reordered < 0 })
-}
+func (s *State) MixesPolls() bool { return s.Now().Reordered < 0 }

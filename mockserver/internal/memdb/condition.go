@@ -94,9 +94,8 @@ func (c *condition) bindValue(n *project.Condition) (err error) {
 	return nil
 }
 
-// bindPattern compiles a pattern. The regular expressions are Go's, which are
-// PostgreSQL's but for back references and lookaround.
-func (c *condition) bindPattern(value string) error {
+// bindPattern compiles a pattern.
+func (c *condition) bindPattern(value string) (err error) {
 	if !c.typ.IsText() {
 		operator := map[string]string{"like": "~~", "ilike": "~~*", "match": "~", "imatch": "~*"}[c.op]
 		e := pgtype.Errorf(pgtype.CodeUndefinedOp, "operator does not exist: %s %s unknown", c.typ.SQLName, operator)
@@ -107,18 +106,9 @@ func (c *condition) bindPattern(value string) error {
 		c.like = pgtype.NewPattern(c.fold(value), '\\')
 		return nil
 	}
-	flags := "(?s)"
-	if c.op == "imatch" {
-		flags = "(?is)"
+	if c.pattern, err = compile(value, c.op == "imatch"); err != nil {
+		return pgtype.Errorf("2201B", "%v", err)
 	}
-	if len(value) > maxRegexp {
-		return pgtype.Errorf("2201B", "invalid regular expression: regular expression is too complex")
-	}
-	pattern, err := regexp.Compile(flags + value)
-	if err != nil {
-		return pgtype.Errorf("2201B", "invalid regular expression: %v", err)
-	}
-	c.pattern = pattern
 	return nil
 }
 
@@ -225,19 +215,7 @@ func (c *condition) compares(v any) truth {
 		}))
 	}
 	n, _ := c.typ.Compare(v, c.want)
-	switch c.op {
-	case "eq":
-		return truthOf(n == 0)
-	case "lt":
-		return truthOf(n < 0)
-	case "lte":
-		return truthOf(n <= 0)
-	case "gt":
-		return truthOf(n > 0)
-	case "gte":
-		return truthOf(n >= 0)
-	}
-	return truthOf(n != 0) // neq, isdistinct
+	return truthOf(ordered(c.op, n))
 }
 
 // columnsOf adds the columns that the condition reads.

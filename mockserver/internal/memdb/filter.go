@@ -1,6 +1,7 @@
 package memdb
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -96,22 +97,13 @@ func (p *predicate) fold(text string) string {
 	return text
 }
 
-// checkMatch reads the pattern in Go's dialect of regular expressions, which
-// lacks some of PostgreSQL's: back references, lookaround.
 func (p *predicate) checkMatch() error {
 	if p.typ.Name() != "text" && p.typ.Name() != "citext" {
 		return wire.NotOfText(p.Filter, p.typ.SQLName)
 	}
-	flags := "(?s)"
-	if p.Op == "imatch" || p.typ.Name() == "citext" {
-		flags = "(?is)"
-	}
-	if len(p.Value) > maxRegexp {
-		return wire.BadPattern(p.Filter, "invalid regular expression: regular expression is too complex")
-	}
-	pattern, err := regexp.Compile(flags + p.Value)
+	pattern, err := compile(p.Value, p.Op == "imatch" || p.typ.Name() == "citext")
 	if err != nil {
-		return wire.BadPattern(p.Filter, "invalid regular expression: "+err.Error())
+		return wire.BadPattern(p.Filter, err.Error())
 	}
 	p.match = pattern
 	return nil
@@ -119,6 +111,23 @@ func (p *predicate) checkMatch() error {
 
 // maxRegexp bounds the patterns that clients may make the server compile.
 const maxRegexp = 10_000
+
+// compile compiles a regular expression, in Go's dialect, which lacks back
+// references and lookaround.
+func compile(pattern string, anyCase bool) (*regexp.Regexp, error) {
+	flags := "(?s)"
+	if anyCase {
+		flags = "(?is)"
+	}
+	if len(pattern) > maxRegexp {
+		return nil, errors.New("invalid regular expression: regular expression is too complex")
+	}
+	compiled, err := regexp.Compile(flags + pattern)
+	if err != nil {
+		return nil, fmt.Errorf("invalid regular expression: %w", err)
+	}
+	return compiled, nil
+}
 
 // errPoll is an error of the query that reads the log. On the server it takes
 // the replication slot with it, and with the slot the changes of everybody.
@@ -196,21 +205,24 @@ func (p *predicate) compare(have any) (holds, known bool, err error) {
 		return p.in(have)
 	}
 	n, err := p.order(have, p.want)
-	switch p.Op {
+	return ordered(p.Op, n), err == nil, err
+}
+
+// ordered tells whether a comparison holds of values of that order.
+func ordered(op string, n int) bool {
+	switch op {
 	case "eq":
-		holds = n == 0
-	case "neq", "isdistinct":
-		holds = n != 0
+		return n == 0
 	case "lt":
-		holds = n < 0
+		return n < 0
 	case "lte":
-		holds = n <= 0
+		return n <= 0
 	case "gt":
-		holds = n > 0
+		return n > 0
 	case "gte":
-		holds = n >= 0
+		return n >= 0
 	}
-	return holds, err == nil, err
+	return n != 0 // neq, isdistinct
 }
 
 func (p *predicate) in(have any) (holds, known bool, err error) {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // The datum of these types is a string, and of bytea a []byte.
@@ -140,12 +142,7 @@ func parseUUID(t Type, s string) (any, error) {
 	if n, err := hex.Decode(b, digits[:min(len(digits), 32)]); err != nil || n != 16 || len(digits) != 32 {
 		return nil, badSyntax(t, s)
 	}
-	return formatUUID(b), nil
-}
-
-func formatUUID(b []byte) string {
-	h := hex.EncodeToString(b)
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+	return uuid.UUID(b).String(), nil
 }
 
 var byteaOps = typeOps{

@@ -138,7 +138,7 @@ func (c *conn) join(old *channel, m phoenix.Message) {
 	if old != nil {
 		old.end()
 	}
-	if d := faults.JoinDelay(); d > 0 && !c.rt.Pause(c.ctx, d) {
+	if d := faults.Now().JoinDelay; d > 0 && !c.rt.Pause(c.ctx, d) {
 		return
 	}
 	ch, reason := c.newChannel(m)

@@ -60,7 +60,7 @@ func (p *poller) mix() {
 	}
 	for _, i := range p.chance.Shuffled(len(pool)) {
 		h := pool[i]
-		h.due = time.Now().Add(p.rt.Faults.ChangeDelay())
+		h.due = time.Now().Add(p.rt.Faults.Now().ChangeDelay)
 		p.line.put(h)
 	}
 }

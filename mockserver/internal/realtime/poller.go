@@ -45,7 +45,7 @@ func (rt *Server) startPoller() {
 	rt.pollers++
 	p := &poller{rt: rt, wake: make(chan struct{}, 1), chance: fault.NewChance(rt.seed, fault.StreamPollers+uint64(rt.pollers)<<8)}
 	p.ctx, p.stop = context.WithCancel(rt.ctx)
-	p.reopen = time.Now().Add(rt.Faults.SlotDelay())
+	p.reopen = time.Now().Add(rt.Faults.Now().SlotDelay)
 	p.makeSlot()
 	rt.poller = p
 	rt.removeAll()

@@ -19,7 +19,7 @@ func (c *conn) receive(m phoenix.Message) {
 	ch := c.channel(m.Topic)
 	switch {
 	case m.Topic == phoenix.TopicPhoenix && m.Event == phoenix.EventHeartbeat:
-		if !c.rt.Faults.HeartbeatsMuted() {
+		if !c.rt.Faults.Now().HeartbeatsMuted {
 			c.send(wire.Reply(m.Topic, "", m.Ref, phoenix.StatusOK, "{}"))
 		}
 	case m.Event == phoenix.EventJoin && strings.HasPrefix(m.Topic, phoenix.TopicPrefix):
@@ -97,7 +97,7 @@ func (ch *channel) begin() {
 	ch.fresh = false
 	ch.replay()
 	if len(ch.config.bindings) > 0 {
-		ch.subscribeIn(ch.conn.rt.timing.Subscribed + ch.conn.rt.Faults.SubscribedDelay() - settleTime)
+		ch.subscribeIn(ch.conn.rt.timing.Subscribed + ch.conn.rt.Faults.Now().SubscribedDelay - settleTime)
 	}
 	if ch.config.ready {
 		ch.system(phoenix.ExtensionSystem, phoenix.StatusOK, "Replication connection established")
