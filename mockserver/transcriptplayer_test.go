@@ -3,7 +3,6 @@ package mockserver_test
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -22,6 +21,7 @@ import (
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/transcript"
 	"github.com/gapless-go/gapless/mockserver"
+	"github.com/gapless-go/gapless/mockserver/internal/transcripttest"
 )
 
 // player plays one recording.
@@ -31,7 +31,7 @@ type player struct {
 	sc      scenario
 	script  transcript.Transcript
 	sockets map[string][]*played // those that a name stood for, one after the other
-	ids     map[string]string    // recorded binding id → that of the mock
+	ids     transcripttest.IDs   // recorded binding id → that of the mock
 	answer  *http.Response       // to the last request
 }
 
@@ -116,46 +116,16 @@ func (p *player) send(l transcript.Line) {
 	if l.Kind == "binary" {
 		typ = websocket.MessageBinary
 	}
-	raw := p.whole(l)
+	raw := transcripttest.Whole(l, c.version, p.sc.written)
 	err := c.ws.Write(context.Background(), typ, raw)
 	if len(raw) <= 5_000_000 { // the server closes the socket while more is written
 		require.NoError(p.t, err)
 	}
 }
 
-var cut = regexp.MustCompile(`x*… \((.*), cut\)`)
-
-// whole returns a message to be sent, with what the recording has cut.
-func (p *player) whole(l transcript.Line) []byte {
-	m := cut.FindStringSubmatch(l.Frame)
-	if m == nil {
-		return l.Bytes()
-	}
-	begin, _, _ := strings.Cut(l.Frame, m[0])
-	end := `"}}]`
-	if p.current(l.Conn).version == phoenix.V1 {
-		end = `"}},"ref":"11","join_ref":"1"}`
-	}
-	return []byte(begin + p.sc.written[m[1]] + end)
-}
-
-// request makes a recorded request: its method and path, headers and body.
 func (p *player) request(l transcript.Line) {
-	head, body, _ := strings.Cut(l.Frame, "\n\n")
-	lines := strings.Split(head, "\n")
-	method, path, _ := strings.Cut(lines[0], " ")
-	if encoded, ok := strings.CutPrefix(body, "base64:"); ok {
-		raw, err := base64.StdEncoding.DecodeString(encoded)
-		require.NoError(p.t, err)
-		body = string(raw)
-	}
-	r, err := http.NewRequestWithContext(p.t.Context(), method, p.s.URL()+path, strings.NewReader(body))
-	require.NoError(p.t, err)
-	for _, line := range lines[1:] {
-		name, value, _ := strings.Cut(line, ": ")
-		r.Header.Set(name, value)
-	}
-	p.answer, err = p.s.HTTPClient().Do(r)
+	var err error
+	p.answer, err = transcripttest.Request(p.t.Context(), p.s.HTTPClient(), p.s.URL(), l)
 	require.NoError(p.t, err)
 }
 
@@ -195,9 +165,6 @@ func (sc scenario) skips(l transcript.Line) bool {
 	return false
 }
 
-// byServer are the codes with which the server ended a socket.
-var byServer = map[int]bool{1000: true, 1001: true, 1009: true, 1012: true}
-
 // deafen makes the sockets that end at the time of another get nothing of the
 // other's end.
 func (p *player) deafen(first transcript.Line, next []transcript.Line) {
@@ -232,7 +199,7 @@ func (p *player) close(l transcript.Line) {
 		var end struct{ Code int }
 		require.NoError(p.t, json.Unmarshal([]byte(l.Frame), &end))
 		c.closed, c.closeCode = true, end.Code
-		if !byServer[end.Code] && l.Conn != p.sc.swept && c.refused == nil {
+		if !transcripttest.ByServer[end.Code] && l.Conn != p.sc.swept && c.refused == nil {
 			c.kill()
 		}
 		return
@@ -249,18 +216,18 @@ func (p *player) compare() {
 				continue
 			}
 			if c.answer != "" {
-				p.compareRefusal(name, c)
+				transcripttest.CheckRefusal(p.t, name, c.answer, c.refused)
 				continue
 			}
 			require.Nil(p.t, c.refused, name)
-			p.learnIDs(c)
+			require.NoError(p.t, p.ids.Learn(raws(c.want), raws(c.frames)), name)
 			want := p.normal(name, c.version, c.want, true)
 			got := p.normal(name, c.version, c.frames, false)
 			if diff := frameDiff(want, got); diff != "" {
 				require.Fail(p.t, "not what the recording has", "%s:\n%s", name, diff)
 			}
 			switch {
-			case byServer[c.closeCode]:
+			case transcripttest.ByServer[c.closeCode]:
 				require.Equal(p.t, websocket.StatusCode(c.closeCode), websocket.CloseStatus(c.err), name)
 			case conn == p.sc.swept:
 				require.Error(p.t, c.err, name)
@@ -270,52 +237,7 @@ func (p *player) compare() {
 	}
 }
 
-func (p *player) compareRefusal(name string, c *played) {
-	var want struct {
-		Status      int
-		Body        string
-		ContentType string `json:"content_type"`
-	}
-	require.NoError(p.t, json.Unmarshal([]byte(c.answer), &want))
-	require.NotNil(p.t, c.refused, name)
-	require.Equal(p.t, want.Status, c.refused.StatusCode, name)
-	require.Equal(p.t, want.Body, body(p.t, c.refused), name)
-	if want.ContentType != "" {
-		require.Equal(p.t, want.ContentType, c.refused.Header.Get("Content-Type"), name)
-	}
-}
-
-var bindingID = regexp.MustCompile(`\{"id":(\d+)`)
-
-// learnIDs pairs the ids of recorded bindings with those of the mock, by the
-// replies to joins.
-func (p *player) learnIDs(c *played) {
-	of := func(frames []frame) (ids []string) {
-		for _, f := range frames {
-			if strings.Contains(string(f.raw), `"phx_reply"`) {
-				for _, m := range bindingID.FindAllSubmatch(f.raw, -1) {
-					ids = append(ids, string(m[1]))
-				}
-			}
-		}
-		return ids
-	}
-	want, got := of(c.want), of(c.frames)
-	require.Len(p.t, got, len(want), "bindings echoed")
-	for i := range want {
-		if known, ok := p.ids[want[i]]; ok {
-			require.Equal(p.t, known, got[i], "equal bindings have equal ids")
-		}
-		p.ids[want[i]] = got[i]
-	}
-}
-
-var (
-	bindingIDs = regexp.MustCompile(`"(?:id|ids)":(?:\d+|\[[\d,]*\])`)
-	number     = regexp.MustCompile(`\d+`)
-	timestamp  = regexp.MustCompile(`"commit_timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
-	age        = regexp.MustCompile(`expired \d+ seconds`)
-)
+var timestamp = regexp.MustCompile(`"commit_timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
 
 // normal makes messages of one meaning equal. Those of one change that follow
 // each other are sorted by topic.
@@ -356,23 +278,21 @@ func (p *player) normalFrame(name string, v phoenix.Version, f frame, recorded b
 	}
 	payload := string(m.Payload)
 	if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
-		payload = p.translateIDs(payload)
+		payload = p.ids.Translate(payload)
 	}
-	payload = age.ReplaceAllString(payload, "expired N seconds")
+	payload = transcripttest.Age.ReplaceAllString(payload, "expired N seconds")
 	n := normalFrame{
 		topic: m.Topic, head: fmt.Sprintf("%s %s %s", orNull(m.JoinRef), orNull(m.Ref), m.Event),
 		payload: compact(p.t, []byte(payload)),
 	}
 	if m.Event == phoenix.EventPostgresChanges {
-		n.exact = rowText(p.t, m.Payload)
+		n.exact = transcripttest.RowText(m.Payload)
 	}
 	return n
 }
 
 // orNull writes a ref, which is JSON.
 func orNull(ref phoenix.Ref) string { return cmp.Or(string(ref), "null") }
-
-var notJSON = regexp.MustCompile(`"payload":(.*),"ref":null`)
 
 // normalBroadcast writes a message that is not a text with a JSON payload: a
 // binary one, or one into which a client's broadcast has brought what is no
@@ -382,7 +302,7 @@ func (p *player) normalBroadcast(name string, f frame, m phoenix.Message, err er
 		var bad *phoenix.MalformedError
 		require.ErrorAs(p.t, err, &bad, name)
 		require.Equal(p.t, phoenix.EventBroadcast, bad.Event, "%s: %s", name, f.raw)
-		payload := notJSON.FindSubmatch(f.raw)
+		payload := transcripttest.NotJSON.FindSubmatch(f.raw)
 		require.NotNil(p.t, payload, "%s: %s", name, f.raw)
 		return normalFrame{head: bad.Event, // the topic may stand behind what is no JSON
 			payload: string(payload[1])}
@@ -424,27 +344,10 @@ func numbered(frames []normalFrame) []normalFrame {
 	return frames
 }
 
-// rowText returns what PostgreSQL has written in a change, whose spaces and
-// order of keys the server passes on.
-func rowText(t *testing.T, payload []byte) string {
-	var change struct {
-		Data struct {
-			Columns   json.RawMessage
-			Record    json.RawMessage
-			OldRecord json.RawMessage `json:"old_record"`
-		}
+// raws are the frames as they came.
+func raws(frames []frame) (raw [][]byte) {
+	for _, f := range frames {
+		raw = append(raw, f.raw)
 	}
-	require.NoError(t, json.Unmarshal(payload, &change))
-	return fmt.Sprintf(" %s %s %s", change.Data.Columns, change.Data.Record, change.Data.OldRecord)
-}
-
-func (p *player) translateIDs(payload string) string {
-	return bindingIDs.ReplaceAllStringFunc(payload, func(member string) string {
-		return number.ReplaceAllStringFunc(member, func(id string) string {
-			if mine, ok := p.ids[id]; ok {
-				return mine
-			}
-			return id
-		})
-	})
+	return raw
 }

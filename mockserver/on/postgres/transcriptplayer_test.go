@@ -22,6 +22,7 @@ import (
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/transcript"
+	"github.com/gapless-go/gapless/mockserver/internal/transcripttest"
 	"github.com/gapless-go/gapless/mockserver/on/postgres"
 )
 
@@ -34,7 +35,7 @@ type player struct {
 	slot    string // that was there last
 	other   *pgx.Conn
 	sockets map[string]*played
-	ids     map[string]string // recorded binding id → that of the server
+	ids     transcripttest.IDs // recorded binding id → that of the server
 	answer  *http.Response
 	began   time.Time
 
@@ -176,15 +177,12 @@ func (p *player) lasting(text []byte) []byte {
 	})
 }
 
-// byServer are the codes with which the server ended a socket.
-var byServer = map[int]bool{1000: true, 1001: true, 1009: true, 1012: true}
-
 // close ends a socket if the client did.
 func (p *player) close(l transcript.Line) {
 	var end struct{ Code int }
 	require.NoError(p.t, json.Unmarshal([]byte(l.Frame), &end))
 	c := p.sockets[l.Conn]
-	if byServer[end.Code] {
+	if transcripttest.ByServer[end.Code] {
 		c.code = end.Code
 	} else if c.socket != nil {
 		_ = c.ws.CloseNow()
@@ -211,20 +209,15 @@ func (p *player) relayed() {
 	require.FailNow(p.t, "no message comes from the database")
 }
 
-var (
-	cut   = regexp.MustCompile(`x*… \((.*), cut\)`)
-	since = regexp.MustCompile(`"since":\d{13}`) // in milliseconds
-)
+var since = regexp.MustCompile(`"since":\d{13}`) // in milliseconds
 
 func (p *player) send(l transcript.Line) {
 	c := p.sockets[l.Conn]
-	raw, typ := l.Bytes(), websocket.MessageText
+	typ := websocket.MessageText
 	if l.Kind == "binary" {
 		typ = websocket.MessageBinary
 	}
-	if m := cut.FindStringSubmatch(l.Frame); m != nil {
-		raw = []byte(p.whole(l, m))
-	}
+	raw := transcripttest.Whole(l, c.version, map[string]string{"3.1 MB": strings.Repeat("x", 3_100_000), "5.1 MB": strings.Repeat("x", 5_100_000)})
 	raw = p.lasting(since.ReplaceAllFunc(raw, p.shift))
 	err := c.ws.Write(p.t.Context(), typ, raw)
 	if len(raw) <= 5_000_000 { // the server closes the socket while more is written
@@ -241,16 +234,6 @@ func (p *player) shift(since []byte) []byte {
 		p.recorded = ms
 	}
 	return fmt.Appendf(nil, `"since":%d`, ms-p.recorded+p.began.Add(-time.Second).UnixMilli())
-}
-
-// whole returns a message with what the recording has cut of it.
-func (p *player) whole(l transcript.Line, m []string) string {
-	begin, _, _ := strings.Cut(l.Frame, m[0])
-	end := `"}}]`
-	if p.sockets[l.Conn].version == phoenix.V1 {
-		end = `"}},"ref":"11","join_ref":"1"}`
-	}
-	return begin + map[string]string{"3.1 MB": strings.Repeat("x", 3_100_000), "5.1 MB": strings.Repeat("x", 5_100_000)}[m[1]] + end
 }
 
 func (p *player) connect() *pgx.Conn {
@@ -270,21 +253,8 @@ func (p *player) execOn(conn *pgx.Conn, sql string) {
 }
 
 func (p *player) request(l transcript.Line) {
-	head, body, _ := strings.Cut(l.Frame, "\n\n")
-	lines := strings.Split(head, "\n")
-	method, path, _ := strings.Cut(lines[0], " ")
-	if encoded, ok := strings.CutPrefix(body, "base64:"); ok {
-		raw, err := base64.StdEncoding.DecodeString(encoded)
-		require.NoError(p.t, err)
-		body = string(raw)
-	}
-	r, err := http.NewRequestWithContext(p.t.Context(), method, p.s.URL()+path, strings.NewReader(body))
-	require.NoError(p.t, err)
-	for _, line := range lines[1:] {
-		name, value, _ := strings.Cut(line, ": ")
-		r.Header.Set(name, value)
-	}
-	p.answer, err = p.s.HTTPClient().Do(r)
+	var err error
+	p.answer, err = transcripttest.Request(p.t.Context(), p.s.HTTPClient(), p.s.URL(), l)
 	require.NoError(p.t, err)
 }
 
@@ -303,7 +273,7 @@ func (p *player) compare() {
 			require.Equal(p.t, http.StatusServiceUnavailable, c.refused.StatusCode, name)
 			continue
 		case c.answer != "":
-			p.compareRefusal(name, c)
+			transcripttest.CheckRefusal(p.t, name, c.answer, c.refused)
 			continue
 		}
 		require.Nil(p.t, c.refused, name)
@@ -311,28 +281,13 @@ func (p *player) compare() {
 		c.mu.Lock()
 		frames := slices.Clone(c.frames)
 		c.mu.Unlock()
-		p.learnIDs(c.want, frames)
+		_ = p.ids.Learn(raws(c.want), raws(frames)) // what is missing, the comparison tells
 		require.Equal(p.t, p.normal(c.version, c.want, true), p.normal(c.version, frames, false), "socket %s", name)
 		if c.code != 0 {
 			require.Eventually(p.t, func() bool { return c.closeCode() != -1 }, frameTimeout, time.Millisecond, name)
 			require.Equal(p.t, c.code, c.closeCode(), name)
 		}
 	}
-}
-
-func (p *player) compareRefusal(name string, c *played) {
-	var want struct {
-		Status      int
-		Body        string
-		ContentType string `json:"content_type"`
-	}
-	require.NoError(p.t, json.Unmarshal([]byte(c.answer), &want))
-	require.NotNil(p.t, c.refused, name)
-	require.Equal(p.t, want.Status, c.refused.StatusCode, name)
-	body, err := io.ReadAll(c.refused.Body)
-	require.NoError(p.t, err)
-	require.Equal(p.t, want.Body, string(body), name)
-	require.Equal(p.t, want.ContentType, c.refused.Header.Get("Content-Type"), name)
 }
 
 // short tells long messages apart without printing megabytes.
@@ -343,35 +298,10 @@ func short(text string) string {
 	return fmt.Sprintf("%s… %d bytes, hash %x", text[:1000], len(text), sha256.Sum256([]byte(text)))
 }
 
-var bindingID = regexp.MustCompile(`\{"id":(\d+)`)
-
-// learnIDs pairs the ids of recorded bindings with those of the server, by the
-// replies to joins.
-func (p *player) learnIDs(want, got []frame) {
-	of := func(frames []frame) (ids []string) {
-		for _, f := range frames {
-			if strings.Contains(string(f.raw), `"phx_reply"`) {
-				for _, m := range bindingID.FindAllSubmatch(f.raw, -1) {
-					ids = append(ids, string(m[1]))
-				}
-			}
-		}
-		return ids
-	}
-	w, g := of(want), of(got)
-	for i := range min(len(w), len(g)) {
-		p.ids[w[i]] = g[i]
-	}
-}
-
 var (
-	bindingIDs = regexp.MustCompile(`"(?:id|ids)":(?:\d+|\[[\d,]*\])`)
-	number     = regexp.MustCompile(`\d+`)
-	timestamp  = regexp.MustCompile(`"commit_timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
-	age        = regexp.MustCompile(`expired \d+ seconds`)
-	uuid       = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-	notJSON    = regexp.MustCompile(`"payload":(.*),"ref":null`)
-	random     = regexp.MustCompile(`"id": ?"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"`)
+	timestamp = regexp.MustCompile(`"commit_timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
+	uuid      = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	random    = regexp.MustCompile(`"id": ?"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"`)
 )
 
 // normal writes messages so that equal ones are equal strings, each topic's and
@@ -383,7 +313,7 @@ func (p *player) normal(v phoenix.Version, frames []frame, recorded bool) (norma
 		}
 		m, err := phoenix.Decode(v, phoenix.FromServer, f.binary, f.raw)
 		if err != nil {
-			payload := notJSON.FindSubmatch(f.raw) // a client's broadcast has brought it
+			payload := transcripttest.NotJSON.FindSubmatch(f.raw) // a client's broadcast has brought it
 			require.NotNil(p.t, payload, "%s", f.raw)
 			normal = append(normal, short("no JSON: "+string(payload[1])))
 			continue
@@ -391,16 +321,16 @@ func (p *player) normal(v phoenix.Version, frames []frame, recorded bool) (norma
 		text := fmt.Sprintf("%s %s %s %s", m.Topic, m.Event, m.JoinRef, m.Ref)
 		payload := string(m.Payload)
 		if recorded && (m.Event == phoenix.EventReply || m.Event == phoenix.EventPostgresChanges) {
-			payload = p.translateIDs(payload)
+			payload = p.ids.Translate(payload)
 		}
 		payload = timestamp.ReplaceAllString(payload, `"commit_timestamp":"TIME"`)
-		payload = age.ReplaceAllString(payload, "expired N seconds")
+		payload = transcripttest.Age.ReplaceAllString(payload, "expired N seconds")
 		payload = random.ReplaceAllString(payload, `"id":"UUID"`)
 		if f.binary {
 			text += fmt.Sprintf(" kind %d %s %s", m.Kind, m.UserEvent, uuid.ReplaceAll(m.Meta, []byte("UUID")))
 		}
 		if json.Valid([]byte(payload)) {
-			text += " " + oneForm(p.t, payload) + rowText(p.t, payload)
+			text += " " + oneForm(p.t, payload) + transcripttest.RowText([]byte(payload))
 		} else {
 			text += fmt.Sprintf(" %q", payload)
 		}
@@ -418,19 +348,6 @@ func kindOf(text string) string {
 	topic, rest, _ := strings.Cut(text, " ")
 	event, _, _ := strings.Cut(rest, " ")
 	return topic + " " + event
-}
-
-// translateIDs puts the server's ids in the place of recorded ones, in their
-// order.
-func (p *player) translateIDs(payload string) string {
-	return bindingIDs.ReplaceAllStringFunc(payload, func(m string) string {
-		return number.ReplaceAllStringFunc(m, func(id string) string {
-			if own, ok := p.ids[id]; ok {
-				return own
-			}
-			return id
-		})
-	})
 }
 
 func oneForm(t *testing.T, raw string) string {
@@ -452,18 +369,10 @@ func sortIDs(m map[string]any) {
 	slices.SortFunc(ids, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 }
 
-// rowText returns what PostgreSQL has written in a change, whose spaces and
-// order of keys the server passes on.
-func rowText(t *testing.T, payload string) string {
-	var change struct {
-		Data struct {
-			Columns   json.RawMessage
-			Record    json.RawMessage
-			OldRecord json.RawMessage `json:"old_record"`
-		}
+// raws are the frames as they came.
+func raws(frames []frame) (raw [][]byte) {
+	for _, f := range frames {
+		raw = append(raw, f.raw)
 	}
-	if json.Unmarshal([]byte(payload), &change) != nil {
-		return ""
-	}
-	return fmt.Sprintf(" %s %s %s", change.Data.Columns, change.Data.Record, change.Data.OldRecord)
+	return raw
 }
