@@ -78,5 +78,6 @@ package mockserver
 //	internal/wire         row changes as they are sent, filters, frames
 //	internal/auth         sign-in, tokens, keys
 //	internal/front        the listener, answers, CORS, the check of Host
+//	internal/joint        how mockserver/on/postgres starts a server on its database
 //	internal/project      the port: what the server needs of a database
 //	internal/pgtype       PostgreSQL's values: text, order, JSON, errors
