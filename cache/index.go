@@ -30,6 +30,8 @@ type Index[I, K comparable, T any] struct {
 // find the same in equal rows, and is called by Run, so that it must not wait.
 // Add indexes before Run is called: the error is ErrRunning after that.
 //
+// A value that is not equal to itself, such as NaN, finds nothing and is left out.
+//
 // The work for a change does not grow with the rows that have its values.
 func NewIndex[I, K comparable, T any](t *Table[K, T], of func(T) []I) (*Index[I, K, T], error) {
 	t.mu.Lock()
@@ -87,12 +89,12 @@ func (x *Index[I, K, T]) update(c Change[K, T]) {
 		after = x.of(c.New)
 	}
 	for _, value := range before {
-		if !slices.Contains(after, value) {
+		if same := value; value == same && !slices.Contains(after, value) {
 			x.remove(value, c.Key)
 		}
 	}
 	for _, value := range after {
-		if !slices.Contains(before, value) {
+		if same := value; value == same && !slices.Contains(before, value) { // NaN would never be found again
 			x.own(value).add(c.Key)
 		}
 	}
