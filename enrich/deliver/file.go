@@ -207,6 +207,8 @@ func (s *File) read() (letters []*letterRecord, err error) {
 
 // Retry removes a letter and returns it; false if there is none. Its key counts as
 // new: its value is handled when it is delivered again.
+// The letter is in no store then: a process that ends before it has handled the
+// letter, or kept it elsewhere, loses it.
 func (s *File) Retry(_ context.Context, key string) (Letter, bool, error) {
 	letters, err := s.Letters()
 	if err != nil {

@@ -262,6 +262,8 @@ func (p *Postgres) Letters(ctx context.Context) (letters []Letter, err error) {
 
 // Retry removes a letter and returns it; false if there is none. Its key counts as
 // new: its value is handled when it is delivered again.
+// The letter is in no store then: a process that ends before it has handled the
+// letter, or kept it elsewhere, loses it.
 func (p *Postgres) Retry(ctx context.Context, key string) (Letter, bool, error) {
 	row := p.db.QueryRowContext(ctx, `delete from deliver_letter where consumer = $1 and key = $2 returning `+letterColumns, p.name, stored(key, maxKey))
 	l, err := scanLetter(row.Scan)

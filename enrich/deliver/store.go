@@ -117,6 +117,8 @@ func (m *Memory) Letters() []Letter {
 
 // Retry removes a letter and returns it; false if there is none. Its key counts as
 // new: its value is handled when it is delivered again.
+// The letter is in no store then: a process that ends before it has handled the
+// letter, or kept it elsewhere, loses it.
 func (m *Memory) Retry(_ context.Context, key string) (Letter, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
