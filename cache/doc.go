@@ -131,6 +131,11 @@
 //	3      its functions, and           the same in one round trip, and verification and
 //	       WithVersion                  the reading behind a gap cost what differs
 //
+// Levels 2 and 3 rest on the order in which Realtime delivers: the table and the mark
+// are two bindings of one channel, and the changes of a channel come in the order in
+// which their transactions committed. So what was committed before a mark has come
+// when the mark has, or is lost.
+//
 // The level is found out, not chosen: a [Marker] finds what is installed. Levels
 // are meant to be combined: a marker does not replace WithVerify.
 //

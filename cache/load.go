@@ -302,10 +302,3 @@ func without[K comparable, T any](keys []K, rows []shown[K, T]) []K {
 	}
 	return rest
 }
-
-// smallerPage reports whether a page of fewer rows may succeed where this one
-// was too large, or took too long.
-func smallerPage(err error) bool {
-	var e *postgrest.Error
-	return errors.Is(err, postgrest.ErrTooLarge) || errors.As(err, &e) && e.Code == "57014"
-}

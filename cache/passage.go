@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/cdc"
-	"github.com/gapless-go/gapless/internal/postgrest"
 )
 
 // passage is what the loop knows of how far the stream has come, and what waits for
@@ -360,18 +359,4 @@ func (r *runner[K, T]) writeMark(ctx context.Context, id string) error {
 			r.gap(r.streaming, g)
 		}
 	})
-}
-
-// isAway reports whether an error is that the database cannot be reached, or is
-// about to stop or start.
-func isAway(err error) bool {
-	var e *postgrest.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.Code {
-	case "PGRST000", "PGRST001", "PGRST002", "57P01", "57P02", "57P03":
-		return true
-	}
-	return false
 }

@@ -261,12 +261,6 @@ func (s *source[K, T]) fail(err error) error {
 	return &TableError{Schema: s.schema, Table: s.api.Name, Err: err}
 }
 
-// temporary reports whether a read may succeed later.
-func temporary(err error) bool {
-	var e *postgrest.Error
-	return errors.As(err, &e) && e.Temporary()
-}
-
 // narrow is the source for keys and some columns alone.
 func (s *source[K, T]) narrow(columns []string) *source[K, T] {
 	n := *s
