@@ -121,8 +121,9 @@
 // no client can see. What can be promised depends on what the project has:
 //
 //	level  needs                        promise
-//	0      nothing                      converges if nothing is lost without a word; may
-//	                                    step back by the delay of the stream behind a gap
+//	0      nothing                      converges if nothing is lost without a word, and
+//	                                    no change comes later than the settle time behind
+//	                                    a gap; may step back by the delay of the stream
 //	1      WithVerify                   a divergence lives for one verification period
 //	                                    at most
 //	2      WithMarker: the table        exact behind each load and CatchUp, if what the
@@ -135,6 +136,11 @@
 // are two bindings of one channel, and the changes of a channel come in the order in
 // which their transactions committed. So what was committed before a mark has come
 // when the mark has, or is lost.
+//
+// At levels 0 and 1, a change that comes behind a gap, and later than the settle
+// time, may leave a value out that is stored out of line. If another row has taken its
+// key meanwhile, it is completed with that row's value, which stays until the value is
+// changed, the table is verified, or there is another gap. A Marker rules that out.
 //
 // The level is found out, not chosen: a [Marker] finds what is installed. Levels
 // are meant to be combined: a marker does not replace WithVerify.

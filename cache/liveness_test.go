@@ -37,6 +37,9 @@ var hotKinds = map[string]mockserver.Row{
 // hotEvery is how often a row is updated.
 var hotEvery = []time.Duration{20 * time.Millisecond, 500 * time.Millisecond, 1900 * time.Millisecond}
 
+// waits and verifications are how often something is waited for, or verified.
+var waits, verifications = 10, 5
+
 // hotTable is a table of such rows in which one is updated all the time.
 type hotTable struct {
 	*world
@@ -171,7 +174,7 @@ func TestLiveness_CatchUpAndCutEndWhateverIsWritten(t *testing.T) {
 					inWorld(t, hotConfig(), func(w *world) {
 						h := w.hot(kind, every, hotLevels[level](w)...)
 						require.NoError(h, h.table.WaitSynced(h.ctx))
-						for range 10 {
+						for range waits {
 							start := time.Now()
 							ctx, cancel := context.WithTimeout(h.ctx, 30*time.Second)
 							require.NoError(h, h.table.CatchUp(ctx))
@@ -238,7 +241,7 @@ func TestLiveness_VerifyFindsNothingWhereNothingIsWrong(t *testing.T) {
 						return nil
 					})
 					require.NoError(t, table.WaitSynced(w.ctx))
-					for range 5 {
+					for range verifications {
 						r, err := table.Verify(w.ctx, true, by)
 						require.NoError(t, err)
 						require.Zero(t, r.Differences(), "%+v", r)

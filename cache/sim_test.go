@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -274,6 +275,11 @@ func (s *sim) playFaults(ctx context.Context) (done chan struct{}) {
 	}
 	faults, err := mockserver.RandomFaults(s.seed, s.rand.IntN(6), simTime, names...)
 	s.must(err)
+	for i, f := range faults {
+		if f.Name == "block-sockets" && s.level < 2 && !s.hidden { // less than the settle time, beyond which nothing is promised
+			faults[i].Params = json.RawMessage(fmt.Sprintf(`{"for":"%dms"}`, 100+s.rand.IntN(1400)))
+		}
+	}
 	s.faults = faults
 	done = make(chan struct{})
 	go func() {
