@@ -43,14 +43,24 @@ func Run(ctx context.Context, tables ...AnyTable) error {
 	return err
 }
 
+// topics has the topic of each Table that is run. A client has one channel of a
+// topic.
+var topics sync.Map // of topicOf
+
+type topicOf struct {
+	client *realtime.Client
+	topic  string
+}
+
 func errTopic(topic string) error {
 	return fmt.Errorf("cache: topic %q: %w", topic, realtime.ErrTopicInUse)
 }
 
 // takeTopic takes the Table's topic until leave is called.
 func (t *Table[K, T]) takeTopic() (leave func(), err error) {
-	if leave, err = t.client.Reserve(t.opts.topic); err != nil {
+	own := topicOf{t.client, t.opts.topic}
+	if _, used := topics.LoadOrStore(own, true); used {
 		return nil, errTopic(t.opts.topic)
 	}
-	return leave, nil
+	return func() { topics.Delete(own) }, nil
 }

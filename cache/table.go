@@ -106,7 +106,7 @@ func New[K comparable, T any](client *realtime.Client, table string, key func(T)
 	o.topic = cmp.Or(o.topic, "cache:"+table+":"+strings.ToLower(rand.Text()[:8]))
 	t := newTable[K, T](table, o)
 	t.client = client
-	if client.Reserved(o.topic) {
+	if _, used := topics.Load(topicOf{client, o.topic}); used {
 		return nil, errTopic(o.topic)
 	}
 	for i := range t.past {

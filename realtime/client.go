@@ -21,7 +21,6 @@ type Client struct {
 	auth     *auth
 	router   *router
 	events   *events.Queue
-	reserved sync.Map // topics
 
 	ctx    context.Context // the client's life; its cause is ErrClosed
 	cancel context.CancelCauseFunc
@@ -77,22 +76,6 @@ func (c *Client) FailFast() bool { return c.opts.FailFast }
 // a topic at a time: joining a second one ends it with ErrTopicInUse.
 func (c *Client) Channel(topic string, opts ...channel.Option) (*channel.Channel, error) {
 	return channel.New(c.router, topic, opts...)
-}
-
-// Reserved reports whether a topic is taken by Reserve.
-func (c *Client) Reserved(topic string) bool {
-	_, taken := c.reserved.Load(topic)
-	return taken
-}
-
-// Reserve makes the caller the only one to Reserve a topic until it calls release;
-// meanwhile the error is ErrTopicInUse. It does not affect Channel. It is for those
-// who make one channel of a topic after the other, as package cache does.
-func (c *Client) Reserve(topic string) (release func(), err error) {
-	if _, taken := c.reserved.LoadOrStore(topic, true); taken {
-		return nil, ErrTopicInUse
-	}
-	return func() { c.reserved.Delete(topic) }, nil
 }
 
 // Connect makes sure that there is a socket: it blocks until there is, until
