@@ -54,7 +54,8 @@
 // Broadcasts and presence have the same gaps: one that begins with the end of a
 // join begins for all three, and ends for each when that stream is whole again.
 // A message that cannot be read is one in each stream that it may have been for:
-// over at once, or, in that of presence, with the next state from the server.
+// over at once, or, in that of presence, with the next state from the server. One
+// about the join itself may have been its end: the channel joins anew.
 //
 // # Broadcasts
 //

@@ -56,7 +56,7 @@ func (c *Channel) apply(in input, why cause) {
 	if why.since.IsZero() {
 		why.since = c.lastWhole
 	}
-	if why.err != nil && why.reason != cdc.Undecodable && c.m.state >= Joining && c.m.state != Live {
+	if why.err != nil && (why.reason != cdc.Undecodable || in == inEnded) && c.m.state >= Joining && c.m.state != Live {
 		c.reason = why.err
 	}
 	if was.state == Live && c.m.state != Live && now.Sub(c.liveSince) >= lasting {

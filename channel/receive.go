@@ -96,10 +96,23 @@ func (c *Channel) malformed(err *phoenix.MalformedError, whole time.Time) {
 			c.undecodable(whole, err, inRosterUndecodable)
 		case phoenix.EventPostgresChanges:
 			c.undecodable(whole, err, inUndecodable)
+		case phoenix.EventSystem, phoenix.EventClose, phoenix.EventError:
+			c.unheard(whole, err)
 		default:
 			c.undecodable(whole, err, inUndecodable, inBroadcastUndecodable, inRosterUndecodable)
 		}
 	})
+}
+
+// unheard notes a message about the join itself that could not be read. It may
+// have said that the join or the subscription is over, after which nothing comes:
+// the channel joins anew.
+func (c *Channel) unheard(whole time.Time, err error) {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.m.join == joinAccepted && c.m.state != Leaving {
+		c.apply(inEnded, cause{since: whole, reason: cdc.Undecodable, err: err})
+	}
 }
 
 // undecodable notes a message that could not be read, and what it may have been.
@@ -187,16 +200,35 @@ func (s *stringOrNot) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+var errNotSystem = errors.New("channel: a system message that cannot be read")
+
+// anyText is a string, or the JSON text of something else.
+type anyText string
+
+func (s *anyText) UnmarshalJSON(text []byte) error {
+	if json.Unmarshal(text, (*string)(s)) != nil {
+		*s = anyText(text)
+	}
+	return nil
+}
+
 // system takes a system message of the present join.
 func (c *Channel) system(m phoenix.Message, whole time.Time) {
-	var s phoenix.System
-	if json.Unmarshal(m.Payload, &s) != nil {
+	var s struct{ Extension, Status, Message anyText }
+	err := json.Unmarshal(m.Payload, &s)
+	message := said(string(s.Message))
+	if join := c.joined(); join == "" || m.JoinRef != "" && m.JoinRef != join { // serializer 1.0.0 has no join_ref here
 		return
 	}
-	message := said(s.Message)
+	if err != nil {
+		if m.JoinRef != "" {
+			c.unheard(whole, errNotSystem)
+		}
+		return
+	}
 	c.mu.Lock()
 	defer c.unlock()
-	if c.m.join != joinAccepted || m.JoinRef != "" && m.JoinRef != c.joinRef { // serializer 1.0.0 has no join_ref here
+	if c.m.join != joinAccepted { // given up meanwhile
 		return
 	}
 	failed := cause{since: c.heard(), reason: cdc.SubscriptionFailed, err: &SubscribeError{Topic: c.topic, Message: message}}
@@ -209,7 +241,7 @@ func (c *Channel) system(m phoenix.Message, whole time.Time) {
 	case s.Status == phoenix.StatusOK:
 		c.subscribed(whole)
 	default:
-		c.refused(inSubscribeRefused, judgeSubscribe(s.Message), failed)
+		c.refused(inSubscribeRefused, judgeSubscribe(string(s.Message)), failed)
 	}
 }
 

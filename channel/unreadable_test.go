@@ -115,6 +115,75 @@ func TestUnreadable_IsAGap(t *testing.T) {
 	}
 }
 
+// What cannot be read about the join itself may have been its end, after which
+// nothing comes: the channel joins anew.
+func TestUnreadable_OfTheJoinItself(t *testing.T) {
+	for name, send := range map[string]func(s *subject, join phoenix.Message){
+		"frame of a system message": func(s *subject, _ phoenix.Message) { s.malformed(phoenix.EventSystem) },
+		"frame of a phx_close":      func(s *subject, _ phoenix.Message) { s.malformed(phoenix.EventClose) },
+		"frame of a phx_error":      func(s *subject, _ phoenix.Message) { s.malformed(phoenix.EventError) },
+		"system message": func(s *subject, join phoenix.Message) {
+			s.receive(phoenix.Message{JoinRef: join.JoinRef, Topic: join.Topic, Event: phoenix.EventSystem, Payload: []byte(`["error"]`)})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := start(t)
+				join := s.live("t")
+				s.requireGap(cdc.Started, false)
+				pause(time.Minute)
+				send(s, join)
+				require.Equal(t, time.Now(), s.requireGap(cdc.Undecodable, true).Since)
+				status := s.ch.Status()
+				require.Equal(t, channel.Degraded, status.State)
+				require.Error(t, status.Reason)
+				pause(time.Minute)
+				s.live("t")
+				s.requireGap(cdc.Undecodable, false)
+				s.requireState(channel.Live)
+				leave(t, s.ch)
+			})
+		})
+	}
+	bubble(t, func(t *testing.T) { // one of an earlier join says nothing of this one
+		s := start(t)
+		s.live("t")
+		s.requireGap(cdc.Started, false)
+		s.receive(phoenix.Message{JoinRef: phoenix.NewRef(999), Topic: "realtime:room", Event: phoenix.EventSystem, Payload: []byte(`["error"]`)})
+		s.requireNothing()
+		s.requireState(channel.Live)
+		leave(t, s.ch)
+	})
+}
+
+func (l *link) malformed(event string) {
+	l.handler.Malformed(&phoenix.MalformedError{Topic: "realtime:room", Event: event, Err: errors.New("no JSON")}, time.Now())
+}
+
+// An error of the subscription is one whatever its members are.
+func TestSystem_AnErrorInAnotherShape(t *testing.T) {
+	for _, payload := range []string{
+		`{"extension":"postgres_changes","status":"error","message":{"reason":"Too many database timeouts"}}`,
+		`{"extension":"postgres_changes","status":"error","message":null}`,
+		`{"extension":"postgres_changes","status":"error","message":["Too many database timeouts"]}`,
+		`{"extension":"postgres_changes","status":{"error":1},"message":"Too many database timeouts"}`,
+		`{"extension":"postgres_changes","status":500,"message":"Too many database timeouts"}`,
+		`{"extension":"postgres_changes","status":"error"}`,
+	} {
+		bubble(t, func(t *testing.T) {
+			s := start(t)
+			join := s.live("t")
+			s.requireGap(cdc.Started, false)
+			s.receive(phoenix.Message{JoinRef: join.JoinRef, Topic: join.Topic, Event: phoenix.EventSystem, Payload: []byte(payload)})
+			s.requireGap(cdc.SubscriptionFailed, true)
+			s.requireState(channel.Degraded)
+			var failed *channel.SubscribeError
+			require.ErrorAs(t, s.ch.Status().Reason, &failed)
+			leave(t, s.ch)
+		})
+	}
+}
+
 // A message of the database that cannot be read is not one that has come.
 func TestUnreadable_LeavesAReplayIncomplete(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -54,6 +55,18 @@ func TestUnreadableFramesAreGapsWhereTheyMayHaveBeenChanges(t *testing.T) {
 		requireUndecodable()
 		conn.sendRaw(false, []byte(`[null,null,"realtime:zzz","postgres_changes",{`)) // nobody's
 		requireUndecodable()
+		conn.sendRaw(false, []byte(`[null,null,"realtime:zzz","phx_close",{`))
+		requireUndecodable()
+		for _, event := range []string{"system", "phx_close", "phx_error"} { // which may be the end of the join
+			conn.sendRaw(false, fmt.Appendf(nil, `[%s,null,"realtime:b",%q,{`, joinB.JoinRef, event))
+			gap := b.requireGap()
+			require.Equal(t, cdc.Undecodable, gap.Reason)
+			require.True(t, gap.Open())
+			joinB = conn.joinLive()
+			require.False(t, b.requireGap().Open())
+			requireUndecodable()
+			require.Equal(t, channel.Live, a.ch.Status().State)
+		}
 		// Well-formed frames whose payload is none.
 		for _, payload := range []string{`{}`, `null`, `7`, `{"ids":[100],"data":null}`, `{"ids":"x","data":{}}`,
 			`{"ids":[100],"data":{"schema":"public","table":"orders","type":"TRUNCATE"}}`} {
@@ -97,6 +110,9 @@ func TestHostileFrames(t *testing.T) {
 					frame, binary := mutate(rng, corpus, topic)
 					s.current().sendRaw(binary, frame)
 					values += sub.drain()
+					if n%50 == 0 {
+						time.Sleep(time.Minute) // a channel that one of them ended comes back
+					}
 				}
 				time.Sleep(10 * time.Minute) // whatever that led to is over
 				values += sub.drain()

@@ -211,7 +211,8 @@ func (r *router) close() error {
 // nothing is known of it.
 func (r *router) malformed(bad *phoenix.MalformedError, whole time.Time) {
 	switch bad.Event {
-	case "", phoenix.EventPostgresChanges, phoenix.EventBroadcast, phoenix.EventPresenceState, phoenix.EventPresenceDiff:
+	case "", phoenix.EventPostgresChanges, phoenix.EventBroadcast, phoenix.EventPresenceState, phoenix.EventPresenceDiff,
+		phoenix.EventSystem, phoenix.EventClose, phoenix.EventError:
 		if h := r.handler(bad.Topic); h != nil {
 			h.Malformed(bad, whole)
 			return
