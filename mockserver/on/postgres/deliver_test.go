@@ -448,12 +448,12 @@ func consumeUntilKilled(url string) {
 		panic(err)
 	}
 	first, _ := strconv.Atoi(at)
-	if err := c.Run(context.Background(), payments(first+1, killed)); err != nil {
+	if err := c.Run(context.Background(), payments(first+1, first+killed)); err != nil {
 		panic(err)
 	}
 }
 
-const killed = 20_000 // payments; more than are done before the last kill
+const killed = 20_000 // payments of a process; more than it does before it is killed
 
 // TestDeliver_SurvivesKills kills two processes that have one store, again and
 // again: of what the first ones to come were given no payment is lost, none is
