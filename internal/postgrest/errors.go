@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gapless-go/gapless/channel"
+	"github.com/gapless-go/gapless/internal/secret"
 	"github.com/gapless-go/gapless/internal/text"
 )
 
@@ -167,12 +168,12 @@ func (e *Error) parse(body []byte, html bool) {
 	case err == nil:
 		e.Code, e.Message, e.Details, e.Hint = word(said.Code), word(said.Message), word(said.Details), word(said.Hint)
 		if e.Message == "" { // gateways have other names for it
-			e.Message = text.Clean(word(said.Msg)+word(said.Error), maxErrorText)
+			e.Message = cleaned(word(said.Msg) + word(said.Error))
 		}
 	case len(body) > 0:
 		e.foreign = true
 		if !html {
-			e.Message = text.Clean(string(body), maxErrorText)
+			e.Message = cleaned(string(body))
 		}
 	}
 }
@@ -180,8 +181,12 @@ func (e *Error) parse(body []byte, html bool) {
 // word is a member of an error that is to be a string.
 func word(v any) string {
 	s, _ := v.(string)
-	return text.Clean(s, maxErrorText)
+	return cleaned(s)
 }
+
+// cleaned is a text of the server, which may repeat the key or the token of the
+// request.
+func cleaned(s string) string { return text.Clean(secret.Plain(s), maxErrorText) }
 
 func isHTML(answer *http.Response) bool {
 	return strings.HasPrefix(answer.Header.Get("Content-Type"), "text/html")

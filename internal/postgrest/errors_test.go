@@ -105,6 +105,17 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, "h", e.Hint)
 }
 
+// A gateway may repeat the headers of the request.
+func TestError_HoldsNoKeyOrToken(t *testing.T) {
+	for _, secret := range []string{"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJyb2xlIjoiYW5vbiJ9.1HClai70rRoID7sHlpx3OMtLzsrctt16DjEX9xyUytI", "sb_publishable_abcdefghijklmnopqrstuv_12345678"} {
+		for _, body := range []string{`{"message":"bad key %s"}`, `{"msg":"bad key %s"}`, `{"error":"bad key %s"}`, `{"code":"%s"}`,
+			`{"message":"m","details":"%s","hint":"%s"}`, "bad key %s"} {
+			e := failed(t, answer(401, strings.ReplaceAll(body, "%s", secret)), nil)
+			require.NotContains(t, fmt.Sprintf("%v %+v", e, *e), secret[:20])
+		}
+	}
+}
+
 // An answer that looks as if it would not change is a refusal, whoever gave it.
 func TestError_Refusal(t *testing.T) {
 	html := []string{"Content-Type", "text/html"}
