@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/internal/phoenix"
 	"github.com/gapless-go/gapless/internal/secret"
@@ -152,6 +153,8 @@ func (m BroadcastMessage) json() ([]byte, error) {
 	switch {
 	case m.Topic == "" || m.Event == "":
 		return nil, errors.New("a message needs a topic and an event")
+	case !utf8.ValidString(m.Topic + m.Event + m.ID):
+		return nil, phoenix.ErrNotUTF8
 	case strings.HasPrefix(m.Topic, phoenix.TopicPrefix):
 		return nil, fmt.Errorf("topic %q: give it without the prefix %q", m.Topic, phoenix.TopicPrefix)
 	case len(phoenix.TopicPrefix)+len(m.Topic) > maxField || len(m.Event) > maxField:

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
 func TestBroadcastError_IsOneShortLine(t *testing.T) {
@@ -35,4 +37,12 @@ func FuzzBroadcastError(f *testing.F) {
 		require.Less(t, len(text), 800)
 		require.NotContains(t, text, "\n")
 	})
+}
+
+// encoding/json would send another topic in its place.
+func TestBroadcastMessage_NotUTF8(t *testing.T) {
+	for _, m := range []BroadcastMessage{{Topic: "caf\xe9", Event: "e"}, {Topic: "t", Event: "\xff"}, {Topic: "t", Event: "e", ID: "\xff"}} {
+		_, err := m.json()
+		require.ErrorIs(t, err, phoenix.ErrNotUTF8)
+	}
 }
