@@ -149,21 +149,22 @@ func parseColumn(raw []byte) (c Column, err error) {
 	if !text.Enter('{') {
 		return c, errNoObject
 	}
+	var name, typ []byte
 	for text.More('}') {
 		switch key := text.Key(); string(key) {
 		case "name":
-			c.Name, err = parseName("name", text.Value())
+			name = text.Value()
 		case "type":
-			c.Type, err = parseName("type", text.Value())
+			typ = text.Value()
 		default:
 			text.Value()
 		}
-		if err != nil {
-			return c, err
-		}
 	}
-	if c.Name == "" || c.Type == "" {
+	if name == nil || typ == nil {
 		return c, errors.New("no name or no type")
 	}
-	return c, nil
+	if c.Name, err = parseName("name", name); err == nil {
+		c.Type, err = parseName("type", typ)
+	}
+	return c, err
 }

@@ -507,3 +507,17 @@ func TestWideRows(t *testing.T) {
 	require.Len(t, c.OldMissing(), 40000)
 	require.Less(t, time.Since(began), 10*time.Second)
 }
+
+// Of a key that comes twice the last counts, in the list of columns too.
+func TestDecode_TheLastNameOfAColumnCounts(t *testing.T) {
+	payload := func(column string) []byte {
+		return []byte(`{"ids":[1],"data":{"schema":"public","table":"t","type":"INSERT","columns":[` + column + `],"record":{"a":1}}}`)
+	}
+	c, _, err := cdc.Decode(payload(`{"name":5,"type":"","name":"a","type":"int8"}`))
+	require.NoError(t, err)
+	require.Equal(t, []cdc.Column{{Name: "a", Type: "int8"}}, c.Columns)
+	for _, column := range []string{`{"name":"a","type":"int8","name":5}`, `{"name":"a","type":"int8","type":""}`, `{"name":"a"}`} {
+		_, _, err = cdc.Decode(payload(column))
+		require.Error(t, err, column)
+	}
+}
