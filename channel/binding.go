@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/cdc"
+	"github.com/gapless-go/gapless/internal/phoenix"
 )
 
 // Binding is one request for changes: which events of which tables.
@@ -68,7 +69,7 @@ func (b Binding) check() error {
 	case slices.Contains(b.Columns, ""):
 		err = errors.New("empty column name")
 	case slices.ContainsFunc(append([]string{b.Schema, b.Table}, b.Columns...), func(name string) bool { return !utf8.ValidString(name) }):
-		err = errNotUTF8
+		err = phoenix.ErrNotUTF8
 	default:
 		_, err = b.Filter.For(b.Table, nil) // the types of the columns are not known
 	}

@@ -237,12 +237,12 @@ func TestUTF8_IsRefusedAtTheCall(t *testing.T) {
 	_, err = idle.Listen(latin)
 	require.Error(t, err)
 	for _, payload := range []any{latin, map[string]string{latin: "a"}, []any{map[string]any{"a": latin}}} {
-		require.ErrorIs(t, c.Send(t.Context(), "e", payload), errNotUTF8)
+		require.ErrorIs(t, c.Send(t.Context(), "e", payload), phoenix.ErrNotUTF8)
 	}
-	require.ErrorIs(t, c.presence.Track(t.Context(), map[string]string{"a": latin}), errNotUTF8)
+	require.ErrorIs(t, c.presence.Track(t.Context(), map[string]string{"a": latin}), phoenix.ErrNotUTF8)
 	require.Error(t, c.Send(t.Context(), latin, 1))
 	for _, fine := range []string{"\ufffd", `\ufffd`, `\\ufffd`, "é"} {
-		_, err := encode(fine)
+		_, err := phoenix.EncodePayload(fine)
 		require.NoError(t, err, fine)
 	}
 }

@@ -3,14 +3,12 @@ package channel
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gapless-go/gapless/cdc"
 	"github.com/gapless-go/gapless/internal/phoenix"
@@ -97,7 +95,7 @@ func (c *Channel) Presence() (*Presence, error) {
 // policy lets the role do it, or the payload is no object. An error that wraps
 // ErrUnacknowledged says that it did not answer.
 func (p *Presence) Track(ctx context.Context, payload any) error {
-	text, err := encode(payload)
+	text, err := phoenix.EncodePayload(payload)
 	switch {
 	case err != nil:
 		return fmt.Errorf("channel: presence: %w", err)
@@ -238,33 +236,5 @@ func (p *Presence) apply(d rosterDiff) {
 func (p *Presence) changed(d rosterDiff) {
 	if !d.empty() {
 		p.inbox.push(context.Background(), &presenceDelta{rosterDiff: d}, 0, time.Time{})
-	}
-}
-
-// encode is json.Marshal that refuses text that is not UTF-8: it would go out
-// changed.
-func encode(payload any) ([]byte, error) {
-	text, err := json.Marshal(payload)
-	if err == nil && (!utf8.Valid(text) || replaced(text)) {
-		err = errNotUTF8
-	}
-	return text, err
-}
-
-var errNotUTF8 = errors.New("text that is not UTF-8")
-
-// replaced reports whether text has the escape that encoding/json writes for a
-// byte that is not UTF-8. It writes U+FFFD itself without one.
-func replaced(text []byte) bool {
-	for {
-		at := bytes.Index(text, []byte(`\ufffd`))
-		if at < 0 {
-			return false
-		}
-		slashes := len(text[:at]) - len(bytes.TrimRight(text[:at], `\`))
-		if slashes%2 == 0 {
-			return true
-		}
-		text = text[at+1:]
 	}
 }

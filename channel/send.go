@@ -80,7 +80,7 @@ func (e *PushError) Error() string {
 // joined, what ended the channel, or the client's errors for a socket that is
 // lost or a send buffer that is full: then the message was not sent.
 func (c *Channel) Send(ctx context.Context, event string, payload any) error {
-	text, err := encode(payload)
+	text, err := phoenix.EncodePayload(payload)
 	if err != nil {
 		return fmt.Errorf("channel: payload of %q: %w", event, err)
 	}
@@ -99,7 +99,7 @@ func (c *Channel) Send(ctx context.Context, event string, payload any) error {
 // 'persistence'. A server from before late 2026 sends the message as any other:
 // ErrNotPersisted.
 func (c *Channel) SendPersisted(ctx context.Context, event string, payload any, ttl time.Duration) (id string, err error) {
-	text, err := encode(payload)
+	text, err := phoenix.EncodePayload(payload)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("channel: payload of %q: %w", event, err)

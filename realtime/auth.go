@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -265,10 +266,14 @@ func refreshTime(expiry, now time.Time) time.Time {
 	return expiry.Add(-max(tokenLeeway, min(maxRefreshMargin, expiry.Sub(now)/5)))
 }
 
+// maxExpiry is an exp claim, in seconds, beyond which a token does not expire: it is
+// 34,000 years away.
+const maxExpiry = 1 << 40
+
 // claimedExpiry reads the exp claim of a JWT, the zero time if there is none.
 func claimedExpiry(token string) time.Time {
 	exp, err := claims(token).GetExpirationTime()
-	if err != nil || exp == nil {
+	if err != nil || exp == nil || exp.Unix() > maxExpiry || exp.Unix() == math.MinInt64 { // to which a number that is too large is converted
 		return time.Time{}
 	}
 	return exp.Time

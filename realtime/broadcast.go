@@ -166,7 +166,7 @@ func (m BroadcastMessage) json() ([]byte, error) {
 	case !phoenix.IsTTL(m.TTL) || m.TTL > 0 && !m.Persist:
 		return nil, fmt.Errorf("a message cannot be persisted for %v", m.TTL)
 	}
-	return json.Marshal(m.Payload)
+	return phoenix.EncodePayload(m.Payload)
 }
 
 func (c *Client) postBroadcast(ctx context.Context, to *url.URL, contentType string, body []byte) error {

@@ -41,7 +41,8 @@ func FuzzBroadcastError(f *testing.F) {
 
 // encoding/json would send another topic in its place.
 func TestBroadcastMessage_NotUTF8(t *testing.T) {
-	for _, m := range []BroadcastMessage{{Topic: "caf\xe9", Event: "e"}, {Topic: "t", Event: "\xff"}, {Topic: "t", Event: "e", ID: "\xff"}} {
+	for _, m := range []BroadcastMessage{{Topic: "caf\xe9", Event: "e"}, {Topic: "t", Event: "\xff"}, {Topic: "t", Event: "e", ID: "\xff"},
+		{Topic: "t", Event: "e", Payload: map[string]string{"a": "caf\xe9"}}} {
 		_, err := m.json()
 		require.ErrorIs(t, err, phoenix.ErrNotUTF8)
 	}

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -354,5 +355,9 @@ func TestEarlierExpiryCounts(t *testing.T) {
 	require.Equal(t, at(2), earlier(at(2), time.Time{}))
 	require.True(t, earlier(time.Time{}, time.Time{}).IsZero())
 	require.True(t, claimedExpiry("no token").IsZero())
+	for exp, want := range map[string]time.Time{"1000": at(1000), "-1": at(-1), "1e19": {}, "1e300": {}, "9223372036854775807": {}, `"x"`: {}, "null": {}} {
+		token := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":`+exp+`}`)) + ".AA"
+		require.True(t, want.Equal(claimedExpiry(token)), "%s: %v", exp, claimedExpiry(token))
+	}
 	require.True(t, refreshTime(time.Time{}, at(0)).IsZero())
 }
