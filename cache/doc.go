@@ -140,7 +140,9 @@
 // At levels 0 and 1, a change that comes behind a gap, and later than the settle
 // time, may leave a value out that is stored out of line. If another row has taken its
 // key meanwhile, it is completed with that row's value, which stays until the value is
-// changed, the table is verified, or there is another gap. A Marker rules that out.
+// changed, the table is verified, or there is another gap. With a Marker, rows are
+// merged when the stream has come to where they were read, but for those that Fetch
+// reads into a table that evicts.
 //
 // The level is found out, not chosen: a [Marker] finds what is installed. Levels
 // are meant to be combined: a marker does not replace WithVerify.

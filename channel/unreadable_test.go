@@ -169,6 +169,7 @@ func TestSystem_AnErrorInAnotherShape(t *testing.T) {
 		`{"extension":"postgres_changes","status":{"error":1},"message":"Too many database timeouts"}`,
 		`{"extension":"postgres_changes","status":500,"message":"Too many database timeouts"}`,
 		`{"extension":"postgres_changes","status":"error"}`,
+		`{"extension":"postgres_changes"}`,
 	} {
 		bubble(t, func(t *testing.T) {
 			s := start(t)
@@ -228,5 +229,23 @@ func TestPresence_APayloadWithARef(t *testing.T) {
 				{Ref: "a", Payload: json.RawMessage(`{"x":1}`)}, {Ref: "b", Payload: json.RawMessage(`{"y":"phx_ref"}`)}}}, state, theirs)
 		}
 		leave(t, ch)
+	})
+}
+
+// A system message about something else, and the end of another join, end nothing.
+func TestSystem_AboutSomethingElse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := start(t)
+		join := s.live("t")
+		s.requireGap(cdc.Started, false)
+		for _, payload := range []string{
+			`{"extension":5,"status":"error","message":{}}`,
+			`{"extension":"system","status":"ok","message":{"x":1}}`,
+		} {
+			s.receive(phoenix.Message{JoinRef: join.JoinRef, Topic: join.Topic, Event: phoenix.EventSystem, Payload: []byte(payload)})
+		}
+		s.end(phoenix.Message{JoinRef: `"999"`, Topic: join.Topic}, phoenix.EventClose)
+		s.requireState(channel.Live)
+		s.requireNothing()
 	})
 }
